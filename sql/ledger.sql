@@ -1,0 +1,142 @@
+-- The ledger: created, checked, asked, reopened
+SET timezone = 'UTC'; SET datestyle = 'ISO, MDY';
+CREATE SCHEMA ledgers; SET search_path = ledgers, public;
+\set VERBOSITY terse
+
+SELECT idem_create_ledger('led');
+SELECT idem_create_ledger('led_ts', 'tsrange'), idem_create_ledger('led_date', 'daterange'),
+       idem_create_ledger('led_int8', 'int8range');
+\d led
+\d led_int8
+
+-- quoted, qualified and long names
+CREATE SCHEMA "My Schema";
+SELECT idem_create_ledger('"My Schema"."Led ""ger"');
+SELECT idem_create_ledger(repeat('x', 63), 'int8range');
+INSERT INTO "My Schema"."Led ""ger" (pipeline, window_range, state) VALUES ('p', '[2024-01-01,2024-01-02)', 'complete');
+
+-- windows are [lower, upper), finite and not empty; pipelines do not mix
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '[2024-01-01,2024-01-02)', 'complete');
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '[2024-01-01 12:00,2024-01-03)', 'complete');
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '[2024-01-01 12:00,2024-01-03)', 'running');
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '[2024-01-01 12:00,2024-01-03)', 'failed'),
+    ('p', '[2024-01-01 12:00,2024-01-03)', 'superseded'), ('q', '[2024-01-01,2024-01-02)', 'complete');
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', 'empty', 'failed');
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '[2024-02-01,)', 'failed');
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '(,2024-02-01)', 'failed');
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '[2024-02-01,infinity)', 'failed');
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '(2024-02-01,2024-02-02]', 'failed');
+INSERT INTO led (pipeline, window_range, state) VALUES (NULL, '[2024-02-01,2024-02-02)', 'failed');
+
+-- gaps and coverage, as ranges and as text
+INSERT INTO led (pipeline, window_range, state) VALUES ('p', '[2024-01-03,2024-01-05)', 'complete');
+SELECT idem_gaps('led', 'p', '[2024-01-01,2024-01-10)'::tstzrange);
+SELECT idem_gaps('led', 'p', '[2024-01-01,2024-01-10)');
+SELECT pg_typeof(idem_gaps('led', 'p', '[2024-01-01,2024-01-10)'::tstzrange)), pg_typeof(idem_gaps('led', 'p', '[2024-01-01,2024-01-10)'));
+SELECT idem_coverage('led', 'p', '[2024-01-01 12:00,2024-01-04)'::tstzrange);
+SELECT idem_coverage('led', 'p', '[2024-01-01 12:00,2024-01-04)');
+SELECT idem_gaps('led', 'nobody', '[2024-01-01,2024-01-02)'), idem_coverage('led', 'nobody', '[2024-01-01,2024-01-02)');
+SELECT idem_gaps('led', 'p', 'empty'), idem_gaps('led', 'p', '(,)'), idem_gaps('led', 'p', NULL::text) IS NULL;
+SELECT idem_gaps('led_ts', 'p', '[2024-01-01,2024-01-02)'), idem_gaps('led_date', 'p', '[2024-01-01,2024-01-02]'),
+       idem_gaps('led_int8', 'p', '[1,10]'), idem_gaps('led_int8', 'p', int8range(1, 10));
+PREPARE gaps(text) AS SELECT idem_gaps('led', 'p', $1); EXECUTE gaps('[2024-01-01,2024-01-04)');
+
+-- the gaps of a large ledger come from its index
+INSERT INTO led_int8 (pipeline, window_range, state)
+SELECT 'big', int8range(i, i + 1), 'complete' FROM generate_series(0, 19998, 2) i;
+ANALYZE led_int8;
+SET enable_seqscan = off; SET enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT range_agg(window_range) FROM led_int8
+WHERE pipeline = 'big' AND window_range && '[100,110)' AND state = 'complete';
+RESET enable_seqscan; RESET enable_bitmapscan;
+SELECT idem_gaps('led_int8', 'big', '[100,110)');
+
+-- invalidation: whole windows, parts of windows, nothing
+SELECT idem_invalidate('led', 'p', '[2024-01-04,2024-01-04 12:00)');
+SELECT run_id, window_range, state, mode, details - 'superseded_at' - 'superseded_by' AS details FROM led WHERE pipeline = 'p' ORDER BY run_id;
+SELECT idem_gaps('led', 'p', '[2024-01-01,2024-01-10)');
+SELECT idem_invalidate('led', 'p', '[2024-01-01,2025-01-01)'::tstzrange);
+SELECT idem_gaps('led', 'p', '[2024-01-01,2024-01-10)'), idem_coverage('led', 'q', '[2024-01-01,2024-01-10)');
+SELECT idem_invalidate('led', 'p', '[2024-01-01,2025-01-01)'), idem_invalidate('led', 'p', 'empty');
+SELECT idem_invalidate('led_int8', 'big', '[0,20000)');
+
+-- a role with its own ledger sees no more than it may
+CREATE ROLE regress_idem_reader;
+SET ROLE regress_idem_reader;
+SELECT idem_gaps('led', 'p', '[2024-01-01,2024-01-10)');
+SELECT idem_invalidate('led', 'p', '[2024-01-01,2024-01-10)');
+RESET ROLE;
+DROP ROLE regress_idem_reader;
+
+-- safe under any search_path: no operator or function of ours is taken from it
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.raise(anyelement, anyelement) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+CREATE OPERATOR evil.= (FUNCTION = evil.raise, LEFTARG = anyelement, RIGHTARG = anyelement);
+CREATE OPERATOR evil.&& (FUNCTION = evil.raise, LEFTARG = anyelement, RIGHTARG = anyelement);
+CREATE FUNCTION evil.isfinite(timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+CREATE FUNCTION evil.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+SET search_path = evil, public, pg_catalog;
+SELECT public.idem_create_ledger('public.led_safe');
+INSERT INTO public.led_safe (pipeline, window_range, state) VALUES ('p', '[2024-01-01,2024-01-02)', 'complete');
+SELECT public.idem_gaps('public.led_safe', 'p', '[2024-01-01,2024-01-04)');
+SELECT public.idem_invalidate('public.led_safe', 'p', '[2024-01-01,2024-01-01 12:00)');
+SET search_path = ledgers, public;
+
+-- what is no ledger, or one without what makes it safe
+\set VERBOSITY default
+CREATE TABLE plain (run_id bigint);
+CREATE VIEW a_view AS SELECT * FROM led;
+CREATE TABLE handmade OF idem_ledger;
+SELECT idem_gaps('plain', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+SELECT idem_gaps('a_view', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+SELECT idem_gaps('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+ALTER TABLE handmade ALTER run_id SET NOT NULL;
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+ALTER TABLE handmade ALTER run_id SET DEFAULT 1, ALTER pipeline SET NOT NULL, ALTER window_range SET NOT NULL;
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+ALTER TABLE handmade ALTER state SET NOT NULL;
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+ALTER TABLE handmade ADD PRIMARY KEY (run_id);
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+\set VERBOSITY terse
+ALTER TABLE handmade ADD CONSTRAINT too_wide EXCLUDE USING gist (pipeline WITH =, window_range WITH &&);
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+ALTER TABLE handmade DROP CONSTRAINT too_wide, ADD CONSTRAINT too_narrow
+    EXCLUDE USING gist (pipeline WITH =, window_range WITH &&) WHERE (state = 'complete');
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+ALTER TABLE handmade DROP CONSTRAINT too_narrow, ADD CONSTRAINT late
+    EXCLUDE USING gist (pipeline WITH =, window_range WITH &&) WHERE (state IN ('running', 'complete')) DEFERRABLE;
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+ALTER TABLE handmade DROP CONSTRAINT late, ADD CONSTRAINT good
+    EXCLUDE USING gist (pipeline WITH =, window_range WITH &&) WHERE (state = 'running' OR state = 'complete');
+SELECT idem_invalidate('handmade', 'p', '[2024-01-01,2024-01-10)');
+\echo :SQLSTATE
+
+-- other errors
+\set VERBOSITY default
+SELECT idem_create_ledger('bad', 'int4range');
+\echo :SQLSTATE
+SELECT idem_create_ledger('led');
+\echo :SQLSTATE
+SELECT idem_gaps('led', 'p', int8range(1, 10));
+\echo :SQLSTATE
+SELECT idem_gaps('led', 'p', 'rubbish');
+\echo :SQLSTATE
+SELECT idem_invalidate('led', 'p', '(,)');
+\echo :SQLSTATE
+SELECT idem_invalidate('led', 'p', '[2024-01-01,infinity)');
+\echo :SQLSTATE
+SELECT idem_invalidate('led', 'p', '(2024-01-01,2024-01-02]');
+\echo :SQLSTATE

@@ -1,0 +1,94 @@
+/*
+ * ledger.h
+ *		The ledger: which windows of which pipeline are complete.
+ *
+ * All SQL on a ledger is here, and nobody else knows its columns.  The row that a
+ * load inserts, not yet committed, is its claim on the window: the exclusion
+ * constraint lets nobody else insert one that overlaps until the transaction ends.
+ * Functions that run SQL need idem_connect.
+ */
+#ifndef IDEM_LEDGER_H
+#define IDEM_LEDGER_H
+
+#include "statement.h"
+#include "window.h"
+
+typedef struct IdemLedgerStatements IdemLedgerStatements;
+
+typedef struct IdemLedger
+{
+	Oid			relid;
+	const IdemRangeType *type;	/* of its windows */
+	const char *name;			/* qualified and quoted */
+	const char *claim_constraint;	/* quoted; NULL if opened for reading */
+	IdemSnapshot read_snapshot; /* under which gaps and coverage are read */
+	IdemLedgerStatements *statements;
+} IdemLedger;
+
+/* Gives an opened ledger its statements, in the current memory context. */
+extern void idem_init_ledger_statements(IdemLedger *ledger);
+
+/*
+ * What of the range is complete, or is not; a multirange datum.  Gaps within
+ * reopened, a range too, count as gaps whatever is complete there.
+ */
+extern Datum idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range);
+extern Datum idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range,
+							  Datum reopened);
+
+/* What to do where another session holds an overlapping window. */
+typedef enum IdemOnBusy
+{
+	IDEM_BUSY_WAIT,
+	IDEM_BUSY_SKIP,
+	IDEM_BUSY_ERROR,
+} IdemOnBusy;
+
+/* One run of one window, on its way through the ledger. */
+typedef struct IdemRun
+{
+	int64		run_id;
+	const char *pipeline;
+	IdemWindow	window;
+	Oid			target;
+	const char *mode;
+	const char *method;			/* known once the rows have been applied */
+	TimestampTz started_at;
+	bool		redo;			/* supersede what is complete in the window */
+	int64		source_rows;
+	int64		inserted_rows;
+	int64		updated_rows;
+	int64		deleted_rows;
+	int64		unchanged_rows;
+	int64		duplicate_rows; /* source rows that collapsed into others */
+} IdemRun;
+
+typedef enum IdemClaim
+{
+	IDEM_CLAIMED,				/* the window is ours until the transaction ends */
+	IDEM_CLAIM_COMPLETE,		/* some of it is complete by now: look again */
+	IDEM_CLAIM_BUSY,			/* another session holds some of it (skip only) */
+} IdemClaim;
+
+/*
+ * Claims the run's window and sets its run_id.  Raises 55P03 if the window is
+ * busy and on_busy says so, 55006 if this very transaction holds it, and 40001 if
+ * the transaction's snapshot is too old to see what an earlier run left.
+ */
+extern IdemClaim idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy);
+
+/* Marks a claimed run complete. */
+extern void idem_complete_run(IdemLedger *ledger, const IdemRun *run);
+
+/* Records a run that failed with error, in a transaction after its own. */
+extern void idem_record_failure(IdemLedger *ledger, const IdemRun *run,
+								const ErrorData *error);
+
+/*
+ * Makes the window a gap again, waiting for a load in flight; returns how many
+ * complete rows it superseded.
+ */
+extern int64 idem_invalidate_window(IdemLedger *ledger, const char *pipeline,
+									IdemWindow window);
+
+#endif							/* IDEM_LEDGER_H */

@@ -1,0 +1,18 @@
+/*
+ * ledger_table.h
+ *		The ledger as a table: created properly, or checked before it is trusted.
+ */
+#ifndef IDEM_LEDGER_TABLE_H
+#define IDEM_LEDGER_TABLE_H
+
+#include "ledger.h"
+
+/*
+ * Opens a ledger, in the current memory context, on behalf of one of idem's
+ * functions (its OID tells the extension's schema).  Raises 42809 if the relation
+ * is no ledger and, if it is to be written, 42P16 if it lacks a constraint that
+ * loads depend on.
+ */
+extern IdemLedger *idem_open_ledger(Oid relid, Oid function, bool for_writing);
+
+#endif							/* IDEM_LEDGER_TABLE_H */
