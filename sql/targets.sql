@@ -1,0 +1,179 @@
+-- Targets of many kinds, loaded twice in both modes
+SET timezone = 'UTC'; SET datestyle = 'ISO, MDY';
+CREATE SCHEMA targets; SET search_path = targets, public;
+SELECT idem_create_ledger('led', 'int8range');
+CREATE TABLE src (id int, w int, v text);
+INSERT INTO src SELECT i, i, 'v' || i FROM generate_series(0, 29) i;
+
+-- loads in both modes, changed in between; the result must be the source
+CREATE PROCEDURE check_target(target regclass, keys text[] DEFAULT '{id}', cols text DEFAULT 'id, w, v') LANGUAGE plpgsql AS $$
+DECLARE m text; bad bigint; r record; used text := '';
+BEGIN
+    FOREACH m IN ARRAY CASE WHEN keys IS NULL THEN '{reload}' ELSE '{upsert,reload}' END::text[] LOOP
+        FOR pass IN 1..3 LOOP
+            PERFORM * FROM idem_load('led', target, 'SELECT ' || cols || ' FROM src WHERE w >= $1 AND w < $2', '[0,30)', m, keys => keys,
+                window_column => 'w', step => '10', force => true);
+            EXECUTE format('SELECT count(*) FROM ((SELECT %s FROM %s EXCEPT ALL SELECT %1$s FROM src)
+                UNION ALL (SELECT %1$s FROM src EXCEPT ALL SELECT %1$s FROM %2$s)) d', cols, target) INTO bad;
+            IF bad > 0 THEN RAISE WARNING '% rows of % differ after % %', bad, target, m, pass; END IF;
+            UPDATE src SET v = v || m WHERE id % 7 = pass;
+        END LOOP;
+    END LOOP;
+    UPDATE src SET v = 'v' || id;
+    FOR r IN SELECT mode, method, sum(inserted_rows) AS i, sum(updated_rows) AS u, sum(deleted_rows) AS d, sum(unchanged_rows) AS s
+        FROM led WHERE led.target = check_target.target GROUP BY 1, 2 ORDER BY 1 DESC, 2 LOOP
+        RAISE NOTICE '% % %: % inserted, % updated, % deleted, % unchanged', target, r.mode, r.method, r.i, r.u, r.d, r.s;
+    END LOOP;
+END $$;
+
+CREATE TABLE plain (id int PRIMARY KEY, w int, v text);
+CALL check_target('plain');
+CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY, w int, v text);
+CALL check_target('unlogged');
+CREATE TEMP TABLE temporary (id int PRIMARY KEY, w int, v text);
+CALL check_target('temporary');
+
+-- dropped, generated, identity and default columns; another order; quoted names
+CREATE TABLE odd (gone int, v text, gen text GENERATED ALWAYS AS ('<' || v || '>') STORED, w int, gone2 text,
+    num int GENERATED ALWAYS AS IDENTITY, id int PRIMARY KEY, def text DEFAULT 'd' NOT NULL);
+ALTER TABLE odd DROP COLUMN gone, DROP COLUMN gone2;
+CALL check_target('odd');
+SELECT bool_and(gen = '<' || v || '>'), bool_and(def = 'd'), count(DISTINCT num) FROM odd;
+CREATE SCHEMA "Odd Schema";
+CREATE TABLE "Odd Schema"."Tar""get" ("Key id" int PRIMARY KEY, "w'" int, "select" text);
+CALL idem_load_window('led', '"Odd Schema"."Tar""get"', 'SELECT id AS "Key id", w AS "w''", v AS "select" FROM src WHERE w >= $1 AND w < $2', '[0,30)',
+    'reload', keys => '{"Key id"}', window_column => 'w''');
+CALL idem_load_window('led', '"Odd Schema"."Tar""get"', 'SELECT id AS "Key id", w AS "w''", v || ''x'' AS "select" FROM src WHERE w >= $1 AND w < $2', '[0,30)',
+    'upsert', keys => '{"Key id"}', window_column => 'w''', force => true);
+
+-- an identity column that is the key is written as the source has it
+CREATE TABLE ident (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, w int, v text);
+CALL check_target('ident');
+
+-- a generated column as window column, the whole of another table as source
+CREATE TABLE genw (id int PRIMARY KEY, v text, w int GENERATED ALWAYS AS (id) STORED);
+CALL idem_load_window('led', 'genw', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w');
+DELETE FROM src WHERE id = 3;
+CALL idem_load_window('led', 'genw', 'SELECT id, v FROM src WHERE w >= $1 AND w < $2', '[0,30)', 'reload', keys => '{id}', window_column => 'w', force => true);
+SELECT count(*) FROM genw;
+INSERT INTO src VALUES (3, 3, 'v3');
+
+-- partitioned by range of the window column, and by hash of a key
+CREATE TABLE by_range (id int, w int, v text, PRIMARY KEY (id, w)) PARTITION BY RANGE (w);
+CREATE TABLE by_range1 PARTITION OF by_range FOR VALUES FROM (0) TO (10);
+CREATE TABLE by_range2 (v text, gone int, w int, id int);
+ALTER TABLE by_range2 DROP COLUMN gone, ALTER w SET NOT NULL, ALTER id SET NOT NULL;
+ALTER TABLE by_range ATTACH PARTITION by_range2 FOR VALUES FROM (10) TO (30);
+CALL check_target('by_range', '{id,w}');
+CREATE TABLE by_hash (id int PRIMARY KEY, w int, v text) PARTITION BY HASH (id);
+CREATE TABLE by_hash0 PARTITION OF by_hash FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE by_hash1 PARTITION OF by_hash FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CALL check_target('by_hash');
+
+-- partial and expression indexes beside the key, foreign keys, checks
+CREATE TABLE ref (id int PRIMARY KEY); INSERT INTO ref SELECT generate_series(0, 29);
+CREATE TABLE indexed (id int PRIMARY KEY REFERENCES ref, w int CHECK (w >= 0), v text);
+CREATE UNIQUE INDEX ON indexed (lower(v)); CREATE INDEX ON indexed (w) WHERE w > 5; CREATE UNIQUE INDEX ON indexed (id) WHERE w < 0;
+CALL check_target('indexed');
+
+-- triggers fire for what changes, and only for that
+CREATE TABLE fired (id int PRIMARY KEY, w int, v text);
+CREATE TABLE firings (op text, lvl text, id int);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO firings VALUES (TG_OP, TG_LEVEL, CASE WHEN TG_LEVEL = 'ROW' THEN CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END END);
+    RETURN NULL; END $$;
+CREATE TRIGGER a AFTER INSERT OR UPDATE OR DELETE ON fired FOR EACH ROW EXECUTE FUNCTION note();
+CALL idem_load_window('led', 'fired', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w');
+TRUNCATE firings;
+CALL idem_load_window('led', 'fired', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w', force => true);
+SELECT count(*) FROM firings;
+UPDATE src SET v = 'x' WHERE id = 4; DELETE FROM src WHERE id = 5; INSERT INTO src VALUES (100, 6, 'new');
+CALL idem_load_window('led', 'fired', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w', force => true);
+SELECT * FROM firings ORDER BY 1;
+UPDATE src SET v = 'v4' WHERE id = 4; DELETE FROM src WHERE id = 100; INSERT INTO src VALUES (5, 5, 'v5');
+
+-- an updatable view, with its keys' index on the table behind it
+CREATE TABLE behind (id int PRIMARY KEY, w int, v text, hidden int DEFAULT 7);
+CREATE VIEW front AS SELECT v, w AS w, id FROM behind WHERE id < 1000;
+CREATE VIEW facade AS SELECT id, v, w FROM front;
+CALL check_target('front');
+CALL check_target('facade');
+SELECT count(*), sum(hidden) FROM behind;
+
+-- no keys: rows are replaced
+CREATE TABLE nokey (id int, w int, v text);
+CALL check_target('nokey', NULL);
+-- keys without an index serve a reload as well
+CALL idem_load_window('led', 'nokey', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w', force => true);
+
+-- row-level security is the caller's
+CREATE ROLE regress_idem_tenant;
+GRANT ALL ON SCHEMA targets TO regress_idem_tenant; GRANT ALL ON led, led_run_id_seq, src TO regress_idem_tenant;
+CREATE TABLE tenants (id int PRIMARY KEY, w int, v text, owner name DEFAULT current_user);
+ALTER TABLE tenants ENABLE ROW LEVEL SECURITY; GRANT ALL ON tenants TO regress_idem_tenant;
+CREATE POLICY own ON tenants USING (owner = current_user);
+INSERT INTO tenants VALUES (1000, 5, 'not mine');
+SET ROLE regress_idem_tenant;
+CALL idem_load_window('led', 'tenants', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w', pipeline => 'rls');
+CALL idem_load_window('led', 'tenants', 'SELECT * FROM src WHERE w >= $1 AND w < $2 AND id > 10', '[0,30)', 'reload', keys => '{id}', window_column => 'w', pipeline => 'rls', force => true);
+RESET ROLE;
+SELECT owner, count(*) FROM tenants GROUP BY 1 ORDER BY 1;
+DROP OWNED BY regress_idem_tenant; DROP ROLE regress_idem_tenant;
+
+-- values that are equal and yet not the same are brought up to date; NULLs and toasted values compare right
+CREATE EXTENSION IF NOT EXISTS citext;
+CREATE TYPE comp AS (a int, b text);
+CREATE TABLE subtle (id int PRIMARY KEY, n numeric, c citext, f float8, iv interval, cm comp, j json, big text, arr int[]);
+CREATE TABLE subtle_src (LIKE subtle);
+INSERT INTO subtle_src VALUES (1, 1.0, 'Bob', 0.0, '1 day', ROW(1, NULL), '{"a":1}', repeat('x', 1000000), '{1,NULL}'),
+    (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+CREATE PROCEDURE subtle() LANGUAGE plpgsql AS $$ DECLARE r record; BEGIN
+    SELECT * INTO r FROM idem_load('led', 'subtle', 'SELECT * FROM subtle_src', '[0,1)', 'upsert', keys => '{id}', force => true);
+    RAISE NOTICE '%: inserted %, updated %, unchanged %', r.method, r.inserted_rows, r.updated_rows, r.unchanged_rows; END $$;
+CALL subtle();
+CALL subtle();
+UPDATE subtle_src SET n = 1.00 WHERE id = 1; CALL subtle();
+UPDATE subtle_src SET c = 'BOB' WHERE id = 1; CALL subtle();
+UPDATE subtle_src SET f = '-0' WHERE id = 1; CALL subtle();
+UPDATE subtle_src SET iv = '24 hours' WHERE id = 1; CALL subtle();
+UPDATE subtle_src SET cm = ROW(NULL, NULL) WHERE id = 2; CALL subtle();
+UPDATE subtle_src SET j = '{"a": 1}' WHERE id = 1; CALL subtle();
+UPDATE subtle_src SET big = big || 'y' WHERE id = 1; CALL subtle();
+UPDATE subtle_src SET arr = '{}' WHERE id = 2; CALL subtle();
+SELECT count(*) FROM subtle t JOIN subtle_src s USING (id) WHERE t *= s;
+
+-- a key that is equal but not the same is brought up to date too
+CREATE TABLE ci (k citext PRIMARY KEY, v int);
+SELECT method, updated_rows FROM idem_load('led', 'ci', $$SELECT 'Key'::citext AS k, 1 AS v$$, '[0,1)', 'upsert', keys => '{k}');
+SELECT method, updated_rows FROM idem_load('led', 'ci', $$SELECT 'KEY'::citext AS k, 1 AS v$$, '[1,2)', 'upsert', keys => '{k}');
+TABLE ci;
+
+-- a target that has only keys
+CREATE TABLE onlykeys (a int, b int, PRIMARY KEY (a, b));
+CALL idem_load_window('led', 'onlykeys', 'SELECT id AS a, w AS b FROM src', '[0,1)', 'upsert', keys => '{a,b}');
+CALL idem_load_window('led', 'onlykeys', 'SELECT id AS a, w AS b FROM src', '[0,1)', 'upsert', keys => '{a,b}', force => true);
+
+-- safe under a hostile search_path, which the source still uses
+CREATE SCHEMA hostile;
+CREATE FUNCTION hostile.raise(int, int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+CREATE OPERATOR hostile.= (FUNCTION = hostile.raise, LEFTARG = int, RIGHTARG = int);
+CREATE FUNCTION hostile.raise(int, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+CREATE OPERATOR hostile.>= (FUNCTION = hostile.raise, LEFTARG = int, RIGHTARG = bigint);
+CREATE FUNCTION hostile.count() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+CREATE TABLE hostile.idem_source (id int); CREATE TABLE idem_source (id int);
+SET search_path = hostile, targets, pg_catalog;
+CALL public.idem_load_window('led', 'plain', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w', force => true);
+CALL public.idem_load_window('led', 'nokey', 'src', '[0,30)', 'reload', window_column => 'w', force => true);
+CALL public.idem_load_window('led', 'plain', 'SELECT * FROM idem_source', '[50,60)', 'upsert', keys => '{id}');
+SET search_path = targets, public;
+
+-- the table changes between two loads of one session, and between two pieces of one load
+CREATE TABLE moving (id int PRIMARY KEY, w int, v text);
+CALL idem_load_window('led', 'moving', 'SELECT * FROM src WHERE w >= $1 AND w < $2', '[0,10)', 'upsert', keys => '{id}');
+ALTER TABLE moving DROP COLUMN v; ALTER TABLE moving ADD COLUMN v varchar(4);
+CALL idem_load_window('led', 'moving', 'SELECT * FROM src WHERE w >= $1 AND w < $2', '[10,20)', 'upsert', keys => '{id}');
+CREATE FUNCTION alter_it(x int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    IF x = 20 THEN ALTER TABLE src ADD COLUMN extra int; END IF; RETURN x; END $$;
+CALL idem_load_window('led', 'moving', 'SELECT * FROM src WHERE w >= $1 AND w < $2', '[20,30)', 'upsert', keys => '{id}', step => '5',
+    audit => 'SELECT 1 FROM alter_it($1::int) x WHERE x = 0');
+SELECT count(*), count(v) FROM moving;

@@ -1,0 +1,457 @@
+/*
+ * load.c
+ *		A load: the request, cut into pieces, each claimed, applied and completed.
+ *
+ * request → gaps → pieces → for each: claim → wait for writers → snapshot →
+ * source → apply → audit → complete → commit.
+ *
+ * At top level each piece is a transaction.  SPI cannot roll back from inside a
+ * PG_CATCH when the error came from a nested SPI level (a PL/pgSQL trigger, say),
+ * so each piece runs in a subtransaction, whose rollback unwinds those levels.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "apply.h"
+#include "audit.h"
+#include "collapse.h"
+#include "guc.h"
+#include "ledger_table.h"
+#include "load.h"
+#include "miscadmin.h"
+#include "source.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "writers.h"
+
+typedef struct Load
+{
+	const IdemRequest *request;
+	bool		atomic;
+	MemoryContext context;		/* lives as long as the call */
+	MemoryContext piece_context;	/* reset for each piece */
+	IdemLedger *ledger;
+	const IdemRangeType *type;
+	IdemTarget *target;
+	IdemSource *source;
+	IdemCollapse *collapse;
+	IdemApply  *apply;
+	IdemQuery  *audit;			/* NULL if there is none */
+	const char *pipeline;
+	IdemWindow	reopened;		/* complete windows in it are redone; may be empty */
+	IdemReport	report;
+	void	   *report_arg;
+	IdemSummary *summary;
+	int64		failed;			/* windows */
+	ErrorData  *first_error;
+	char	   *first_failed;	/* its window */
+} Load;
+
+/* What a piece came to. */
+typedef struct PieceResult
+{
+	IdemRun		run;
+	IdemClaim	claim;
+} PieceResult;
+
+/* Fails where the transaction's snapshot would be older than the wait for writers. */
+static void
+check_isolation(void)
+{
+	if (idem_wait_for_writers && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a load that waits for writers cannot run under isolation level %s",
+						XactIsoLevel == XACT_SERIALIZABLE ? "serializable" : "repeatable read"),
+				 errdetail("Its snapshot would be older than the wait, and rows committed in between would be missed for good."),
+				 errhint("Use READ COMMITTED, or SET idem.wait_for_writers = off if nobody writes to the source of a window that is loaded.")));
+}
+
+/* Fails for arguments that do not go together. */
+static void
+check_request(const IdemRequest *request)
+{
+	if (!request->reload && request->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"upsert\" needs keys"),
+				 errhint("Name the columns that identify a row, for example keys => '{id}'.")));
+	if (request->reload && request->window_column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"reload\" needs window_column"),
+				 errhint("Name the target column that places a row in a window, for example window_column => 'ts'.")));
+	if (request->version_column && request->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("version_column needs keys"),
+				 errhint("Name the columns that identify a row, for example keys => '{id}'.")));
+}
+
+/* Looks everything up that the pieces share; all that can be wrong is found here. */
+static void
+prepare_load(Load *load)
+{
+	const IdemRequest *request = load->request;
+
+	check_request(request);
+	check_isolation();
+	load->ledger = idem_open_ledger(request->ledger, request->function, true);
+	load->type = load->ledger->type;
+	load->target = idem_open_target(request->target, request->keys, request->nkeys,
+									request->window_column, request->version_column,
+									load->type);
+	if (!request->reload)
+		idem_require_arbiter(load->target);
+	load->source = idem_open_source(request->source, load->target, load->type,
+									load->target->has_arbiter);
+	load->collapse = idem_make_collapse(load->target, idem_source_desc(load->source));
+	load->apply = idem_make_apply(load->target, load->type, request->reload);
+	if (request->audit)
+		load->audit = idem_make_query("audit", request->audit, load->type->bound);
+	load->pipeline = request->pipeline ? request->pipeline : load->target->name;
+	load->summary->pipeline = load->pipeline;
+	load->summary->target = load->target->name;
+}
+
+/* Reads the requested window; false if it is empty. */
+static bool
+read_request_window(const Load *load, IdemWindow *window)
+{
+	const IdemRequest *request = load->request;
+	Datum		range = request->window;
+
+	if (request->window_text)
+		range = idem_parse_range(load->type, request->window_text);
+	else if (request->window_type != load->type->range)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("window is of type %s, but the windows of ledger %s are of type %s",
+						format_type_be(request->window_type), load->ledger->name,
+						load->type->name)));
+	return idem_read_window(load->type, range, window);
+}
+
+/* The range datum of a window that may be empty. */
+static Datum
+range_datum(const Load *load, IdemWindow window)
+{
+	if (window.lower >= window.upper)
+		return idem_parse_range(load->type, "empty");
+	return idem_window_datum(load->type, window);
+}
+
+/*
+ * What of the request to redo although it is complete: all of it (force), or so
+ * much at the end of what is complete (lookback), or nothing.
+ */
+static IdemWindow
+reopened_window(const Load *load, IdemWindow window)
+{
+	IdemWindow	none = {0, 0};
+	IdemWindow *complete;
+	IdemStep	lookback;
+	int			n;
+
+	if (load->request->force)
+		return window;
+	if (load->request->lookback == NULL)
+		return none;
+	lookback = idem_parse_step(load->type, "lookback", load->request->lookback);
+	complete = idem_read_windows(load->type,
+								 idem_ledger_coverage(load->ledger, load->pipeline,
+													  idem_window_datum(load->type, window)),
+								 &n);
+	if (n == 0)
+		return none;
+	none.upper = complete[n - 1].upper;
+	none.lower = Max(window.lower, idem_add_steps(load->type, none.upper, &lookback, -1));
+	return none;
+}
+
+/* Returns what of a window is still to be loaded. */
+static IdemWindow *
+find_gaps(const Load *load, IdemWindow window, int *n)
+{
+	return idem_read_windows(load->type,
+							 idem_ledger_gaps(load->ledger, load->pipeline,
+											  idem_window_datum(load->type, window),
+											  range_datum(load, load->reopened)),
+							 n);
+}
+
+/* Adds to a message in which window of which pipeline it happened. */
+static void
+add_context(void *arg)
+{
+	IdemRun    *run = ((void **) arg)[0];
+	Load	   *load = ((void **) arg)[1];
+
+	errcontext("window %s of pipeline \"%s\"",
+			   idem_window_text(load->type, run->window), run->pipeline);
+}
+
+/* Fetches and applies the rows of a claimed window. */
+static void
+load_rows(Load *load, IdemRun *run)
+{
+	IdemRows	rows;
+	IdemPiece	piece = {.run = run};
+
+	rows = idem_run_source(load->source, run->window);
+	run->source_rows = rows.count;
+	idem_show_rows(&rows);
+	run->duplicate_rows = idem_collapse_rows(load->collapse, &rows);
+	piece.bounds[0] = idem_bound_datum(load->type, run->window.lower);
+	piece.bounds[1] = idem_bound_datum(load->type, run->window.upper);
+	piece.rows = rows.count;
+	idem_apply_piece(load->apply, &piece);
+	idem_hide_rows();
+	idem_free_rows(&rows);
+}
+
+/* Does one piece, in the current transaction. */
+static void
+load_piece(Load *load, void *arg)
+{
+	PieceResult *result = arg;
+	IdemRun    *run = &result->run;
+
+	result->claim = idem_claim_window(load->ledger, run, load->request->on_busy);
+	if (result->claim == IDEM_CLAIMED)
+	{
+		if (idem_wait_for_writers)
+			idem_wait_for_source_writers(idem_source_relations(load->source));
+		load_rows(load, run);
+		if (load->audit)
+			idem_run_audit(load->audit, load->type, run->window);
+		idem_complete_run(load->ledger, run);
+	}
+}
+
+/* Ends the transaction after work in a subtransaction has failed. */
+static ErrorData *
+take_error(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	return error;
+}
+
+/*
+ * Does work in a transaction of its own, and commits.  If it fails, everything is
+ * rolled back and the error returned, copied to the load's context.
+ */
+static ErrorData *
+run_transaction(Load *load, void (*work) (Load *load, void *arg), void *arg)
+{
+	ErrorData  *volatile error = NULL;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(load->piece_context);
+	PG_TRY();
+	{
+		work(load, arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		error = take_error(load->context);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(load->piece_context);
+	CurrentResourceOwner = owner;
+	if (error)
+	{
+		idem_hide_rows();
+		idem_rollback();
+		return error;
+	}
+	PG_TRY();
+	{
+		idem_commit();
+	}
+	PG_CATCH();
+	{
+		/* a deferred constraint, say: rolled back already */
+		error = take_error(load->context);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(load->piece_context);
+	return error;
+}
+
+/* What record_failure needs. */
+typedef struct Failure
+{
+	const IdemRun *run;
+	const ErrorData *error;
+} Failure;
+
+/* Writes a failure to the ledger, in the current transaction. */
+static void
+record_failure(Load *load, void *arg)
+{
+	Failure    *failure = arg;
+
+	idem_record_failure(load->ledger, failure->run, failure->error);
+}
+
+/* True for an error after which the user does not want us to go on. */
+static bool
+is_cancel(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN;
+}
+
+/* Books a failed piece, and raises its error unless the load is to go on. */
+static void
+handle_failure(Load *load, const IdemRun *run, ErrorData *error)
+{
+	Failure		failure = {run, error};
+	ErrorData  *second = run_transaction(load, record_failure, &failure);
+
+	if (second)
+		ereport(WARNING,
+				(errcode(second->sqlerrcode),
+				 errmsg("could not record the failure of window %s of pipeline \"%s\": %s",
+						idem_window_text(load->type, run->window), run->pipeline,
+						second->message)));
+	if (!load->request->continue_on_error || is_cancel(error))
+		ReThrowError(error);
+	if (load->failed++ == 0)
+	{
+		MemoryContextSwitchTo(load->context);
+		load->first_error = error;
+		load->first_failed = idem_window_text(load->type, run->window);
+		MemoryContextSwitchTo(load->piece_context);
+	}
+}
+
+/* Counts and reports a piece that was loaded or left alone. */
+static void
+report_piece(Load *load, const PieceResult *result)
+{
+	IdemRun    *total = &load->summary->total;
+	const IdemRun *run = &result->run;
+
+	if (result->claim == IDEM_CLAIM_BUSY)
+		load->summary->busy++;
+	else
+		load->summary->loaded++;
+	total->source_rows += run->source_rows;
+	total->inserted_rows += run->inserted_rows;
+	total->updated_rows += run->updated_rows;
+	total->deleted_rows += run->deleted_rows;
+	total->unchanged_rows += run->unchanged_rows;
+	if (load->report)
+		load->report(load->report_arg, load->type, run, result->claim == IDEM_CLAIM_BUSY);
+}
+
+/* Loads one piece; returns false if some of it is complete by now. */
+static bool
+run_piece(Load *load, IdemWindow window)
+{
+	PieceResult result = {
+		.run = {
+			.pipeline = load->pipeline,
+			.window = window,
+			.target = load->target->relid,
+			.mode = load->request->reload ? "reload" : "upsert",
+			.redo = window.lower < load->reopened.upper && load->reopened.lower < window.upper,
+		}
+	};
+	ErrorData  *error = NULL;
+	void	   *context_arg[] = {&result.run, load};
+	ErrorContextCallback context = {error_context_stack, add_context, context_arg};
+
+	MemoryContextReset(load->piece_context);
+	MemoryContextSwitchTo(load->piece_context);
+	error_context_stack = &context;
+	if (load->atomic)
+		load_piece(load, &result);
+	else
+		error = run_transaction(load, load_piece, &result);
+	error_context_stack = context.previous;
+	if (error)
+		handle_failure(load, &result.run, error);
+	else if (result.claim != IDEM_CLAIM_COMPLETE)
+		report_piece(load, &result);
+	MemoryContextSwitchTo(load->context);
+	return error || result.claim != IDEM_CLAIM_COMPLETE;
+}
+
+/* Loads a window's gaps, piece by piece; cut says whether pieces are to be cut. */
+static void
+load_gaps(Load *load, IdemWindow window, const IdemStep *step)
+{
+	IdemPieces	pieces;
+	IdemWindow	piece;
+	IdemWindow *gaps;
+	int			n;
+
+	gaps = find_gaps(load, window, &n);
+	idem_begin_pieces(&pieces, load->type, step, window.lower, gaps, n);
+	while (idem_next_piece(&pieces, &piece))
+	{
+		CHECK_FOR_INTERRUPTS();
+
+		/* another session completed some of the piece: load what it left */
+		if (!run_piece(load, piece))
+			load_gaps(load, piece, NULL);
+	}
+	pfree(gaps);
+}
+
+/* Raises one error for all windows that failed. */
+static void
+report_failures(const Load *load)
+{
+	if (load->failed == 0)
+		return;
+	ereport(ERROR,
+			(errcode(load->first_error->sqlerrcode),
+			 errmsg("%lld of %lld windows of pipeline \"%s\" failed",
+					(long long) load->failed,
+					(long long) (load->failed + load->summary->loaded + load->summary->busy),
+					load->pipeline),
+			 errdetail("Window %s: %s", load->first_failed, load->first_error->message),
+			 errhint("SELECT window_range, error_code, error_message FROM %s WHERE pipeline = %s AND state = 'failed';",
+					 load->ledger->name, quote_literal_cstr(load->pipeline))));
+}
+
+void
+idem_run_load(const IdemRequest *request, bool atomic,
+			  IdemReport report, void *report_arg, IdemSummary *summary)
+{
+	Load		load = {
+		.request = request,
+		.atomic = atomic,
+		.context = CurrentMemoryContext,
+		.report = report,
+		.report_arg = report_arg,
+		.summary = summary,
+	};
+	IdemWindow	window;
+	IdemStep	step;
+
+	memset(summary, 0, sizeof(*summary));
+	load.piece_context = AllocSetContextCreate(load.context, "idem piece",
+											   ALLOCSET_DEFAULT_SIZES);
+	prepare_load(&load);
+	if (request->step)
+		step = idem_parse_step(load.type, "step", request->step);
+	if (!read_request_window(&load, &window))
+		return;
+	load.reopened = reopened_window(&load, window);
+	load_gaps(&load, window, request->step ? &step : NULL);
+	report_failures(&load);
+}

@@ -1,0 +1,40 @@
+/*
+ * rows.h
+ *		The rows of one piece, on their way from the source to the target.
+ *
+ * They have the target's types already, one column for each that the source has,
+ * in the target's order, and lie in a tuplestore that spills to disk beyond
+ * work_mem.  Statements read them under the name IDEM_ROWS.
+ */
+#ifndef IDEM_ROWS_H
+#define IDEM_ROWS_H
+
+#include "target.h"
+#include "utils/tuplestore.h"
+
+#define IDEM_ROWS "idem_source"
+
+typedef struct IdemRows
+{
+	Tuplestorestate *store;
+	TupleDesc	desc;
+	int64		count;
+} IdemRows;
+
+/* Makes rows of a descriptor, empty, that can be read more than once. */
+extern IdemRows idem_make_rows(TupleDesc desc);
+
+/* Frees the rows' memory and files. */
+extern void idem_free_rows(IdemRows *rows);
+
+/* Makes rows visible to statements as IDEM_ROWS, and takes them away again. */
+extern void idem_show_rows(const IdemRows *rows);
+extern void idem_hide_rows(void);
+
+/*
+ * A row for a message: "(key, …)=(value, …)", or every column if there are no keys
+ * or target is NULL.  Long values are clipped.
+ */
+extern char *idem_describe_row(const IdemTarget *target, TupleTableSlot *slot);
+
+#endif							/* IDEM_ROWS_H */
