@@ -122,7 +122,7 @@ SELECT idem_hash(r, '{m}') FROM (SELECT 1::money AS m) r;
 \echo :SQLSTATE
 
 -- citext is a string
-CREATE EXTENSION citext;
+CREATE EXTENSION citext SCHEMA public;
 SELECT canon(ROW('MiXed'::citext));
 
 -- the trigger

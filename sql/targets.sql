@@ -121,7 +121,9 @@ SELECT owner, count(*) FROM tenants GROUP BY 1 ORDER BY 1;
 DROP OWNED BY regress_idem_tenant; DROP ROLE regress_idem_tenant;
 
 -- values that are equal and yet not the same are brought up to date; NULLs and toasted values compare right
-CREATE EXTENSION IF NOT EXISTS citext;
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS citext SCHEMA public;
+RESET client_min_messages;
 CREATE TYPE comp AS (a int, b text);
 CREATE TABLE subtle (id int PRIMARY KEY, n numeric, c citext, f float8, iv interval, cm comp, j json, big text, arr int[]);
 CREATE TABLE subtle_src (LIKE subtle);

@@ -47,7 +47,7 @@ typedef enum IdemOnBusy
 /* One run of one window, on its way through the ledger. */
 typedef struct IdemRun
 {
-	int64		run_id;
+	int64		run_id;			/* 0 until the window is claimed */
 	const char *pipeline;
 	IdemWindow	window;
 	Oid			target;

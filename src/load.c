@@ -312,13 +312,18 @@ is_cancel(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN;
 }
 
-/* Books a failed piece, and raises its error unless the load is to go on. */
+/*
+ * Books a failed piece, and raises its error unless the load is to go on.  A run
+ * begins with its claim: one that did not get it leaves no trace.
+ */
 static void
 handle_failure(Load *load, const IdemRun *run, ErrorData *error)
 {
 	Failure		failure = {run, error};
-	ErrorData  *second = run_transaction(load, record_failure, &failure);
+	ErrorData  *second = NULL;
 
+	if (run->run_id != 0)
+		second = run_transaction(load, record_failure, &failure);
 	if (second)
 		ereport(WARNING,
 				(errcode(second->sqlerrcode),
