@@ -31,6 +31,7 @@ SELECT canon(ROW(true)), canon(ROW(false)), canon(ROW(NULL::int)), canon(ROW('':
 SELECT canon(ROW('a "q" \ / tab	é 漢 😀'::text)), canon(ROW(E'\b\f\n\r\x7f\x01'::text));
 SELECT canon(ROW('ab '::varchar)), canon(ROW('ab '::char(5))), canon(ROW('Abc'::name)),
        canon(ROW('happy "day"'::mood));
+SELECT canon(ROW('of no type'));
 SELECT canon(ROW(v)) FROM unnest('{2024-02-29,0001-01-01,9999-12-31,10000-01-01,infinity,-infinity,
     0044-03-15 BC}'::date[]) v;
 SELECT canon(ROW(v)) FROM unnest('{2024-02-29 12:00,2024-02-29 12:00:00.5,2024-02-29 12:00:00.000001,

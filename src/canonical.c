@@ -106,6 +106,15 @@ write_text(StringInfo buf, IdemWriter *writer, Datum value)
 		pfree(text);
 }
 
+/* a literal that nothing gave a type, as in ROW('a') */
+static void
+write_unknown(StringInfo buf, IdemWriter *writer, Datum value)
+{
+	const char *literal = DatumGetCString(value);
+
+	idem_append_json_string(buf, literal, strlen(literal));
+}
+
 /* char(n) without its padding, as the server compares it */
 static void
 write_bpchar(StringInfo buf, IdemWriter *writer, Datum value)
@@ -214,7 +223,7 @@ write_jsonb(StringInfo buf, IdemWriter *writer, Datum value)
 	idem_append_jsonb(buf, &DatumGetJsonbP(value)->root);
 }
 
-/* The simple types.  bpchar must precede what is coercible to text. */
+/* The simple types. */
 static const struct
 {
 	Oid			type;
@@ -229,6 +238,7 @@ static const struct
 	{NUMERICOID, write_numeric},
 	{TEXTOID, write_text},
 	{VARCHAROID, write_text},
+	{UNKNOWNOID, write_unknown},
 	{BPCHAROID, write_bpchar},
 	{NAMEOID, write_name},
 	{DATEOID, write_date},

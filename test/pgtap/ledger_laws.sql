@@ -1,0 +1,43 @@
+-- What holds for gaps and coverage of any ledger, tried on random ones.
+BEGIN;
+SET LOCAL client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS idem CASCADE;
+SELECT plan(6);
+
+SELECT setseed(0.7);
+SELECT idem_create_ledger('led', 'int8range');
+CREATE FUNCTION pg_temp.random_range(size int) RETURNS int8range LANGUAGE sql VOLATILE AS
+$$ SELECT int8range(a, a + 1 + (random() * size)::int) FROM (SELECT (random() * 1000)::int AS a) x $$;
+INSERT INTO led (pipeline, window_range, state) SELECT 'p', pg_temp.random_range(20), 'complete' FROM generate_series(1, 100) ON CONFLICT DO NOTHING;
+
+CREATE TEMP TABLE w AS SELECT pg_temp.random_range(300) AS r FROM generate_series(1, 300);
+SELECT is(count(*), 0::bigint, 'gaps and coverage make up the window')
+FROM w WHERE idem_gaps('led', 'p', r) + idem_coverage('led', 'p', r) <> int8multirange(r);
+SELECT is(count(*), 0::bigint, 'gaps and coverage do not overlap')
+FROM w WHERE idem_gaps('led', 'p', r) && idem_coverage('led', 'p', r);
+SELECT is(count(*), 0::bigint, 'the text form says the same')
+FROM w WHERE idem_gaps('led', 'p', r::text)::int8multirange <> idem_gaps('led', 'p', r)
+    OR idem_coverage('led', 'p', r::text)::int8multirange <> idem_coverage('led', 'p', r);
+SELECT is(count(*), 0::bigint, 'a point is in a gap unless a complete window contains it')
+FROM generate_series(-10, 1100) i WHERE (idem_gaps('led', 'p', int8range(i, i + 1)) = '{}')
+    <> EXISTS (SELECT FROM led WHERE state = 'complete' AND window_range @> i::bigint);
+
+-- invalidation takes just its window from the coverage
+CREATE TEMP TABLE checks (ok boolean);
+DO $$
+DECLARE r int8range; before int8multirange;
+BEGIN
+    FOR i IN 1..60 LOOP
+        r := pg_temp.random_range(40);
+        before := idem_coverage('led', 'p', '[-100,2000)'::int8range);
+        PERFORM idem_invalidate('led', 'p', r);
+        INSERT INTO checks VALUES (idem_coverage('led', 'p', '[-100,2000)'::int8range) = before - int8multirange(r));
+    END LOOP;
+END $$;
+SELECT is(count(*) FILTER (WHERE NOT ok), 0::bigint, 'invalidation takes just its window from the coverage') FROM checks;
+SELECT is(count(*), 0::bigint, 'what is left has no counts, and names the run it came from')
+FROM led WHERE state = 'complete' AND details ? 'split_from' AND source_rows IS NOT NULL;
+
+SELECT * FROM finish();
+ROLLBACK;
