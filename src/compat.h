@@ -28,6 +28,13 @@
 #define idem_lock_vxid_xid(lock) ((lock)->lxid)
 #endif
 
+/* 18 has pg_noreturn, a keyword where C11 has one, instead of an attribute. */
+#if PG_VERSION_NUM >= 180000
+#define idem_noreturn pg_noreturn
+#else
+#define idem_noreturn pg_attribute_noreturn()
+#endif
+
 /* 17 can represent infinite intervals. */
 #if PG_VERSION_NUM >= 170000
 #define idem_interval_is_infinite(i) INTERVAL_NOT_FINITE(i)

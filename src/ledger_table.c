@@ -16,6 +16,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "compat.h"
 #include "fmgr.h"
 #include "ledger_table.h"
 #include "nodes/makefuncs.h"
@@ -40,7 +41,7 @@ qualified_name(Relation rel)
 }
 
 /* Fails for a relation that is not a table of a ledger type. */
-static pg_attribute_noreturn() void
+idem_noreturn static void
 report_no_ledger(Relation rel)
 {
 	ereport(ERROR,
@@ -74,7 +75,7 @@ ledger_range_type(Relation rel, Oid schema)
 }
 
 /* Fails for a ledger that lacks something; says how to get a proper one. */
-static pg_attribute_noreturn() void
+idem_noreturn static void
 report_missing(Relation rel, const IdemRangeType *type, const char *what)
 {
 	ereport(ERROR,

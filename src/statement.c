@@ -117,7 +117,8 @@ idem_make_statement(const char *sql, int nargs, const Oid *types, IdemSnapshot s
 	Assert(nargs <= IDEM_MAX_ARGS);
 	statement->sql = sql;
 	statement->nargs = nargs;
-	memcpy(statement->types, types, nargs * sizeof(Oid));
+	if (nargs > 0)
+		memcpy(statement->types, types, nargs * sizeof(Oid));
 	statement->snapshot = snapshot;
 	own_plan(&statement->plan);
 	return statement;

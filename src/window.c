@@ -251,7 +251,7 @@ idem_parse_step(const IdemRangeType *type, const char *argument, const char *tex
 }
 
 /* Fails for a sum that no bound can hold. */
-static pg_attribute_noreturn() void
+idem_noreturn static void
 report_out_of_range(void)
 {
 	ereport(ERROR,
