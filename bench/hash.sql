@@ -1,0 +1,20 @@
+-- hash.sql: the cost of an ID per row, over three keys (bigint, text, timestamptz), scan time subtracted
+CREATE TABLE bench.r AS
+SELECT i::bigint AS a, md5(i::text) AS b, '2024-01-01'::timestamptz + i * interval '1 second' AS c, i % 7 AS other
+FROM generate_series(1, :rows) i;
+VACUUM ANALYZE bench.r;
+
+CALL bench.measure('hash', '{scan,idem_hash,idem_uuid,md5,sha256}', ARRAY[
+    'SELECT count(r) FROM bench.r',
+    'SELECT count(idem_hash(r, ''{a,b,c}'')) FROM bench.r',
+    'SELECT count(idem_uuid(r, ''{a,b,c}'')) FROM bench.r',
+    'SELECT count(md5(coalesce(a::text, '''') || ''-'' || coalesce(b::text, '''') || ''-'' || coalesce(c::text, ''''))) FROM bench.r',
+    'SELECT count(encode(sha256(convert_to(json_build_object(''a'', a, ''b'', b, ''c'', c)::text, ''UTF8'')), ''hex'')) FROM bench.r']);
+
+\echo
+\echo IDs over three keys (bigint, text, timestamptz), ns per row without the scan, median of five
+WITH cost AS (SELECT v, (bench.median('hash', v) - bench.median('hash', 'scan')) * 1e6 / :rows AS ns
+    FROM unnest('{idem_hash,idem_uuid,md5,sha256}'::text[]) v)
+SELECT CASE v WHEN 'md5' THEN 'md5(a || ''-'' || b || ''-'' || c), with coalesces' WHEN 'sha256' THEN 'sha256(json_build_object(…)::text)' ELSE v END AS variant,
+    ns::int AS ns_per_row, round(((SELECT ns FROM cost WHERE v = 'idem_hash') / ns)::numeric, 2) AS idem_hash_against_it
+FROM cost;
