@@ -19,8 +19,8 @@ static const IdemMethod *const methods[] = {
 IdemApply *
 idem_make_apply(const IdemTarget *target, const IdemRangeType *type, bool reload)
 {
-	IdemApply  *apply = palloc0(sizeof(IdemApply));
-	int			i;
+	IdemApply *apply = palloc0(sizeof(IdemApply));
+	int i;
 
 	apply->context = CurrentMemoryContext;
 	apply->target = target;
@@ -28,7 +28,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, bool reload
 	apply->reload = reload;
 	for (i = 0; i < target->ncolumns; i++)
 		apply->overriding |= target->columns[i].in_source &&
-			target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
+							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
 	return apply;
 }
 
@@ -48,24 +48,24 @@ fit_plans(IdemApply *apply, int64 rows)
 void
 idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 {
-	int			i = 0;
+	size_t i;
 
 	fit_plans(apply, piece->rows);
-	while (!methods[i]->applies(apply, piece))
+	for (i = 0; i < lengthof(methods) - 1 && !methods[i]->applies(apply, piece);)
 		i++;
 	piece->run->method = methods[i]->name;
 	methods[i]->run(apply, piece);
 	piece->run->unchanged_rows = Max(0, piece->rows - piece->run->inserted_rows -
-									 piece->run->updated_rows);
+											piece->run->updated_rows);
 }
 
 uint64
 idem_run_apply(IdemApply *apply, IdemPiece *piece, IdemStatement **place,
-			   void (*build) (StringInfo sql, IdemApply *apply))
+			   void (*build)(StringInfo sql, IdemApply *apply))
 {
 	if (*place == NULL)
 	{
-		Oid			types[] = {apply->type->bound, apply->type->bound};
+		Oid types[] = {apply->type->bound, apply->type->bound};
 		MemoryContext old = MemoryContextSwitchTo(apply->context);
 		StringInfoData sql;
 
@@ -91,7 +91,7 @@ bool
 idem_append_set(StringInfo sql, const IdemTarget *target, const char *new)
 {
 	const char *separator = " SET ";
-	int			i;
+	int i;
 
 	for (i = 0; i < target->ncolumns; i++)
 	{

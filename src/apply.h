@@ -16,12 +16,12 @@
 /* What one call's pieces have in common, with the statements made for them. */
 typedef struct IdemApply
 {
-	MemoryContext context;		/* where the statements live */
+	MemoryContext context; /* where the statements live */
 	const IdemTarget *target;
 	const IdemRangeType *type;
-	bool		reload;			/* else upsert */
-	bool		overriding;		/* the source has an identity column's values */
-	int64		planned_rows;	/* how many rows the statements were planned for */
+	bool reload;		/* else upsert */
+	bool overriding;	/* the source has an identity column's values */
+	int64 planned_rows; /* how many rows the statements were planned for */
 	IdemStatement *occupied;
 	IdemStatement *insert;
 	IdemStatement *insert_missing;
@@ -33,9 +33,9 @@ typedef struct IdemApply
 /* One piece: its window's bounds and its rows, which are shown as IDEM_ROWS. */
 typedef struct IdemPiece
 {
-	Datum		bounds[2];
-	int64		rows;
-	IdemRun    *run;			/* takes the counts and the method */
+	Datum bounds[2];
+	int64 rows;
+	IdemRun *run; /* takes the counts and the method */
 } IdemPiece;
 
 /* Prepares for a call. */
@@ -49,8 +49,8 @@ extern void idem_apply_piece(IdemApply *apply, IdemPiece *piece);
 typedef struct IdemMethod
 {
 	const char *name;
-	bool		(*applies) (IdemApply *apply, IdemPiece *piece);
-	void		(*run) (IdemApply *apply, IdemPiece *piece);
+	bool (*applies)(IdemApply *apply, IdemPiece *piece);
+	void (*run)(IdemApply *apply, IdemPiece *piece);
 } IdemMethod;
 
 extern const IdemMethod idem_method_insert;
@@ -62,7 +62,7 @@ extern const IdemMethod idem_method_replace;
  * appends.  Its parameters are the window's bounds.
  */
 extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, IdemStatement **place,
-							 void (*build) (StringInfo sql, IdemApply *apply));
+							 void (*build)(StringInfo sql, IdemApply *apply));
 
 /*
  * Appends INSERT INTO target (columns) SELECT columns FROM rows s, to which a WHERE
@@ -73,4 +73,4 @@ extern void idem_append_insert(StringInfo sql, IdemApply *apply);
 /* Appends SET c = new.c, … for every column that an update writes; false if none. */
 extern bool idem_append_set(StringInfo sql, const IdemTarget *target, const char *new);
 
-#endif							/* IDEM_APPLY_H */
+#endif /* IDEM_APPLY_H */

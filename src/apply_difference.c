@@ -74,7 +74,7 @@ difference_applies(IdemApply *apply, IdemPiece *piece)
 static bool
 has_updates(const IdemTarget *target)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < target->ncolumns; i++)
 	{
@@ -88,7 +88,7 @@ has_updates(const IdemTarget *target)
 static void
 run_difference(IdemApply *apply, IdemPiece *piece)
 {
-	IdemRun    *run = piece->run;
+	IdemRun *run = piece->run;
 
 	if (apply->reload)
 		run->deleted_rows = idem_run_apply(apply, piece, &apply->delete_gone, build_delete);

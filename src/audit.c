@@ -15,7 +15,7 @@ typedef struct AuditReceiver
 {
 	DestReceiver pub;
 	const IdemRangeType *type;
-	IdemWindow	window;
+	IdemWindow window;
 } AuditReceiver;
 
 static bool

@@ -11,4 +11,4 @@
 /* Runs an audit query for a window; a row it returns raises 23514 and is shown. */
 extern void idem_run_audit(IdemQuery *audit, const IdemRangeType *type, IdemWindow window);
 
-#endif							/* IDEM_AUDIT_H */
+#endif /* IDEM_AUDIT_H */

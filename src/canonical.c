@@ -31,20 +31,20 @@
 #include "utils/uuid.h"
 #include "catalog/pg_enum.h"
 
-typedef void (*WriteFunction) (StringInfo buf, IdemWriter *writer, Datum value);
+typedef void (*WriteFunction)(StringInfo buf, IdemWriter *writer, Datum value);
 
 struct IdemWriter
 {
 	WriteFunction write;
-	const char *column;			/* for messages */
-	Oid			type;
-	MemoryContext context;		/* where the writer, and what it makes later, lives */
-	IdemWriter *element;		/* of an array, or the bound of a range */
-	int16		element_len;	/* storage of an array's element */
-	bool		element_byval;
-	char		element_align;
+	const char *column; /* for messages */
+	Oid type;
+	MemoryContext context; /* where the writer, and what it makes later, lives */
+	IdemWriter *element;   /* of an array, or the bound of a range */
+	int16 element_len;	   /* storage of an array's element */
+	bool element_byval;
+	char element_align;
 	TypeCacheEntry *range;
-	IdemShape	shape;			/* of a composite */
+	IdemShape shape; /* of a composite */
 };
 
 static void
@@ -56,7 +56,7 @@ write_bool(StringInfo buf, IdemWriter *writer, Datum value)
 static void
 write_int8(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	char		digits[MAXINT8LEN + 1];
+	char digits[MAXINT8LEN + 1];
 
 	appendBinaryStringInfo(buf, digits, pg_lltoa(DatumGetInt64(value), digits));
 }
@@ -64,7 +64,7 @@ write_int8(StringInfo buf, IdemWriter *writer, Datum value)
 static void
 write_int4(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	char		digits[12];
+	char digits[12];
 
 	appendBinaryStringInfo(buf, digits, pg_ltoa(DatumGetInt32(value), digits));
 }
@@ -90,7 +90,7 @@ write_float4(StringInfo buf, IdemWriter *writer, Datum value)
 static void
 write_numeric(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, value));
+	char *text = DatumGetCString(DirectFunctionCall1(numeric_out, value));
 
 	idem_append_numeric_text(buf, text);
 	pfree(text);
@@ -136,7 +136,7 @@ write_name(StringInfo buf, IdemWriter *writer, Datum value)
 static void
 write_enum(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	HeapTuple	label = SearchSysCache1(ENUMOID, value);
+	HeapTuple label = SearchSysCache1(ENUMOID, value);
 	const char *name;
 
 	if (!HeapTupleIsValid(label))
@@ -189,7 +189,7 @@ write_interval(StringInfo buf, IdemWriter *writer, Datum value)
 static void
 write_uuid(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(uuid_out, value));
+	char *text = DatumGetCString(DirectFunctionCall1(uuid_out, value));
 
 	idem_append_json_ascii(buf, text);
 	pfree(text);
@@ -198,8 +198,8 @@ write_uuid(StringInfo buf, IdemWriter *writer, Datum value)
 static void
 write_bytea(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	bytea	   *bytes = DatumGetByteaPP(value);
-	int			len = VARSIZE_ANY_EXHDR(bytes);
+	bytea *bytes = DatumGetByteaPP(value);
+	int len = VARSIZE_ANY_EXHDR(bytes);
 
 	appendStringInfoChar(buf, '"');
 	enlargeStringInfo(buf, 2 * len + 1);
@@ -211,7 +211,7 @@ write_bytea(StringInfo buf, IdemWriter *writer, Datum value)
 static void
 write_json(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	char	   *document = TextDatumGetCString(value);
+	char *document = TextDatumGetCString(value);
 
 	idem_append_json(buf, document);
 	pfree(document);
@@ -226,9 +226,9 @@ write_jsonb(StringInfo buf, IdemWriter *writer, Datum value)
 /* The simple types. */
 static const struct
 {
-	Oid			type;
+	Oid type;
 	WriteFunction write;
-}			writers[] = {
+} writers[] = {
 	{BOOLOID, write_bool},
 	{INT2OID, write_int2},
 	{INT4OID, write_int4},
@@ -257,7 +257,7 @@ static void
 write_dimension(StringInfo buf, IdemWriter *writer, int ndims, const int *dims,
 				Datum **values, bool **nulls)
 {
-	int			i;
+	int i;
 
 	appendStringInfoChar(buf, '[');
 	for (i = 0; i < dims[0]; i++)
@@ -275,10 +275,10 @@ write_dimension(StringInfo buf, IdemWriter *writer, int ndims, const int *dims,
 static void
 write_array(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	ArrayType  *array = DatumGetArrayTypeP(value);
-	Datum	   *values;
-	bool	   *nulls;
-	int			n;
+	ArrayType *array = DatumGetArrayTypeP(value);
+	Datum *values;
+	bool *nulls;
+	int n;
 
 	deconstruct_array(array, ARR_ELEMTYPE(array), writer->element_len,
 					  writer->element_byval, writer->element_align,
@@ -340,9 +340,9 @@ append_bound(StringInfo buf, IdemWriter *writer, const RangeBound *bound)
 static void
 write_range(StringInfo buf, IdemWriter *writer, Datum value)
 {
-	RangeBound	lower;
-	RangeBound	upper;
-	bool		empty;
+	RangeBound lower;
+	RangeBound upper;
+	bool empty;
 	StringInfoData text;
 
 	range_deserialize(writer->range, DatumGetRangeTypeP(value), &lower, &upper, &empty);
@@ -365,7 +365,7 @@ write_range(StringInfo buf, IdemWriter *writer, Datum value)
 static void
 make_derived_writer(IdemWriter *writer)
 {
-	Oid			element = get_element_type(writer->type);
+	Oid element = get_element_type(writer->type);
 	MemoryContext cxt = writer->context;
 
 	if (OidIsValid(element))
@@ -402,7 +402,7 @@ idem_make_writer(Oid type, const char *column, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	IdemWriter *writer = palloc0(sizeof(IdemWriter));
-	size_t		i;
+	size_t i;
 
 	check_stack_depth();
 	writer->type = getBaseType(type);
@@ -439,7 +439,7 @@ void
 idem_sort_members(IdemMember *members, int nmembers)
 {
 	StringInfoData prefix;
-	int			i;
+	int i;
 
 	qsort(members, nmembers, sizeof(IdemMember), compare_members);
 	for (i = 0; i < nmembers; i++)
@@ -458,7 +458,7 @@ static void
 set_member(IdemMember *member, TupleDesc desc, int index)
 {
 	const char *name = NameStr(TupleDescAttr(desc, index)->attname);
-	int			len;
+	int len;
 
 	member->name = pstrdup(idem_to_utf8(name, strlen(name), &len));
 	member->index = index;
@@ -470,7 +470,7 @@ set_member(IdemMember *member, TupleDesc desc, int index)
 static int
 find_column(TupleDesc desc, const char *name)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < desc->natts; i++)
 	{
@@ -487,7 +487,7 @@ find_column(TupleDesc desc, const char *name)
 void
 idem_build_members(IdemShape *shape, TupleDesc desc, char **keys, int nkeys)
 {
-	int			i;
+	int i;
 
 	shape->nmembers = 0;
 	shape->natts = 0;
@@ -514,11 +514,11 @@ void
 idem_fit_shape(IdemShape *shape, HeapTupleHeader row,
 			   char **keys, int nkeys, MemoryContext parent)
 {
-	Oid			type = HeapTupleHeaderGetTypeId(row);
-	int32		typmod = HeapTupleHeaderGetTypMod(row);
-	uint64		identifier = assign_record_type_identifier(type, typmod);
+	Oid type = HeapTupleHeaderGetTypeId(row);
+	int32 typmod = HeapTupleHeaderGetTypMod(row);
+	uint64 identifier = assign_record_type_identifier(type, typmod);
 	MemoryContext old;
-	TupleDesc	desc;
+	TupleDesc desc;
 
 	if (shape->context && shape->identifier == identifier)
 		return;
@@ -541,7 +541,7 @@ void
 idem_write_row(StringInfo buf, IdemShape *shape, HeapTupleHeader row)
 {
 	HeapTupleData tuple;
-	int			i;
+	int i;
 
 	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
 	ItemPointerSetInvalid(&tuple.t_self);

@@ -27,21 +27,21 @@ extern void idem_write_value(StringInfo buf, IdemWriter *writer, Datum value, bo
 /* One member of an object: what is written before its value, and the value. */
 typedef struct IdemMember
 {
-	const char *name;			/* UTF-8: members are sorted by its bytes */
-	const char *prefix;			/* "name": with the quotes and ": " */
-	int			prefix_len;
-	int			index;			/* the column, from 0 */
+	const char *name;	/* UTF-8: members are sorted by its bytes */
+	const char *prefix; /* "name": with the quotes and ": " */
+	int prefix_len;
+	int index; /* the column, from 0 */
 	IdemWriter *writer;
 } IdemMember;
 
 /* The members of a row type that are written, sorted as Python sorts them. */
 typedef struct IdemShape
 {
-	uint64		identifier;		/* of the row type's version, see below */
-	MemoryContext context;		/* holds all of this but the struct itself */
-	TupleTableSlot *slot;		/* to take rows apart in */
-	int			natts;			/* columns up to the last that is written */
-	int			nmembers;
+	uint64 identifier;	   /* of the row type's version, see below */
+	MemoryContext context; /* holds all of this but the struct itself */
+	TupleTableSlot *slot;  /* to take rows apart in */
+	int natts;			   /* columns up to the last that is written */
+	int nmembers;
 	IdemMember *members;
 } IdemShape;
 
@@ -64,4 +64,4 @@ extern void idem_write_row(StringInfo buf, IdemShape *shape, HeapTupleHeader row
 /* Sorts members by name and fills in their prefixes. */
 extern void idem_sort_members(IdemMember *members, int nmembers);
 
-#endif							/* IDEM_CANONICAL_H */
+#endif /* IDEM_CANONICAL_H */

@@ -21,10 +21,10 @@
 /* A member of an object that is being collected. */
 typedef struct JsonMember
 {
-	char	   *name;			/* UTF-8 */
-	int			name_len;
-	char	   *value;			/* canonical */
-	int			ordinal;		/* place in the text: of equals the last wins */
+	char *name; /* UTF-8 */
+	int name_len;
+	char *value; /* canonical */
+	int ordinal; /* place in the text: of equals the last wins */
 } JsonMember;
 
 /* Orders members by name, in code-point order, then by their place. */
@@ -33,7 +33,7 @@ compare_members(const void *a, const void *b)
 {
 	const JsonMember *x = a;
 	const JsonMember *y = b;
-	int			order = memcmp(x->name, y->name, Min(x->name_len, y->name_len));
+	int order = memcmp(x->name, y->name, Min(x->name_len, y->name_len));
 
 	if (order == 0)
 		order = x->name_len - y->name_len;
@@ -44,8 +44,8 @@ compare_members(const void *a, const void *b)
 static void
 append_members(StringInfo buf, JsonMember *members, int nmembers)
 {
-	bool		first = true;
-	int			i;
+	bool first = true;
+	int i;
 
 	qsort(members, nmembers, sizeof(JsonMember), compare_members);
 	appendStringInfoChar(buf, '{');
@@ -79,8 +79,8 @@ skip_space(const char **text)
 static void
 append_json_object(StringInfo buf, const char **text)
 {
-	int			nmembers = 0;
-	int			size = 8;
+	int nmembers = 0;
+	int size = 8;
 	JsonMember *members = palloc(size * sizeof(JsonMember));
 
 	(*text)++;
@@ -98,12 +98,12 @@ append_json_object(StringInfo buf, const char **text)
 		initStringInfo(&value);
 		idem_decode_json_string(&name, text);
 		skip_space(text);
-		(*text)++;				/* the colon */
+		(*text)++; /* the colon */
 		append_json_text(&value, text);
 
 		if (nmembers == size)
 			members = repalloc(members, (size *= 2) * sizeof(JsonMember));
-		members[nmembers] = (JsonMember) {name.data, name.len, value.data, nmembers};
+		members[nmembers] = (JsonMember){name.data, name.len, value.data, nmembers};
 		nmembers++;
 	}
 	(*text)++;
@@ -177,8 +177,8 @@ static void
 append_jsonb_object(StringInfo buf, JsonbIterator **it, int nmembers)
 {
 	JsonMember *members = palloc(Max(nmembers, 1) * sizeof(JsonMember));
-	JsonbValue	v;
-	int			n = 0;
+	JsonbValue v;
+	int n = 0;
 
 	while (JsonbIteratorNext(it, &v, true) == WJB_KEY)
 	{
@@ -200,9 +200,9 @@ void
 idem_append_jsonb(StringInfo buf, JsonbContainer *container)
 {
 	JsonbIterator *it = JsonbIteratorInit(container);
-	JsonbValue	v;
-	bool		scalar = JsonContainerIsScalar(container);
-	bool		first = true;
+	JsonbValue v;
+	bool scalar = JsonContainerIsScalar(container);
+	bool first = true;
 
 	check_stack_depth();
 	if (JsonbIteratorNext(&it, &v, true) == WJB_BEGIN_OBJECT)
@@ -226,7 +226,7 @@ idem_append_jsonb(StringInfo buf, JsonbContainer *container)
 void
 idem_append_jsonb_value(StringInfo buf, JsonbValue *value)
 {
-	char	   *number;
+	char *number;
 
 	switch (value->type)
 	{

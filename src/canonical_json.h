@@ -18,4 +18,4 @@ extern void idem_append_json(StringInfo buf, const char *text);
 extern void idem_append_jsonb(StringInfo buf, JsonbContainer *container);
 extern void idem_append_jsonb_value(StringInfo buf, JsonbValue *value);
 
-#endif							/* IDEM_CANONICAL_JSON_H */
+#endif /* IDEM_CANONICAL_JSON_H */

@@ -15,8 +15,8 @@
 static void
 append_padded(StringInfo buf, int value, int width)
 {
-	char		digits[16];
-	int			i = sizeof(digits);
+	char digits[16];
+	int i = sizeof(digits);
 
 	for (; value > 0 || width > 0; value /= 10, width--)
 		digits[--i] = '0' + value % 10;
@@ -55,9 +55,9 @@ append_hms(StringInfo buf, int hour, int minute, int second, int fraction)
 void
 idem_append_date(StringInfo buf, DateADT date)
 {
-	int			year;
-	int			month;
-	int			day;
+	int year;
+	int month;
+	int day;
 
 	if (DATE_IS_NOBEGIN(date))
 		appendStringInfoString(buf, "-infinity");
@@ -81,7 +81,7 @@ void
 idem_append_timestamp(StringInfo buf, Timestamp timestamp, bool utc)
 {
 	struct pg_tm tm;
-	fsec_t		fraction;
+	fsec_t fraction;
 
 	if (TIMESTAMP_IS_NOBEGIN(timestamp))
 		appendStringInfoString(buf, "-infinity");
@@ -114,8 +114,8 @@ append_duration_field(StringInfo buf, int64 value, char unit)
 static void
 append_duration_seconds(StringInfo buf, int64 micros)
 {
-	int64		fraction = micros % USECS_PER_SEC;
-	int			width = 6;
+	int64 fraction = micros % USECS_PER_SEC;
+	int width = 6;
 
 	if (micros == 0)
 		return;
@@ -139,7 +139,7 @@ append_duration_seconds(StringInfo buf, int64 micros)
 void
 idem_append_interval(StringInfo buf, const Interval *interval)
 {
-	int64		time = interval->time;
+	int64 time = interval->time;
 
 	if (idem_interval_is_infinite(interval))
 	{

@@ -20,4 +20,4 @@ extern void idem_append_time(StringInfo buf, TimeADT time);
 extern void idem_append_timestamp(StringInfo buf, Timestamp timestamp, bool utc);
 extern void idem_append_interval(StringInfo buf, const Interval *interval);
 
-#endif							/* IDEM_CANONICAL_TIME_H */
+#endif /* IDEM_CANONICAL_TIME_H */

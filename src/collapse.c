@@ -20,23 +20,23 @@
 
 struct IdemCollapse
 {
-	MemoryContext context;		/* where all of this lives */
+	MemoryContext context; /* where all of this lives */
 	const IdemTarget *target;
-	TupleDesc	desc;
-	IdemStatement *count;		/* distinct keys */
-	IdemQuery  *sorted;
-	int			nkeys;
-	int		   *keys;			/* indexes in desc */
-	FmgrInfo   *equals;			/* of each key */
-	int			version;		/* index in desc, or -1 */
-	FmgrInfo	compare;		/* of versions */
+	TupleDesc desc;
+	IdemStatement *count; /* distinct keys */
+	IdemQuery *sorted;
+	int nkeys;
+	int *keys;		  /* indexes in desc */
+	FmgrInfo *equals; /* of each key */
+	int version;	  /* index in desc, or -1 */
+	FmgrInfo compare; /* of versions */
 };
 
 /* The index of a column in the rows' descriptor. */
 static int
 column_index(TupleDesc desc, const char *name)
 {
-	int			i = 0;
+	int i = 0;
 
 	while (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) != 0)
 		i++;
@@ -49,7 +49,7 @@ count_sql(const IdemTarget *target)
 {
 	StringInfoData sql;
 	const char *separator = "";
-	int			i;
+	int i;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT pg_catalog.count(*) FROM (SELECT FROM %s s GROUP BY ",
@@ -97,7 +97,7 @@ set_comparisons(IdemCollapse *collapse)
 {
 	const IdemTarget *target = collapse->target;
 	TypeCacheEntry *type;
-	int			i;
+	int i;
 
 	collapse->nkeys = target->nkeys;
 	collapse->keys = palloc(Max(target->nkeys, 1) * sizeof(int));
@@ -135,8 +135,8 @@ typedef struct CollapseReceiver
 {
 	DestReceiver pub;
 	IdemCollapse *collapse;
-	IdemRows   *rows;			/* what stays */
-	TupleTableSlot *kept;		/* the last row that stayed */
+	IdemRows *rows;		  /* what stays */
+	TupleTableSlot *kept; /* the last row that stayed */
 } CollapseReceiver;
 
 static void
@@ -151,11 +151,11 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 static bool
 same_key(IdemCollapse *collapse, TupleTableSlot *a, TupleTableSlot *b)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < collapse->nkeys; i++)
 	{
-		int			k = collapse->keys[i];
+		int k = collapse->keys[i];
 
 		if (a->tts_isnull[k] != b->tts_isnull[k])
 			return false;
@@ -172,7 +172,7 @@ same_key(IdemCollapse *collapse, TupleTableSlot *a, TupleTableSlot *b)
 static bool
 same_image(IdemCollapse *collapse, TupleTableSlot *a, TupleTableSlot *b)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < collapse->desc->natts; i++)
 	{
@@ -191,14 +191,14 @@ same_image(IdemCollapse *collapse, TupleTableSlot *a, TupleTableSlot *b)
 static bool
 is_newer(IdemCollapse *collapse, TupleTableSlot *kept, TupleTableSlot *row)
 {
-	int			v = collapse->version;
+	int v = collapse->version;
 
 	if (v < 0 || kept->tts_isnull[v])
 		return false;
 	return row->tts_isnull[v] ||
-		DatumGetInt32(FunctionCall2Coll(&collapse->compare,
-										TupleDescAttr(collapse->desc, v)->attcollation,
-										kept->tts_values[v], row->tts_values[v])) > 0;
+		   DatumGetInt32(FunctionCall2Coll(&collapse->compare,
+										   TupleDescAttr(collapse->desc, v)->attcollation,
+										   kept->tts_values[v], row->tts_values[v])) > 0;
 }
 
 /* Fails for two rows of one key that differ. */
@@ -208,12 +208,8 @@ report_conflict(const IdemTarget *target, TupleTableSlot *row)
 	ereport(ERROR,
 			(errcode(ERRCODE_CARDINALITY_VIOLATION),
 			 errmsg("source has different rows for key %s", idem_describe_row(target, row)),
-			 target->version ?
-			 errdetail("They have the same version in column \"%s\".", target->version->name) :
-			 errdetail("Which of them to load is not known."),
-			 target->version ?
-			 errhint("Make the source return one row for a key.") :
-			 errhint("Make the source return one row for a key, or name a version_column: the highest version is loaded.")));
+			 target->version ? errdetail("They have the same version in column \"%s\".", target->version->name) : errdetail("Which of them to load is not known."),
+			 target->version ? errhint("Make the source return one row for a key.") : errhint("Make the source return one row for a key, or name a version_column: the highest version is loaded.")));
 }
 
 /* Takes one row. */
@@ -259,8 +255,8 @@ destroy_receiver(DestReceiver *self)
 static int64
 count_keys(IdemCollapse *collapse)
 {
-	Datum		count;
-	bool		isnull;
+	Datum count;
+	bool isnull;
 
 	(void) idem_fetch(collapse->count, NULL, NULL, 1, &count, &isnull);
 	return DatumGetInt64(count);
@@ -283,8 +279,8 @@ get_sorted(IdemCollapse *collapse)
 int64
 idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows)
 {
-	IdemRows	kept;
-	int64		removed;
+	IdemRows kept;
+	int64 removed;
 	CollapseReceiver receiver = {
 		.pub = {receive_row, startup_receiver, shutdown_receiver, destroy_receiver, DestNone},
 		.collapse = collapse,

@@ -20,4 +20,4 @@ extern IdemCollapse *idem_make_collapse(const IdemTarget *target, TupleDesc desc
  */
 extern int64 idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows);
 
-#endif							/* IDEM_COLLAPSE_H */
+#endif /* IDEM_COLLAPSE_H */

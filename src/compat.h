@@ -42,4 +42,4 @@
 #define idem_interval_is_infinite(i) false
 #endif
 
-#endif							/* IDEM_COMPAT_H */
+#endif /* IDEM_COMPAT_H */

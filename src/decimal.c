@@ -25,9 +25,9 @@
 /* A non-negative decimal: 0.DIGITS times ten to the power of point. */
 typedef struct Decimal
 {
-	char		digits[MAX_DIGITS + 1]; /* no leading or trailing zero, but "0" */
-	int			ndigits;
-	int			point;
+	char digits[MAX_DIGITS + 1]; /* no leading or trailing zero, but "0" */
+	int ndigits;
+	int point;
 } Decimal;
 
 /* Removes trailing zeros, of which the value does not depend. */
@@ -46,8 +46,8 @@ trim_decimal(Decimal *dec)
 static bool
 parse_decimal(const char *text, Decimal *dec)
 {
-	int			zeros = 0;		/* pending: only significant if a digit follows */
-	bool		fraction = false;
+	int zeros = 0; /* pending: only significant if a digit follows */
+	bool fraction = false;
 
 	dec->ndigits = 0;
 	dec->point = 0;
@@ -90,7 +90,7 @@ parse_decimal(const char *text, Decimal *dec)
 static double
 read_decimal(const Decimal *dec, bool single)
 {
-	char		text[MAX_DIGITS + 16];
+	char text[MAX_DIGITS + 16];
 
 	snprintf(text, sizeof(text), "0.%se%d", dec->digits, dec->point);
 	return single ? strtof(text, NULL) : strtod(text, NULL);
@@ -100,7 +100,7 @@ read_decimal(const Decimal *dec, bool single)
 static void
 increment_decimal(Decimal *dec)
 {
-	int			i = dec->ndigits - 1;
+	int i = dec->ndigits - 1;
 
 	while (i >= 0 && dec->digits[i] == '9')
 		dec->digits[i--] = '0';
@@ -123,8 +123,8 @@ shorten_decimal(Decimal *dec, double value, bool single)
 {
 	while (dec->ndigits > 1)
 	{
-		Decimal		below = *dec;
-		Decimal		above;
+		Decimal below = *dec;
+		Decimal above;
 
 		below.ndigits--;
 		trim_decimal(&below);
@@ -145,8 +145,8 @@ shorten_decimal(Decimal *dec, double value, bool single)
 static void
 append_repr(StringInfo buf, const Decimal *dec)
 {
-	int			point = dec->point;
-	int			i;
+	int point = dec->point;
+	int i;
 
 	if (point <= -4 || point > 16)
 	{
@@ -200,18 +200,18 @@ append_special(StringInfo buf, double value)
 static void
 shortest_float8(double value, Decimal *dec)
 {
-	char		text[DOUBLE_SHORTEST_DECIMAL_LEN];
+	char text[DOUBLE_SHORTEST_DECIMAL_LEN];
 
 	double_to_shortest_decimal_buf(value, text);
 	(void) parse_decimal(text, dec);
-	if (value > 18014398509481984.0)	/* 2^54 */
+	if (value > 18014398509481984.0) /* 2^54 */
 		shorten_decimal(dec, value, false);
 }
 
 void
 idem_append_float8(StringInfo buf, double value)
 {
-	Decimal		dec;
+	Decimal dec;
 
 	if (append_special(buf, value))
 		return;
@@ -222,15 +222,15 @@ idem_append_float8(StringInfo buf, double value)
 void
 idem_append_float4(StringInfo buf, float value)
 {
-	char		text[FLOAT_SHORTEST_DECIMAL_LEN];
-	Decimal		dec;
+	char text[FLOAT_SHORTEST_DECIMAL_LEN];
+	Decimal dec;
 
 	if (append_special(buf, value))
 		return;
 	value = fabsf(value);
 	float_to_shortest_decimal_buf(value, text);
 	(void) parse_decimal(text, &dec);
-	if (value > 33554432.0f)	/* 2^25: the same for a 24-bit mantissa */
+	if (value > 33554432.0f) /* 2^25: the same for a 24-bit mantissa */
 		shorten_decimal(&dec, value, true);
 
 	/* Nine digits at most: a double has room, these are its digits too. */
@@ -241,8 +241,8 @@ idem_append_float4(StringInfo buf, float value)
 static bool
 double_denotes(const Decimal *dec)
 {
-	Decimal		shortest;
-	double		value;
+	Decimal shortest;
+	double value;
 
 	/* any 15 digits survive a double, away from the ends of its range */
 	if (dec->ndigits <= 15 && dec->point > -290 && dec->point < 290)
@@ -259,7 +259,7 @@ idem_append_numeric_text(StringInfo buf, const char *text)
 {
 	const char *dot = strchr(text, '.');
 	const char *end = text + strlen(text);
-	Decimal		dec;
+	Decimal dec;
 
 	if (dot)
 	{
@@ -282,7 +282,7 @@ idem_append_numeric_text(StringInfo buf, const char *text)
 void
 idem_append_json_number(StringInfo buf, const char *text, int len)
 {
-	char	   *copy = pnstrdup(text, len);
+	char *copy = pnstrdup(text, len);
 
 	/* float("1e400") is inf and float("1e-400") is 0.0, without an error */
 	if (strpbrk(copy, ".eE") != NULL)

@@ -34,4 +34,4 @@ extern void idem_append_numeric_text(StringInfo buf, const char *text);
  */
 extern void idem_append_json_number(StringInfo buf, const char *text, int len);
 
-#endif							/* IDEM_DECIMAL_H */
+#endif /* IDEM_DECIMAL_H */

@@ -7,7 +7,7 @@
 #include "guc.h"
 #include "utils/guc.h"
 
-bool		idem_wait_for_writers = true;
+bool idem_wait_for_writers = true;
 
 /* Defines the settings and reserves the prefix, so that a typing error is seen. */
 void

@@ -10,4 +10,4 @@ extern bool idem_wait_for_writers;
 
 extern void idem_define_settings(void);
 
-#endif							/* IDEM_GUC_H */
+#endif /* IDEM_GUC_H */

@@ -25,20 +25,20 @@ typedef struct HashCall
 {
 	IdemSha256 *sha;
 	StringInfoData buf;			/* the canonical form of the current record */
-	bool		constant_keys;	/* the keys argument cannot change */
+	bool constant_keys;			/* the keys argument cannot change */
 	MemoryContext keys_context; /* holds the next four */
-	ArrayType  *array;			/* the keys, as they were given */
-	char	  **keys;
-	int			nkeys;
-	IdemMember *members;		/* the keys, sorted: for jsonb */
-	IdemShape	shape;			/* for records */
+	ArrayType *array;			/* the keys, as they were given */
+	char **keys;
+	int nkeys;
+	IdemMember *members; /* the keys, sorted: for jsonb */
+	IdemShape shape;	 /* for records */
 } HashCall;
 
 /* Returns the call site's state, made at its first call. */
 static HashCall *
 get_call(FunctionCallInfo fcinfo)
 {
-	HashCall   *call = fcinfo->flinfo->fn_extra;
+	HashCall *call = fcinfo->flinfo->fn_extra;
 	MemoryContext cxt = fcinfo->flinfo->fn_mcxt;
 	MemoryContext old;
 
@@ -58,12 +58,12 @@ get_call(FunctionCallInfo fcinfo)
 static void
 make_members(HashCall *call)
 {
-	int			i;
+	int i;
 
 	call->members = palloc0(call->nkeys * sizeof(IdemMember));
 	for (i = 0; i < call->nkeys; i++)
 	{
-		int			len;
+		int len;
 
 		call->members[i].name = idem_to_utf8(call->keys[i], strlen(call->keys[i]), &len);
 		call->members[i].index = i;
@@ -75,7 +75,7 @@ make_members(HashCall *call)
 static void
 fit_keys(HashCall *call, Datum keys, MemoryContext parent)
 {
-	ArrayType  *array;
+	ArrayType *array;
 	MemoryContext old;
 
 	if (call->members && call->constant_keys)
@@ -103,7 +103,7 @@ fit_keys(HashCall *call, Datum keys, MemoryContext parent)
 static HashCall *
 write_record(FunctionCallInfo fcinfo)
 {
-	HashCall   *call = get_call(fcinfo);
+	HashCall *call = get_call(fcinfo);
 	HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(0);
 
 	fit_keys(call, PG_GETARG_DATUM(1), fcinfo->flinfo->fn_mcxt);
@@ -117,9 +117,9 @@ write_record(FunctionCallInfo fcinfo)
 static HashCall *
 write_jsonb_object(FunctionCallInfo fcinfo)
 {
-	HashCall   *call = get_call(fcinfo);
-	Jsonb	   *object = PG_GETARG_JSONB_P(0);
-	int			i;
+	HashCall *call = get_call(fcinfo);
+	Jsonb *object = PG_GETARG_JSONB_P(0);
+	int i;
 
 	if (!JB_ROOT_IS_OBJECT(object))
 		ereport(ERROR,
@@ -132,7 +132,7 @@ write_jsonb_object(FunctionCallInfo fcinfo)
 	{
 		const IdemMember *m = &call->members[i];
 		const char *key = call->keys[m->index];
-		JsonbValue	value;
+		JsonbValue value;
 
 		if (getKeyJsonValueFromContainer(&object->root, key, strlen(key), &value) == NULL)
 			ereport(ERROR,
@@ -157,8 +157,8 @@ canonical_result(HashCall *call)
 static Datum
 hash_result(HashCall *call)
 {
-	text	   *result = palloc(VARHDRSZ + 2 * PG_SHA256_DIGEST_LENGTH);
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	text *result = palloc(VARHDRSZ + 2 * PG_SHA256_DIGEST_LENGTH);
+	uint8 digest[PG_SHA256_DIGEST_LENGTH];
 
 	idem_sha256(call->sha, call->buf.data, call->buf.len, digest);
 	SET_VARSIZE(result, VARHDRSZ + 2 * PG_SHA256_DIGEST_LENGTH);
@@ -170,8 +170,8 @@ hash_result(HashCall *call)
 static Datum
 uuid_result(HashCall *call)
 {
-	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
+	uint8 digest[PG_SHA256_DIGEST_LENGTH];
 
 	idem_sha256(call->sha, call->buf.data, call->buf.len, digest);
 	memcpy(uuid->data, digest, UUID_LEN);

@@ -21,8 +21,8 @@ is_plain(unsigned char c)
 const char *
 idem_to_utf8(const char *text, int len, int *utf8_len)
 {
-	char	   *utf8;
-	int			i;
+	char *utf8;
+	int i;
 
 	*utf8_len = len;
 	if (GetDatabaseEncoding() == PG_UTF8)
@@ -42,8 +42,8 @@ static void
 append_code_unit(StringInfo buf, uint32 unit)
 {
 	static const char hex[] = "0123456789abcdef";
-	char		escape[6] = {'\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15],
-	hex[unit >> 4 & 15], hex[unit & 15]};
+	char escape[6] = {'\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15],
+					  hex[unit >> 4 & 15], hex[unit & 15]};
 
 	appendBinaryStringInfo(buf, escape, sizeof(escape));
 }
@@ -53,7 +53,7 @@ static void
 append_escape(StringInfo buf, pg_wchar c)
 {
 	static const char shorts[] = "\"\"\\\\\nn\rr\tt\ff\bb";
-	int			i;
+	int i;
 
 	for (i = 0; shorts[i]; i += 2)
 	{
@@ -99,7 +99,7 @@ idem_append_json_utf8(StringInfo buf, const char *text, int len)
 void
 idem_append_json_string(StringInfo buf, const char *text, int len)
 {
-	int			utf8_len;
+	int utf8_len;
 	const char *utf8 = idem_to_utf8(text, len, &utf8_len);
 
 	idem_append_json_utf8(buf, utf8, utf8_len);
@@ -119,7 +119,7 @@ idem_append_json_ascii(StringInfo buf, const char *text)
 static pg_wchar
 read_code_unit(const char *text)
 {
-	char		digits[5] = {text[0], text[1], text[2], text[3], '\0'};
+	char digits[5] = {text[0], text[1], text[2], text[3], '\0'};
 
 	return (pg_wchar) strtoul(digits, NULL, 16);
 }
@@ -128,12 +128,12 @@ read_code_unit(const char *text)
 static pg_wchar
 read_unicode_escape(const char **text)
 {
-	pg_wchar	c = read_code_unit(*text + 2);
+	pg_wchar c = read_code_unit(*text + 2);
 
 	*text += 6;
 	if (is_utf16_surrogate_first(c) && (*text)[0] == '\\' && (*text)[1] == 'u')
 	{
-		pg_wchar	second = read_code_unit(*text + 2);
+		pg_wchar second = read_code_unit(*text + 2);
 
 		if (is_utf16_surrogate_second(second))
 		{
@@ -149,8 +149,8 @@ static pg_wchar
 read_escape(const char **text)
 {
 	static const char shorts[] = "n\nr\rt\tf\fb\b";
-	char		c = (*text)[1];
-	int			i;
+	char c = (*text)[1];
+	int i;
 
 	if (c == 'u')
 		return read_unicode_escape(text);
@@ -160,7 +160,7 @@ read_escape(const char **text)
 		if (c == shorts[i])
 			return (pg_wchar) shorts[i + 1];
 	}
-	return (pg_wchar) c;		/* a quote, a backslash or a slash */
+	return (pg_wchar) c; /* a quote, a backslash or a slash */
 }
 
 void
@@ -175,7 +175,7 @@ idem_decode_json_string(StringInfo buf, const char **text)
 			(*text)++;
 		if (*text > run)
 		{
-			int			len;
+			int len;
 			const char *utf8 = idem_to_utf8(run, *text - run, &len);
 
 			appendBinaryStringInfo(buf, utf8, len);

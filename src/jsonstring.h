@@ -35,4 +35,4 @@ extern void idem_decode_json_string(StringInfo buf, const char **text);
 /* Text in the server's encoding as UTF-8; returns text itself if nothing changes. */
 extern const char *idem_to_utf8(const char *text, int len, int *utf8_len);
 
-#endif							/* IDEM_JSONSTRING_H */
+#endif /* IDEM_JSONSTRING_H */

@@ -12,7 +12,7 @@
 static void
 check_repeated(char **names, int i)
 {
-	int			j;
+	int j;
 
 	for (j = 0; j < i; j++)
 	{
@@ -26,10 +26,10 @@ check_repeated(char **names, int i)
 char **
 idem_read_keys(ArrayType *array, int *nkeys)
 {
-	Datum	   *elements;
-	bool	   *nulls;
-	char	  **names;
-	int			i;
+	Datum *elements;
+	bool *nulls;
+	char **names;
+	int i;
 
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR,

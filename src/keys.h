@@ -14,4 +14,4 @@
  */
 extern char **idem_read_keys(ArrayType *array, int *nkeys);
 
-#endif							/* IDEM_KEYS_H */
+#endif /* IDEM_KEYS_H */

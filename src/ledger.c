@@ -54,7 +54,7 @@ expand_template(const IdemLedger *ledger, const char *template)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	for (; *template; template++)
+	for (; *template; template ++)
 	{
 		if (*template != '@')
 			appendStringInfoChar(&sql, *template);
@@ -79,7 +79,7 @@ get_statement(IdemLedger *ledger, IdemStatement **place, IdemSnapshot snapshot,
 	if (*place == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(ledger->statements->context);
-		Oid			types[IDEM_MAX_ARGS] = {TEXTOID, ledger->type->range};
+		Oid types[IDEM_MAX_ARGS] = {TEXTOID, ledger->type->range};
 
 		if (nmore > 0)
 			memcpy(types + 2, more, nmore * sizeof(Oid));
@@ -94,8 +94,8 @@ get_statement(IdemLedger *ledger, IdemStatement **place, IdemSnapshot snapshot,
 static Datum
 fetch_value(IdemStatement *statement, const Datum *args)
 {
-	Datum		value;
-	bool		isnull;
+	Datum value;
+	bool isnull;
 
 	if (!idem_fetch(statement, args, NULL, 1, &value, &isnull) || isnull)
 		elog(ERROR, "ledger statement returned no value");
@@ -105,7 +105,7 @@ fetch_value(IdemStatement *statement, const Datum *args)
 Datum
 idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range)
 {
-	Datum		args[] = {CStringGetTextDatum(pipeline), range};
+	Datum args[] = {CStringGetTextDatum(pipeline), range};
 
 	return fetch_value(get_statement(ledger, &ledger->statements->coverage,
 									 ledger->read_snapshot,
@@ -122,7 +122,7 @@ idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range)
 Datum
 idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum reopened)
 {
-	Datum		args[] = {CStringGetTextDatum(pipeline), range, reopened};
+	Datum args[] = {CStringGetTextDatum(pipeline), range, reopened};
 
 	return fetch_value(get_statement(ledger, &ledger->statements->gaps,
 									 ledger->read_snapshot,
@@ -144,8 +144,8 @@ idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum re
 static int64
 supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 {
-	Datum		args[] = {CStringGetTextDatum(pipeline),
-	idem_window_datum(ledger->type, window)};
+	Datum args[] = {CStringGetTextDatum(pipeline),
+					idem_window_datum(ledger->type, window)};
 	IdemStatement *statement;
 
 	statement = get_statement(ledger, &ledger->statements->supersede, IDEM_SNAPSHOT_NEW,
@@ -176,11 +176,11 @@ static bool
 insert_claim(IdemLedger *ledger, IdemRun *run)
 {
 	static const Oid more[] = {OIDOID, TEXTOID, TIMESTAMPTZOID};
-	Datum		args[] = {CStringGetTextDatum(run->pipeline),
-		idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
-	CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
-	Datum		run_id;
-	bool		isnull;
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
+					CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
+	Datum run_id;
+	bool isnull;
 
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->claim, IDEM_SNAPSHOT_NEW,
 								  "INSERT INTO @L (pipeline, window_range, state, target,"
@@ -207,10 +207,10 @@ insert_claim(IdemLedger *ledger, IdemRun *run)
 static void
 check_not_running(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 {
-	Datum		args[] = {CStringGetTextDatum(pipeline),
-	idem_window_datum(ledger->type, window)};
-	Datum		run_id;
-	bool		isnull;
+	Datum args[] = {CStringGetTextDatum(pipeline),
+					idem_window_datum(ledger->type, window)};
+	Datum run_id;
+	bool isnull;
 
 	if (idem_fetch(get_statement(ledger, &ledger->statements->running, IDEM_SNAPSHOT_NEW,
 								 "SELECT l.run_id FROM ONLY @L l"
@@ -248,7 +248,7 @@ try_claim_nowait(IdemLedger *ledger, IdemRun *run, bool *busy)
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool claimed = false;
-	int			nest_level;
+	int nest_level;
 
 	*busy = false;
 	BeginInternalSubTransaction(NULL);
@@ -264,7 +264,7 @@ try_claim_nowait(IdemLedger *ledger, IdemRun *run, bool *busy)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData *error;
 
 		MemoryContextSwitchTo(old);
 		error = CopyErrorData();
@@ -296,8 +296,8 @@ report_busy(IdemLedger *ledger, const IdemRun *run)
 static int64
 count_runs(IdemLedger *ledger, const IdemRun *run, bool latest)
 {
-	Datum		args[] = {CStringGetTextDatum(run->pipeline),
-	idem_window_datum(ledger->type, run->window)};
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window)};
 	IdemLedgerStatements *all = ledger->statements;
 
 	return DatumGetInt64(fetch_value(get_statement(ledger,
@@ -336,8 +336,8 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 	run->started_at = GetCurrentTimestamp();
 	for (;;)
 	{
-		bool		busy = false;
-		bool		claimed;
+		bool busy = false;
+		bool claimed;
 
 		CHECK_FOR_INTERRUPTS();
 		if (on_busy == IDEM_BUSY_WAIT)
@@ -364,13 +364,13 @@ void
 idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 {
 	static const Oid more[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID,
-	INT8OID, INT8OID};
-	Datum		args[] = {CStringGetTextDatum(run->pipeline),
-		idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
-		CStringGetTextDatum(run->method), Int64GetDatum(run->source_rows),
-		Int64GetDatum(run->inserted_rows), Int64GetDatum(run->updated_rows),
-		Int64GetDatum(run->deleted_rows), Int64GetDatum(run->unchanged_rows),
-	Int64GetDatum(run->duplicate_rows)};
+							   INT8OID, INT8OID};
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
+					CStringGetTextDatum(run->method), Int64GetDatum(run->source_rows),
+					Int64GetDatum(run->inserted_rows), Int64GetDatum(run->updated_rows),
+					Int64GetDatum(run->deleted_rows), Int64GetDatum(run->unchanged_rows),
+					Int64GetDatum(run->duplicate_rows)};
 
 	if (idem_run(get_statement(ledger, &ledger->statements->complete, IDEM_SNAPSHOT_NEW,
 							   "UPDATE ONLY @L SET state = 'complete', method = $4,"
@@ -395,14 +395,14 @@ void
 idem_record_failure(IdemLedger *ledger, const IdemRun *run, const ErrorData *error)
 {
 	static const Oid more[] = {OIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
-	TEXTOID, TEXTOID, TEXTOID};
+							   TEXTOID, TEXTOID, TEXTOID};
 	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message,
-	error->detail, error->hint, error->context};
-	Datum		args[10] = {CStringGetTextDatum(run->pipeline),
-		idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
-	CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
-	bool		isnull[10] = {false};
-	size_t		i;
+						   error->detail, error->hint, error->context};
+	Datum args[10] = {CStringGetTextDatum(run->pipeline),
+					  idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
+					  CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
+	bool isnull[10] = {false};
+	size_t i;
 
 	for (i = 0; i < lengthof(texts); i++)
 	{
@@ -435,8 +435,8 @@ static void
 end_invalidation(IdemLedger *ledger, const IdemRun *run)
 {
 	static const Oid more[] = {INT8OID};
-	Datum		args[] = {CStringGetTextDatum(run->pipeline),
-	idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id)};
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id)};
 
 	(void) idem_run(get_statement(ledger, &ledger->statements->invalidated, IDEM_SNAPSHOT_NEW,
 								  "UPDATE ONLY @L SET state = 'superseded',"
@@ -451,8 +451,8 @@ end_invalidation(IdemLedger *ledger, const IdemRun *run)
 int64
 idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 {
-	IdemRun		run = {.pipeline = pipeline, .window = window, .mode = "invalidate"};
-	int64		superseded = 0;
+	IdemRun run = {.pipeline = pipeline, .window = window, .mode = "invalidate"};
+	int64 superseded = 0;
 
 	/*
 	 * What a load in flight completes while we wait for it must be reopened too,

@@ -17,11 +17,11 @@ typedef struct IdemLedgerStatements IdemLedgerStatements;
 
 typedef struct IdemLedger
 {
-	Oid			relid;
-	const IdemRangeType *type;	/* of its windows */
-	const char *name;			/* qualified and quoted */
-	const char *claim_constraint;	/* quoted; NULL if opened for reading */
-	IdemSnapshot read_snapshot; /* under which gaps and coverage are read */
+	Oid relid;
+	const IdemRangeType *type;	  /* of its windows */
+	const char *name;			  /* qualified and quoted */
+	const char *claim_constraint; /* quoted; NULL if opened for reading */
+	IdemSnapshot read_snapshot;	  /* under which gaps and coverage are read */
 	IdemLedgerStatements *statements;
 } IdemLedger;
 
@@ -47,27 +47,27 @@ typedef enum IdemOnBusy
 /* One run of one window, on its way through the ledger. */
 typedef struct IdemRun
 {
-	int64		run_id;			/* 0 until the window is claimed */
+	int64 run_id; /* 0 until the window is claimed */
 	const char *pipeline;
-	IdemWindow	window;
-	Oid			target;
+	IdemWindow window;
+	Oid target;
 	const char *mode;
-	const char *method;			/* known once the rows have been applied */
+	const char *method; /* known once the rows have been applied */
 	TimestampTz started_at;
-	bool		redo;			/* supersede what is complete in the window */
-	int64		source_rows;
-	int64		inserted_rows;
-	int64		updated_rows;
-	int64		deleted_rows;
-	int64		unchanged_rows;
-	int64		duplicate_rows; /* source rows that collapsed into others */
+	bool redo; /* supersede what is complete in the window */
+	int64 source_rows;
+	int64 inserted_rows;
+	int64 updated_rows;
+	int64 deleted_rows;
+	int64 unchanged_rows;
+	int64 duplicate_rows; /* source rows that collapsed into others */
 } IdemRun;
 
 typedef enum IdemClaim
 {
-	IDEM_CLAIMED,				/* the window is ours until the transaction ends */
-	IDEM_CLAIM_COMPLETE,		/* some of it is complete by now: look again */
-	IDEM_CLAIM_BUSY,			/* another session holds some of it (skip only) */
+	IDEM_CLAIMED,		 /* the window is ours until the transaction ends */
+	IDEM_CLAIM_COMPLETE, /* some of it is complete by now: look again */
+	IDEM_CLAIM_BUSY,	 /* another session holds some of it (skip only) */
 } IdemClaim;
 
 /*
@@ -91,4 +91,4 @@ extern void idem_record_failure(IdemLedger *ledger, const IdemRun *run,
 extern int64 idem_invalidate_window(IdemLedger *ledger, const char *pipeline,
 									IdemWindow window);
 
-#endif							/* IDEM_LEDGER_H */
+#endif /* IDEM_LEDGER_H */

@@ -25,26 +25,15 @@ typedef struct LedgerCall
 {
 	IdemLedger *ledger;
 	const char *pipeline;
-	Datum		range;			/* of the ledger's range type */
-	MemoryContext caller;		/* where a result must go */
+	Datum range;		  /* of the ledger's range type */
+	MemoryContext caller; /* where a result must go */
 } LedgerCall;
-
-/* Fails for a range of another type than the ledger's. */
-static void
-check_range_type(const IdemLedger *ledger, Oid range)
-{
-	if (range != ledger->type->range)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("window is of type %s, but the windows of ledger %s are of type %s",
-						format_type_be(range), ledger->name, ledger->type->name)));
-}
 
 /* Reads the arguments; connects, so that idem_finish is the caller's to call. */
 static LedgerCall
 begin_call(FunctionCallInfo fcinfo, bool is_text, bool for_writing)
 {
-	LedgerCall	call;
+	LedgerCall call;
 
 	call.caller = CurrentMemoryContext;
 	call.pipeline = text_to_cstring(PG_GETARG_TEXT_PP(1));
@@ -55,7 +44,7 @@ begin_call(FunctionCallInfo fcinfo, bool is_text, bool for_writing)
 									  text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	else
 	{
-		check_range_type(call.ledger, RangeTypeGetOid(PG_GETARG_RANGE_P(2)));
+		idem_check_range_type(call.ledger, RangeTypeGetOid(PG_GETARG_RANGE_P(2)));
 		call.range = PG_GETARG_DATUM(2);
 	}
 	return call;
@@ -65,9 +54,9 @@ begin_call(FunctionCallInfo fcinfo, bool is_text, bool for_writing)
 static Datum
 end_call(LedgerCall *call, Datum multirange, bool as_text)
 {
-	Datum		result;
-	Oid			output;
-	bool		varlena;
+	Datum result;
+	Oid output;
+	bool varlena;
 	MemoryContext old = MemoryContextSwitchTo(call->caller);
 
 	if (as_text)
@@ -86,8 +75,8 @@ end_call(LedgerCall *call, Datum multirange, bool as_text)
 static Datum
 gaps(FunctionCallInfo fcinfo, bool is_text)
 {
-	LedgerCall	call = begin_call(fcinfo, is_text, false);
-	Datum		none = idem_parse_range(call.ledger->type, "empty");
+	LedgerCall call = begin_call(fcinfo, is_text, false);
+	Datum none = idem_parse_range(call.ledger->type, "empty");
 
 	return end_call(&call, idem_ledger_gaps(call.ledger, call.pipeline, call.range, none),
 					is_text);
@@ -97,7 +86,7 @@ gaps(FunctionCallInfo fcinfo, bool is_text)
 static Datum
 coverage(FunctionCallInfo fcinfo, bool is_text)
 {
-	LedgerCall	call = begin_call(fcinfo, is_text, false);
+	LedgerCall call = begin_call(fcinfo, is_text, false);
 
 	return end_call(&call, idem_ledger_coverage(call.ledger, call.pipeline, call.range),
 					is_text);
@@ -107,9 +96,9 @@ coverage(FunctionCallInfo fcinfo, bool is_text)
 static Datum
 invalidate(FunctionCallInfo fcinfo, bool is_text)
 {
-	LedgerCall	call = begin_call(fcinfo, is_text, true);
-	IdemWindow	window;
-	int64		superseded = 0;
+	LedgerCall call = begin_call(fcinfo, is_text, true);
+	IdemWindow window;
+	int64 superseded = 0;
 
 	if (idem_read_window(call.ledger->type, call.range, &window))
 		superseded = idem_invalidate_window(call.ledger, call.pipeline, window);

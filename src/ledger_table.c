@@ -54,9 +54,9 @@ report_no_ledger(Relation rel)
 static const IdemRangeType *
 ledger_range_type(Relation rel, Oid schema)
 {
-	Oid			type = rel->rd_rel->reloftype;
+	Oid type = rel->rd_rel->reloftype;
 	const IdemRangeType *result = NULL;
-	HeapTuple	tuple;
+	HeapTuple tuple;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION || !OidIsValid(type))
 		report_no_ledger(rel);
@@ -90,7 +90,7 @@ report_missing(Relation rel, const IdemRangeType *type, const char *what)
 static AttrNumber
 ledger_column(Relation rel, const char *name)
 {
-	AttrNumber	attno = get_attnum(RelationGetRelid(rel), name);
+	AttrNumber attno = get_attnum(RelationGetRelid(rel), name);
 
 	if (attno == InvalidAttrNumber)
 		elog(ERROR, "ledger \"%s\" has no column \"%s\"",
@@ -102,12 +102,12 @@ ledger_column(Relation rel, const char *name)
 static List *
 state_is(Relation rel, const char *label)
 {
-	AttrNumber	attno = ledger_column(rel, "state");
+	AttrNumber attno = ledger_column(rel, "state");
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
 	TypeCacheEntry *type = lookup_type_cache(att->atttypid, TYPECACHE_EQ_OPR);
-	HeapTuple	tuple = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(att->atttypid),
-										CStringGetDatum(label));
-	Oid			value;
+	HeapTuple tuple = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(att->atttypid),
+									  CStringGetDatum(label));
+	Oid value;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for enum label \"%s\"", label);
@@ -127,13 +127,13 @@ state_is(Relation rel, const char *label)
 static bool
 has_claim_predicate(Relation rel, Relation index)
 {
-	List	   *predicate = RelationGetIndexPredicate(index);
+	List *predicate = RelationGetIndexPredicate(index);
 
 	return predicate != NIL &&
-		predicate_implied_by(predicate, state_is(rel, "running"), false) &&
-		predicate_implied_by(predicate, state_is(rel, "complete"), false) &&
-		predicate_refuted_by(predicate, state_is(rel, "failed"), false) &&
-		predicate_refuted_by(predicate, state_is(rel, "superseded"), false);
+		   predicate_implied_by(predicate, state_is(rel, "running"), false) &&
+		   predicate_implied_by(predicate, state_is(rel, "complete"), false) &&
+		   predicate_refuted_by(predicate, state_is(rel, "failed"), false) &&
+		   predicate_refuted_by(predicate, state_is(rel, "superseded"), false);
 }
 
 /* True if an index excludes equal pipelines with overlapping windows. */
@@ -141,9 +141,9 @@ static bool
 is_claim_index(Relation rel, Relation index)
 {
 	Form_pg_index form = index->rd_index;
-	Oid		   *operators;
-	Oid		   *procs;
-	uint16	   *strategies;
+	Oid *operators;
+	Oid *procs;
+	uint16 *strategies;
 
 	if (!form->indisexclusion || !form->indisvalid || !form->indimmediate ||
 		form->indnkeyatts != 2 ||
@@ -152,8 +152,8 @@ is_claim_index(Relation rel, Relation index)
 		return false;
 	RelationGetExclusionInfo(index, &operators, &procs, &strategies);
 	return get_opcode(operators[0]) == F_TEXTEQ &&
-		get_opcode(operators[1]) == F_RANGE_OVERLAPS &&
-		has_claim_predicate(rel, index);
+		   get_opcode(operators[1]) == F_RANGE_OVERLAPS &&
+		   has_claim_predicate(rel, index);
 }
 
 /* True if an index makes run_id unique. */
@@ -163,8 +163,8 @@ is_run_id_index(Relation rel, Relation index)
 	Form_pg_index form = index->rd_index;
 
 	return form->indisunique && form->indisvalid && form->indnkeyatts == 1 &&
-		form->indkey.values[0] == ledger_column(rel, "run_id") &&
-		RelationGetIndexPredicate(index) == NIL;
+		   form->indkey.values[0] == ledger_column(rel, "run_id") &&
+		   RelationGetIndexPredicate(index) == NIL;
 }
 
 /* Fails unless the columns that every row needs are NOT NULL. */
@@ -172,7 +172,7 @@ static void
 check_not_null(Relation rel, const IdemRangeType *type)
 {
 	static const char *const columns[] = {"run_id", "pipeline", "window_range", "state"};
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < lengthof(columns); i++)
 	{
@@ -190,14 +190,14 @@ check_not_null(Relation rel, const IdemRangeType *type)
 static char *
 check_constraints(Relation rel, const IdemRangeType *type)
 {
-	char	   *claim = NULL;
-	bool		unique = false;
-	ListCell   *lc;
+	char *claim = NULL;
+	bool unique = false;
+	ListCell *lc;
 
 	check_not_null(rel, type);
-	foreach(lc, RelationGetIndexList(rel))
+	foreach (lc, RelationGetIndexList(rel))
 	{
-		Relation	index = relation_open(lfirst_oid(lc), AccessShareLock);
+		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
 
 		if (is_claim_index(rel, index))
 			claim = pstrdup(quote_identifier(RelationGetRelationName(index)));
@@ -215,7 +215,7 @@ IdemLedger *
 idem_open_ledger(Oid relid, Oid function, bool for_writing)
 {
 	IdemLedger *ledger = palloc0(sizeof(IdemLedger));
-	Relation	rel = relation_open(relid, AccessShareLock);
+	Relation rel = relation_open(relid, AccessShareLock);
 
 	ledger->relid = relid;
 	ledger->type = ledger_range_type(rel, get_func_namespace(function));
@@ -226,6 +226,16 @@ idem_open_ledger(Oid relid, Oid function, bool for_writing)
 	idem_init_ledger_statements(ledger);
 	relation_close(rel, NoLock);
 	return ledger;
+}
+
+void
+idem_check_range_type(const IdemLedger *ledger, Oid range)
+{
+	if (range != ledger->type->range)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("window is of type %s, but the windows of ledger %s are of type %s",
+						format_type_be(range), ledger->name, ledger->type->name)));
 }
 
 /* Fails for a range type that no ledger has. */
@@ -261,9 +271,8 @@ run_ledger_ddl(const char *schema, const char *name, const IdemRangeType *type,
 	const char *table = quote_qualified_identifier(schema, name);
 	const char *sequence = quote_qualified_identifier(schema, ChooseRelationName(name, "run_id", "seq",
 																				 get_namespace_oid(schema, false), false));
-	const char *finite = type->bound == INT8OID ? "" :
-		" AND pg_catalog.isfinite(pg_catalog.lower(window_range))"
-		" AND pg_catalog.isfinite(pg_catalog.upper(window_range))";
+	const char *finite = type->bound == INT8OID ? "" : " AND pg_catalog.isfinite(pg_catalog.lower(window_range))"
+													   " AND pg_catalog.isfinite(pg_catalog.upper(window_range))";
 
 	idem_run_once(psprintf("CREATE SEQUENCE %s", sequence));
 	idem_run_once(psprintf("CREATE TABLE %s OF %s ("
@@ -279,7 +288,8 @@ run_ledger_ddl(const char *schema, const char *name, const IdemRangeType *type,
 						   quote_literal_cstr(sequence), finite));
 	idem_run_once(psprintf("ALTER SEQUENCE %s OWNED BY %s.run_id", sequence, table));
 	idem_run_once(psprintf("CREATE INDEX ON %s USING gist (pipeline, window_range)"
-						   " WHERE (state OPERATOR(pg_catalog.=) 'failed')", table));
+						   " WHERE (state OPERATOR(pg_catalog.=) 'failed')",
+						   table));
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem window ledger'", table));
 }
 
@@ -287,11 +297,11 @@ run_ledger_ddl(const char *schema, const char *name, const IdemRangeType *type,
 Datum
 idem_create_ledger(PG_FUNCTION_ARGS)
 {
-	text	   *name = PG_GETARG_TEXT_PP(0);
+	text *name = PG_GETARG_TEXT_PP(0);
 	const IdemRangeType *type = require_range_type(PG_GETARG_OID(1));
-	Oid			our_schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-	RangeVar   *relation = makeRangeVarFromNameList(textToQualifiedNameList(name));
-	Oid			schema = RangeVarGetCreationNamespace(relation);
+	Oid our_schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	RangeVar *relation = makeRangeVarFromNameList(textToQualifiedNameList(name));
+	Oid schema = RangeVarGetCreationNamespace(relation);
 
 	idem_connect(true);
 	run_ledger_ddl(get_namespace_name(schema), relation->relname, type,

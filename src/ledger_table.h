@@ -15,4 +15,7 @@
  */
 extern IdemLedger *idem_open_ledger(Oid relid, Oid function, bool for_writing);
 
-#endif							/* IDEM_LEDGER_TABLE_H */
+/* Raises 42804 for a range of another type than the ledger's. */
+extern void idem_check_range_type(const IdemLedger *ledger, Oid range);
+
+#endif /* IDEM_LEDGER_TABLE_H */

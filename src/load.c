@@ -28,31 +28,31 @@
 typedef struct Load
 {
 	const IdemRequest *request;
-	bool		atomic;
-	MemoryContext context;		/* lives as long as the call */
-	MemoryContext piece_context;	/* reset for each piece */
+	bool atomic;
+	MemoryContext context;		 /* lives as long as the call */
+	MemoryContext piece_context; /* reset for each piece */
 	IdemLedger *ledger;
 	const IdemRangeType *type;
 	IdemTarget *target;
 	IdemSource *source;
 	IdemCollapse *collapse;
-	IdemApply  *apply;
-	IdemQuery  *audit;			/* NULL if there is none */
+	IdemApply *apply;
+	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
-	IdemWindow	reopened;		/* complete windows in it are redone; may be empty */
-	IdemReport	report;
-	void	   *report_arg;
+	IdemWindow reopened; /* complete windows in it are redone; may be empty */
+	IdemReport report;
+	void *report_arg;
 	IdemSummary *summary;
-	int64		failed;			/* windows */
-	ErrorData  *first_error;
-	char	   *first_failed;	/* its window */
+	int64 failed; /* windows */
+	ErrorData *first_error;
+	char *first_failed; /* its window */
 } Load;
 
 /* What a piece came to. */
 typedef struct PieceResult
 {
-	IdemRun		run;
-	IdemClaim	claim;
+	IdemRun run;
+	IdemClaim claim;
 } PieceResult;
 
 /* Fails where the transaction's snapshot would be older than the wait for writers. */
@@ -120,16 +120,12 @@ static bool
 read_request_window(const Load *load, IdemWindow *window)
 {
 	const IdemRequest *request = load->request;
-	Datum		range = request->window;
+	Datum range = request->window;
 
 	if (request->window_text)
 		range = idem_parse_range(load->type, request->window_text);
-	else if (request->window_type != load->type->range)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("window is of type %s, but the windows of ledger %s are of type %s",
-						format_type_be(request->window_type), load->ledger->name,
-						load->type->name)));
+	else
+		idem_check_range_type(load->ledger, request->window_type);
 	return idem_read_window(load->type, range, window);
 }
 
@@ -149,10 +145,10 @@ range_datum(const Load *load, IdemWindow window)
 static IdemWindow
 reopened_window(const Load *load, IdemWindow window)
 {
-	IdemWindow	none = {0, 0};
+	IdemWindow none = {0, 0};
 	IdemWindow *complete;
-	IdemStep	lookback;
-	int			n;
+	IdemStep lookback;
+	int n;
 
 	if (load->request->force)
 		return window;
@@ -185,8 +181,8 @@ find_gaps(const Load *load, IdemWindow window, int *n)
 static void
 add_context(void *arg)
 {
-	IdemRun    *run = ((void **) arg)[0];
-	Load	   *load = ((void **) arg)[1];
+	IdemRun *run = ((void **) arg)[0];
+	Load *load = ((void **) arg)[1];
 
 	errcontext("window %s of pipeline \"%s\"",
 			   idem_window_text(load->type, run->window), run->pipeline);
@@ -196,8 +192,8 @@ add_context(void *arg)
 static void
 load_rows(Load *load, IdemRun *run)
 {
-	IdemRows	rows;
-	IdemPiece	piece = {.run = run};
+	IdemRows rows;
+	IdemPiece piece = {.run = run};
 
 	rows = idem_run_source(load->source, run->window);
 	run->source_rows = rows.count;
@@ -216,7 +212,7 @@ static void
 load_piece(Load *load, void *arg)
 {
 	PieceResult *result = arg;
-	IdemRun    *run = &result->run;
+	IdemRun *run = &result->run;
 
 	result->claim = idem_claim_window(load->ledger, run, load->request->on_busy);
 	if (result->claim == IDEM_CLAIMED)
@@ -234,7 +230,7 @@ load_piece(Load *load, void *arg)
 static ErrorData *
 take_error(MemoryContext context)
 {
-	ErrorData  *error;
+	ErrorData *error;
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
@@ -247,9 +243,9 @@ take_error(MemoryContext context)
  * rolled back and the error returned, copied to the load's context.
  */
 static ErrorData *
-run_transaction(Load *load, void (*work) (Load *load, void *arg), void *arg)
+run_transaction(Load *load, void (*work)(Load *load, void *arg), void *arg)
 {
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 	ResourceOwner owner = CurrentResourceOwner;
 
 	BeginInternalSubTransaction(NULL);
@@ -298,7 +294,7 @@ typedef struct Failure
 static void
 record_failure(Load *load, void *arg)
 {
-	Failure    *failure = arg;
+	Failure *failure = arg;
 
 	idem_record_failure(load->ledger, failure->run, failure->error);
 }
@@ -308,8 +304,8 @@ static bool
 is_cancel(const ErrorData *error)
 {
 	return error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN;
+		   error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		   error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN;
 }
 
 /*
@@ -319,8 +315,8 @@ is_cancel(const ErrorData *error)
 static void
 handle_failure(Load *load, const IdemRun *run, ErrorData *error)
 {
-	Failure		failure = {run, error};
-	ErrorData  *second = NULL;
+	Failure failure = {run, error};
+	ErrorData *second = NULL;
 
 	if (run->run_id != 0)
 		second = run_transaction(load, record_failure, &failure);
@@ -345,7 +341,7 @@ handle_failure(Load *load, const IdemRun *run, ErrorData *error)
 static void
 report_piece(Load *load, const PieceResult *result)
 {
-	IdemRun    *total = &load->summary->total;
+	IdemRun *total = &load->summary->total;
 	const IdemRun *run = &result->run;
 
 	if (result->claim == IDEM_CLAIM_BUSY)
@@ -372,10 +368,9 @@ run_piece(Load *load, IdemWindow window)
 			.target = load->target->relid,
 			.mode = load->request->reload ? "reload" : "upsert",
 			.redo = window.lower < load->reopened.upper && load->reopened.lower < window.upper,
-		}
-	};
-	ErrorData  *error = NULL;
-	void	   *context_arg[] = {&result.run, load};
+		}};
+	ErrorData *error = NULL;
+	void *context_arg[] = {&result.run, load};
 	ErrorContextCallback context = {error_context_stack, add_context, context_arg};
 
 	MemoryContextReset(load->piece_context);
@@ -398,10 +393,10 @@ run_piece(Load *load, IdemWindow window)
 static void
 load_gaps(Load *load, IdemWindow window, const IdemStep *step)
 {
-	IdemPieces	pieces;
-	IdemWindow	piece;
+	IdemPieces pieces;
+	IdemWindow piece;
 	IdemWindow *gaps;
-	int			n;
+	int n;
 
 	gaps = find_gaps(load, window, &n);
 	idem_begin_pieces(&pieces, load->type, step, window.lower, gaps, n);
@@ -437,7 +432,7 @@ void
 idem_run_load(const IdemRequest *request, bool atomic,
 			  IdemReport report, void *report_arg, IdemSummary *summary)
 {
-	Load		load = {
+	Load load = {
 		.request = request,
 		.atomic = atomic,
 		.context = CurrentMemoryContext,
@@ -445,8 +440,8 @@ idem_run_load(const IdemRequest *request, bool atomic,
 		.report_arg = report_arg,
 		.summary = summary,
 	};
-	IdemWindow	window;
-	IdemStep	step;
+	IdemWindow window;
+	IdemStep step;
 
 	memset(summary, 0, sizeof(*summary));
 	load.piece_context = AllocSetContextCreate(load.context, "idem piece",

@@ -44,8 +44,20 @@ enum
 };
 
 static const char *const argument_names[] = {
-	"ledger", "target", "source", "window_range", "mode", "keys", "window_column",
-	"pipeline", "step", "version_column", "audit", "lookback", "force", "on_busy",
+	"ledger",
+	"target",
+	"source",
+	"window_range",
+	"mode",
+	"keys",
+	"window_column",
+	"pipeline",
+	"step",
+	"version_column",
+	"audit",
+	"lookback",
+	"force",
+	"on_busy",
 	"on_error",
 };
 
@@ -71,8 +83,8 @@ static int
 choice_argument(FunctionCallInfo fcinfo, int arg, const char *const *choices)
 {
 	StringInfoData hint;
-	char	   *value;
-	int			i;
+	char *value;
+	int i;
 
 	require_argument(fcinfo, arg);
 	value = text_argument(fcinfo, arg);
@@ -84,7 +96,9 @@ choice_argument(FunctionCallInfo fcinfo, int arg, const char *const *choices)
 	initStringInfo(&hint);
 	for (i = 0; choices[i]; i++)
 		appendStringInfo(&hint, "%s'%s'",
-						 i == 0 ? "" : choices[i + 1] ? ", " : " or ", choices[i]);
+						 i == 0 ? "" : choices[i + 1] ? ", "
+													  : " or ",
+						 choices[i]);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for argument %s: \"%s\"", argument_names[arg], value),
@@ -113,7 +127,7 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 	static const char *const on_busy[] = {"wait", "skip", "error", NULL};
 	static const char *const on_error[] = {"stop", "continue", NULL};
 	IdemRequest request = {.function = fcinfo->flinfo->fn_oid};
-	int			arg;
+	int arg;
 
 	for (arg = ARG_LEDGER; arg <= ARG_SOURCE; arg++)
 		require_argument(fcinfo, arg);
@@ -174,7 +188,7 @@ notice_summary(const IdemSummary *summary, bool atomic)
 static Datum
 call_load(FunctionCallInfo fcinfo, bool is_text)
 {
-	bool		atomic = true;
+	bool atomic = true;
 	IdemRequest request;
 	IdemSummary summary;
 
@@ -193,8 +207,8 @@ static void
 report_row(void *arg, const IdemRangeType *type, const IdemRun *run, bool busy)
 {
 	ReturnSetInfo *rsinfo = arg;
-	bool		nulls[9] = {busy, false, false, busy, busy, busy, busy, busy, busy};
-	Datum		values[9] = {
+	bool nulls[9] = {busy, false, false, busy, busy, busy, busy, busy, busy};
+	Datum values[9] = {
 		Int64GetDatum(run->run_id),
 		CStringGetTextDatum(idem_window_text(type, run->window)),
 		CStringGetTextDatum(busy ? "busy" : "loaded"),

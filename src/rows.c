@@ -18,7 +18,7 @@
 IdemRows
 idem_make_rows(TupleDesc desc)
 {
-	IdemRows	rows = {tuplestore_begin_heap(true, false, work_mem), desc, 0};
+	IdemRows rows = {tuplestore_begin_heap(true, false, work_mem), desc, 0};
 
 	return rows;
 }
@@ -46,12 +46,12 @@ idem_hide_rows(void)
 static void
 append_value(StringInfo buf, TupleTableSlot *slot, int index)
 {
-	bool		isnull;
-	Datum		value = slot_getattr(slot, index + 1, &isnull);
-	Oid			output;
-	bool		varlena;
-	char	   *text;
-	int			len;
+	bool isnull;
+	Datum value = slot_getattr(slot, index + 1, &isnull);
+	Oid output;
+	bool varlena;
+	char *text;
+	int len;
 
 	if (isnull)
 	{
@@ -77,10 +77,10 @@ is_described(const IdemTarget *target, const char *name)
 char *
 idem_describe_row(const IdemTarget *target, TupleTableSlot *slot)
 {
-	TupleDesc	desc = slot->tts_tupleDescriptor;
+	TupleDesc desc = slot->tts_tupleDescriptor;
 	StringInfoData names;
 	StringInfoData values;
-	int			i;
+	int i;
 
 	initStringInfo(&names);
 	initStringInfo(&values);

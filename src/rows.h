@@ -17,8 +17,8 @@
 typedef struct IdemRows
 {
 	Tuplestorestate *store;
-	TupleDesc	desc;
-	int64		count;
+	TupleDesc desc;
+	int64 count;
 } IdemRows;
 
 /* Makes rows of a descriptor, empty, that can be read more than once. */
@@ -37,4 +37,4 @@ extern void idem_hide_rows(void);
  */
 extern char *idem_describe_row(const IdemTarget *target, TupleTableSlot *slot);
 
-#endif							/* IDEM_ROWS_H */
+#endif /* IDEM_ROWS_H */

@@ -27,9 +27,9 @@ extern Datum idem_uuid_record(PG_FUNCTION_ARGS);
 /* What a trigger keeps from row to row: the call of the hash function. */
 typedef struct SetIdCall
 {
-	int			attno;			/* the column to set */
-	Datum		keys;			/* text[] */
-	FmgrInfo	function;		/* idem_hash_record or idem_uuid_record */
+	int attno;		   /* the column to set */
+	Datum keys;		   /* text[] */
+	FmgrInfo function; /* idem_hash_record or idem_uuid_record */
 } SetIdCall;
 
 /* Fails unless the function was called as such a trigger. */
@@ -57,7 +57,7 @@ check_called_as_trigger(FunctionCallInfo fcinfo)
 static void
 check_key(Relation rel, const char *key, const char *column)
 {
-	AttrNumber	attno = SPI_fnumber(RelationGetDescr(rel), key);
+	AttrNumber attno = SPI_fnumber(RelationGetDescr(rel), key);
 
 	if (strcmp(key, column) == 0)
 		ereport(ERROR,
@@ -76,11 +76,11 @@ static SetIdCall *
 make_call(FmgrInfo *flinfo, Relation rel, Trigger *trigger)
 {
 	MemoryContext old = MemoryContextSwitchTo(flinfo->fn_mcxt);
-	SetIdCall  *call = palloc0(sizeof(SetIdCall));
+	SetIdCall *call = palloc0(sizeof(SetIdCall));
 	const char *column = trigger->tgargs[0];
-	Datum	   *keys = palloc(trigger->tgnargs * sizeof(Datum));
-	Oid			type;
-	int			i;
+	Datum *keys = palloc(trigger->tgnargs * sizeof(Datum));
+	Oid type;
+	int i;
 
 	call->attno = SPI_fnumber(RelationGetDescr(rel), column);
 	if (call->attno <= 0)
@@ -114,11 +114,11 @@ Datum
 idem_set_id(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	SetIdCall  *call = fcinfo->flinfo->fn_extra;
-	Relation	rel;
-	HeapTuple	row;
-	Datum		id;
-	bool		isnull = false;
+	SetIdCall *call = fcinfo->flinfo->fn_extra;
+	Relation rel;
+	HeapTuple row;
+	Datum id;
+	bool isnull = false;
 
 	if (call == NULL)
 	{
@@ -127,8 +127,7 @@ idem_set_id(PG_FUNCTION_ARGS)
 		fcinfo->flinfo->fn_extra = call;
 	}
 	rel = trigger->tg_relation;
-	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
-		trigger->tg_newtuple : trigger->tg_trigtuple;
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	id = FunctionCall2(&call->function,
 					   heap_copy_tuple_as_datum(row, RelationGetDescr(rel)), call->keys);
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, RelationGetDescr(rel), 1,

@@ -71,11 +71,11 @@ idem_sha256(IdemSha256 *sha, const char *data, int len, uint8 *result)
 				 errmsg("could not compute SHA-256")));
 }
 
-#else							/* !USE_OPENSSL */
+#else /* !USE_OPENSSL */
 
 struct IdemSha256
 {
-	char		unused;
+	char unused;
 };
 
 IdemSha256 *

@@ -18,4 +18,4 @@ extern IdemSha256 *idem_make_sha256(MemoryContext context);
 /* Writes the SHA-256 of len bytes to result, PG_SHA256_DIGEST_LENGTH bytes. */
 extern void idem_sha256(IdemSha256 *sha, const char *data, int len, uint8 *result);
 
-#endif							/* IDEM_SHA256_H */
+#endif /* IDEM_SHA256_H */

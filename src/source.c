@@ -28,14 +28,14 @@
 
 struct IdemSource
 {
-	IdemQuery  *query;
+	IdemQuery *query;
 	const IdemTarget *target;
 	const IdemRangeType *type;
-	TupleDesc	query_desc;		/* what the projection expects */
-	TupleDesc	desc;			/* of the rows it makes */
-	List	   *projection;		/* target list over the query's row */
-	int			window_index;	/* the window column in desc, or -1 */
-	Oid			window_type;
+	TupleDesc query_desc; /* what the projection expects */
+	TupleDesc desc;		  /* of the rows it makes */
+	List *projection;	  /* target list over the query's row */
+	int window_index;	  /* the window column in desc, or -1 */
+	Oid window_type;
 };
 
 /*
@@ -45,14 +45,14 @@ struct IdemSource
 static List *
 relation_name(const char *text)
 {
-	List	   *names;
-	ListCell   *lc;
+	List *names;
+	ListCell *lc;
 
 	if (strpbrk(text, "(*;") != NULL && strchr(text, '"') == NULL)
 		return NIL;
 	if (!SplitIdentifierString(pstrdup(text), '.', &names))
 		return NIL;
-	foreach(lc, names)
+	foreach (lc, names)
 		lfirst(lc) = makeString(pstrdup(lfirst(lc)));
 	return names;
 }
@@ -61,9 +61,9 @@ relation_name(const char *text)
 static void
 append_relation_columns(StringInfo buf, Relation rel, const IdemTarget *target)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	bool		first = true;
-	int			i;
+	TupleDesc desc = RelationGetDescr(rel);
+	bool first = true;
+	int i;
 
 	for (i = 0; i < desc->natts; i++)
 	{
@@ -82,8 +82,8 @@ append_relation_columns(StringInfo buf, Relation rel, const IdemTarget *target)
 static char *
 relation_query(List *names, const IdemTarget *target)
 {
-	RangeVar   *name = makeRangeVarFromNameList(names);
-	Relation	rel = relation_open(RangeVarGetRelid(name, NoLock, false), AccessShareLock);
+	RangeVar *name = makeRangeVarFromNameList(names);
+	Relation rel = relation_open(RangeVarGetRelid(name, NoLock, false), AccessShareLock);
 	StringInfoData sql;
 
 	if (target->window == NULL)
@@ -112,7 +112,7 @@ relation_query(List *names, const IdemTarget *target)
 static void
 match_columns(IdemTarget *target, TupleDesc desc)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < desc->natts; i++)
 	{
@@ -137,9 +137,9 @@ match_columns(IdemTarget *target, TupleDesc desc)
 static void
 check_present(const IdemTarget *target, const IdemColumn *column)
 {
-	const char *role = column->is_key ? "key" :
-	column == target->window ? "window" :
-	column == target->version ? "version" : NULL;
+	const char *role = column->is_key ? "key" : column == target->window ? "window"
+											: column == target->version	 ? "version"
+																		 : NULL;
 
 	if (column->in_source)
 		return;
@@ -177,9 +177,9 @@ check_identity(const IdemTarget *target, const IdemColumn *column, bool updates)
 static Expr *
 assign_column(const IdemColumn *column, TargetEntry *entry, Form_pg_attribute att, int index)
 {
-	Node	   *value = (Node *) makeVar(1, index + 1, att->atttypid, att->atttypmod,
-										 att->attcollation, 0);
-	Node	   *assigned;
+	Node *value = (Node *) makeVar(1, index + 1, att->atttypid, att->atttypmod,
+								   att->attcollation, 0);
+	Node *assigned;
 
 	if (att->atttypid == UNKNOWNOID && IsA(entry->expr, Const))
 		value = copyObject((Node *) entry->expr);
@@ -202,11 +202,11 @@ static void
 build_projection(IdemSource *source)
 {
 	const IdemTarget *target = source->target;
-	TupleDesc	from = source->query_desc;
-	List	   *entries = idem_query_tree(source->query)->targetList;
-	int			n = 0;
-	int			i;
-	int			j;
+	TupleDesc from = source->query_desc;
+	List *entries = idem_query_tree(source->query)->targetList;
+	int n = 0;
+	int i;
+	int j;
 
 	source->desc = CreateTemplateTupleDesc(from->natts);
 	for (i = 0; i < target->ncolumns; i++)
@@ -235,8 +235,8 @@ idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type
 				 bool updates)
 {
 	IdemSource *source = palloc0(sizeof(IdemSource));
-	List	   *name = relation_name(text);
-	int			i;
+	List *name = relation_name(text);
+	int i;
 
 	if (name != NIL)
 		text = relation_query(name, target);
@@ -274,18 +274,18 @@ typedef struct SourceReceiver
 {
 	DestReceiver pub;
 	const IdemSource *source;
-	IdemWindow	window;
-	IdemRows   *rows;
-	EState	   *estate;
+	IdemWindow window;
+	IdemRows *rows;
+	EState *estate;
 	ProjectionInfo *projection;
-	TupleTableSlot *slot;		/* what the projection fills */
+	TupleTableSlot *slot; /* what the projection fills */
 } SourceReceiver;
 
 /* True if rows of two descriptors have the same types in the same places. */
 static bool
 same_types(TupleDesc a, TupleDesc b)
 {
-	int			i;
+	int i;
 
 	if (a->natts != b->natts)
 		return false;
@@ -320,9 +320,9 @@ static void
 check_in_window(SourceReceiver *receiver)
 {
 	const IdemSource *source = receiver->source;
-	bool		isnull;
-	Datum		value = slot_getattr(receiver->slot, source->window_index + 1, &isnull);
-	int64		bound = isnull ? 0 : idem_value_bound(source->type, source->window_type, value);
+	bool isnull;
+	Datum value = slot_getattr(receiver->slot, source->window_index + 1, &isnull);
+	int64 bound = isnull ? 0 : idem_value_bound(source->type, source->window_type, value);
 
 	if (!isnull && bound >= receiver->window.lower && bound < receiver->window.upper)
 		return;
@@ -373,7 +373,7 @@ destroy_receiver(DestReceiver *self)
 IdemRows
 idem_run_source(IdemSource *source, IdemWindow window)
 {
-	IdemRows	rows = idem_make_rows(source->desc);
+	IdemRows rows = idem_make_rows(source->desc);
 	SourceReceiver receiver = {
 		.pub = {receive_row, startup_receiver, shutdown_receiver, destroy_receiver, DestNone},
 		.source = source,

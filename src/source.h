@@ -33,4 +33,4 @@ extern List *idem_source_relations(IdemSource *source);
  */
 extern IdemRows idem_run_source(IdemSource *source, IdemWindow window);
 
-#endif							/* IDEM_SOURCE_H */
+#endif /* IDEM_SOURCE_H */

@@ -21,18 +21,18 @@
 struct IdemStatement
 {
 	const char *sql;
-	int			nargs;
-	Oid			types[IDEM_MAX_ARGS];
+	int nargs;
+	Oid types[IDEM_MAX_ARGS];
 	IdemSnapshot snapshot;
-	SPIPlanPtr	plan;
+	SPIPlanPtr plan;
 };
 
 struct IdemQuery
 {
-	const char *what;			/* "source" or "audit" */
+	const char *what; /* "source" or "audit" */
 	const char *text;
-	Oid			types[2];		/* of $1 and $2 */
-	SPIPlanPtr	plan;
+	Oid types[2]; /* of $1 and $2 */
+	SPIPlanPtr plan;
 };
 
 void
@@ -95,8 +95,8 @@ own_plan(SPIPlanPtr *plan)
 static SPIPlanPtr
 prepare_plan(const char *text, const SPIPrepareOptions *options, int nargs, Oid *types)
 {
-	bool		pushed = !ActiveSnapshotSet();
-	SPIPlanPtr	plan;
+	bool pushed = !ActiveSnapshotSet();
+	SPIPlanPtr plan;
 
 	if (pushed)
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -128,9 +128,9 @@ idem_make_statement(const char *sql, int nargs, const Oid *types, IdemSnapshot s
 static uint64
 run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
 {
-	char		nulls[IDEM_MAX_ARGS];
-	int			i;
-	int			result;
+	char nulls[IDEM_MAX_ARGS];
+	int i;
+	int result;
 
 	if (statement->plan && !SPI_plan_is_valid(statement->plan))
 		drop_plan(&statement->plan);
@@ -155,7 +155,7 @@ run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
 uint64
 idem_run(IdemStatement *statement, const Datum *args, const bool *isnull)
 {
-	uint64		processed = run_statement(statement, args, isnull);
+	uint64 processed = run_statement(statement, args, isnull);
 
 	SPI_freetuptable(SPI_tuptable);
 	return processed;
@@ -165,12 +165,12 @@ bool
 idem_fetch(IdemStatement *statement, const Datum *args, const bool *isnull,
 		   int ncols, Datum *values, bool *nulls)
 {
-	bool		found = run_statement(statement, args, isnull) > 0;
-	int			i;
+	bool found = run_statement(statement, args, isnull) > 0;
+	int i;
 
 	for (i = 0; found && i < ncols; i++)
 	{
-		TupleDesc	desc = SPI_tuptable->tupdesc;
+		TupleDesc desc = SPI_tuptable->tupdesc;
 
 		values[i] = SPI_getbinval(SPI_tuptable->vals[0], desc, i + 1, &nulls[i]);
 		if (!nulls[i])
@@ -184,7 +184,7 @@ idem_fetch(IdemStatement *statement, const Datum *args, const bool *isnull,
 void
 idem_run_once(const char *sql)
 {
-	int			result = SPI_execute(sql, false, 0);
+	int result = SPI_execute(sql, false, 0);
 
 	if (result < 0)
 		elog(ERROR, "SPI_execute failed: %s: %s", SPI_result_code_string(result), sql);
@@ -194,7 +194,7 @@ idem_run_once(const char *sql)
 static void
 setup_query_parser(ParseState *pstate, void *arg)
 {
-	IdemQuery  *query = arg;
+	IdemQuery *query = arg;
 
 	setup_parse_fixed_parameters(pstate, query->types, lengthof(query->types));
 	pstate->p_resolve_unknowns = false;
@@ -204,7 +204,7 @@ setup_query_parser(ParseState *pstate, void *arg)
 static void
 check_query(IdemQuery *query)
 {
-	Query	   *tree;
+	Query *tree;
 
 	if (list_length(query->plan->plancache_list) != 1)
 		ereport(ERROR,
@@ -240,7 +240,7 @@ prepare_query(IdemQuery *query)
 IdemQuery *
 idem_make_query(const char *what, const char *text, Oid bound)
 {
-	IdemQuery  *query = palloc0(sizeof(IdemQuery));
+	IdemQuery *query = palloc0(sizeof(IdemQuery));
 
 	query->what = what;
 	query->text = text;
@@ -285,12 +285,12 @@ static ParamListInfo
 make_params(IdemQuery *query, Datum lower, Datum upper)
 {
 	ParamListInfo params = makeParamList(lengthof(query->types));
-	Datum		values[2] = {lower, upper};
-	int			i;
+	Datum values[2] = {lower, upper};
+	size_t i;
 
 	params->parserSetup = setup_query_parser;
 	params->parserSetupArg = query;
-	for (i = 0; i < params->numParams; i++)
+	for (i = 0; i < lengthof(query->types); i++)
 	{
 		params->params[i].value = values[i];
 		params->params[i].isnull = false;
@@ -305,7 +305,7 @@ idem_run_query(IdemQuery *query, Datum lower, Datum upper,
 			   DestReceiver *receiver, uint64 limit)
 {
 	SPIExecuteOptions options = {0};
-	int			result;
+	int result;
 
 	prepare_query(query);
 	options.params = make_params(query, lower, upper);
@@ -321,7 +321,7 @@ void
 idem_register_rows(const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
-	int			result;
+	int result;
 
 	relation->md.name = pstrdup(name);
 	relation->md.tupdesc = desc;

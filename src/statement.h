@@ -28,9 +28,9 @@ typedef struct IdemStatement IdemStatement;
 /* Under which snapshot a statement runs. */
 typedef enum IdemSnapshot
 {
-	IDEM_SNAPSHOT_NEW,			/* one of its own, as any command of the session */
-	IDEM_SNAPSHOT_CALLER,		/* the caller's, as a STABLE function must */
-	IDEM_SNAPSHOT_LATEST,		/* the newest even where the transaction keeps one; reads only */
+	IDEM_SNAPSHOT_NEW,	  /* one of its own, as any command of the session */
+	IDEM_SNAPSHOT_CALLER, /* the caller's, as a STABLE function must */
+	IDEM_SNAPSHOT_LATEST, /* the newest even where the transaction keeps one; reads only */
 } IdemSnapshot;
 
 /* Makes a statement of sql with parameters of the given types. */
@@ -79,4 +79,4 @@ extern void idem_register_rows(const char *name, TupleDesc desc,
 							   Tuplestorestate *rows, double nrows);
 extern void idem_unregister_rows(const char *name);
 
-#endif							/* IDEM_STATEMENT_H */
+#endif /* IDEM_STATEMENT_H */

@@ -29,7 +29,7 @@
 IdemColumn *
 idem_find_column(const IdemTarget *target, const char *name)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < target->ncolumns; i++)
 	{
@@ -58,7 +58,7 @@ require_column(const IdemTarget *target, const char *argument, const char *name)
 static void
 check_relation(Relation rel)
 {
-	char		kind = rel->rd_rel->relkind;
+	char kind = rel->rd_rel->relkind;
 
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE &&
 		kind != RELKIND_VIEW && kind != RELKIND_FOREIGN_TABLE)
@@ -93,22 +93,21 @@ check_relation(Relation rel)
 static Relation
 open_base(Relation rel, AttrNumber *attnos, int natts)
 {
-	Relation	base = relation_open(RelationGetRelid(rel), AccessShareLock);
-	int			i;
+	Relation base = relation_open(RelationGetRelid(rel), AccessShareLock);
+	int i;
 
 	for (i = 0; i < natts; i++)
 		attnos[i] = i + 1;
 	while (base->rd_rel->relkind == RELKIND_VIEW)
 	{
-		Query	   *query = get_view_query(base);
+		Query *query = get_view_query(base);
 		RangeTblRef *ref = linitial_node(RangeTblRef, query->jointree->fromlist);
-		Relation	next = relation_open(rt_fetch(ref->rtindex, query->rtable)->relid,
-										 AccessShareLock);
+		Relation next = relation_open(rt_fetch(ref->rtindex, query->rtable)->relid,
+									  AccessShareLock);
 
 		for (i = 0; i < natts; i++)
 		{
-			Node	   *expr = attnos[i] == 0 ? NULL :
-			(Node *) ((TargetEntry *) list_nth(query->targetList, attnos[i] - 1))->expr;
+			Node *expr = attnos[i] == 0 ? NULL : (Node *) ((TargetEntry *) list_nth(query->targetList, attnos[i] - 1))->expr;
 
 			attnos[i] = expr && IsA(expr, Var) ? ((Var *) expr)->varattno : 0;
 		}
@@ -122,9 +121,9 @@ open_base(Relation rel, AttrNumber *attnos, int natts)
 static char *
 qualified_operator(Oid operator)
 {
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
 	Form_pg_operator form;
-	char	   *result;
+	char *result;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator %u", operator);
@@ -140,15 +139,15 @@ qualified_operator(Oid operator)
 static bool
 equality_is_identity(TypeCacheEntry *type, Oid collation)
 {
-	Oid			function;
+	Oid function;
 
 	if (!OidIsValid(type->btree_opf))
 		return false;
 	function = get_opfamily_proc(type->btree_opf, type->btree_opintype,
 								 type->btree_opintype, BTEQUALIMAGE_PROC);
 	return OidIsValid(function) &&
-		DatumGetBool(OidFunctionCall1Coll(function, collation,
-										  ObjectIdGetDatum(type->btree_opintype)));
+		   DatumGetBool(OidFunctionCall1Coll(function, collation,
+											 ObjectIdGetDatum(type->btree_opintype)));
 }
 
 /* Fills in what is known of a column of rel that is att of its base table. */
@@ -167,7 +166,7 @@ set_column(IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
 	column->collation = own->attcollation;
 	column->not_null = att->attnotnull;
 	column->has_default = own->atthasdef || att->atthasdef || att->attidentity ||
-		type_is_rowtype(own->atttypid);
+						  type_is_rowtype(own->atttypid);
 	column->generated = att->attgenerated != '\0';
 	column->identity = att->attidentity;
 	if (OidIsValid(type->eq_opr))
@@ -179,15 +178,14 @@ set_column(IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
 static void
 read_columns(IdemTarget *target, Relation rel, Relation base, const AttrNumber *attnos)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	int			i;
+	TupleDesc desc = RelationGetDescr(rel);
+	int i;
 
 	target->columns = palloc0(Max(desc->natts, 1) * sizeof(IdemColumn));
 	for (i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute own = TupleDescAttr(desc, i);
-		Form_pg_attribute att = attnos[i] > 0 ?
-		TupleDescAttr(RelationGetDescr(base), attnos[i] - 1) : own;
+		Form_pg_attribute att = attnos[i] > 0 ? TupleDescAttr(RelationGetDescr(base), attnos[i] - 1) : own;
 
 		if (!own->attisdropped)
 			set_column(&target->columns[target->ncolumns++], own, att, attnos[i]);
@@ -198,7 +196,7 @@ read_columns(IdemTarget *target, Relation rel, Relation base, const AttrNumber *
 static void
 set_keys(IdemTarget *target, char **keys, int nkeys)
 {
-	int			i;
+	int i;
 
 	target->nkeys = nkeys;
 	target->keys = palloc(Max(nkeys, 1) * sizeof(IdemColumn *));
@@ -251,7 +249,7 @@ set_version_column(IdemTarget *target, const char *name)
 static bool
 is_key_attno(const IdemTarget *target, int attno)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < target->nkeys; i++)
 	{
@@ -265,7 +263,7 @@ is_key_attno(const IdemTarget *target, int attno)
 static bool
 keys_are_not_null(const IdemTarget *target)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < target->nkeys; i++)
 	{
@@ -280,7 +278,7 @@ static bool
 is_arbiter(const IdemTarget *target, Relation index)
 {
 	Form_pg_index form = index->rd_index;
-	int			i;
+	int i;
 
 	if (!form->indisunique || !form->indisvalid || !form->indimmediate ||
 		form->indnkeyatts != target->nkeys ||
@@ -299,12 +297,12 @@ is_arbiter(const IdemTarget *target, Relation index)
 static bool
 find_arbiter(const IdemTarget *target, Relation base)
 {
-	ListCell   *lc;
-	bool		found = false;
+	ListCell *lc;
+	bool found = false;
 
-	foreach(lc, RelationGetIndexList(base))
+	foreach (lc, RelationGetIndexList(base))
 	{
-		Relation	index = relation_open(lfirst_oid(lc), AccessShareLock);
+		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
 
 		found |= is_arbiter(target, index);
 		relation_close(index, NoLock);
@@ -317,10 +315,10 @@ idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
 				 const char *version_column, const IdemRangeType *type)
 {
 	IdemTarget *target = palloc0(sizeof(IdemTarget));
-	Relation	rel = relation_open(relid, AccessShareLock);
-	int			natts = RelationGetNumberOfAttributes(rel);
+	Relation rel = relation_open(relid, AccessShareLock);
+	int natts = RelationGetNumberOfAttributes(rel);
 	AttrNumber *attnos = palloc(Max(natts, 1) * sizeof(AttrNumber));
-	Relation	base;
+	Relation base;
 
 	check_relation(rel);
 	target->relid = relid;
@@ -373,8 +371,8 @@ append_separator(StringInfo buf, bool *first, const char *separator)
 void
 idem_append_columns(StringInfo buf, const IdemTarget *target, const char *prefix)
 {
-	bool		first = true;
-	int			i;
+	bool first = true;
+	int i;
 
 	for (i = 0; i < target->ncolumns; i++)
 	{
@@ -388,7 +386,7 @@ idem_append_columns(StringInfo buf, const IdemTarget *target, const char *prefix
 void
 idem_append_keys(StringInfo buf, const IdemTarget *target, const char *prefix)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < target->nkeys; i++)
 		appendStringInfo(buf, "%s%s%s", i > 0 ? ", " : "", prefix, target->keys[i]->quoted);
@@ -398,7 +396,7 @@ idem_append_keys(StringInfo buf, const IdemTarget *target, const char *prefix)
 static bool
 has_not_null_key(const IdemTarget *target)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < target->nkeys; i++)
 	{
@@ -417,7 +415,7 @@ void
 idem_append_match(StringInfo buf, const IdemTarget *target,
 				  const char *left, const char *right)
 {
-	int			i;
+	int i;
 
 	if (!has_not_null_key(target))
 	{
@@ -449,12 +447,13 @@ append_differs(StringInfo buf, const IdemColumn *column, const char *old, const 
 
 	if (!column->equal_is_same)
 		appendStringInfo(buf, "ROW(%s.%s)::pg_catalog.record OPERATOR(pg_catalog.*<>)"
-						 " ROW(%s.%s)::pg_catalog.record", old, q, new, q);
+							  " ROW(%s.%s)::pg_catalog.record",
+						 old, q, new, q);
 	else if (column->not_null)
 		appendStringInfo(buf, "NOT (%s.%s %s %s.%s)", old, q, column->equals, new, q);
 	else
 		appendStringInfo(buf, "((%s.%s %s %s.%s) IS NOT TRUE"
-						 " AND NOT (%s.%s IS NULL AND %s.%s IS NULL))",
+							  " AND NOT (%s.%s IS NULL AND %s.%s IS NULL))",
 						 old, q, column->equals, new, q, old, q, new, q);
 }
 
@@ -462,8 +461,8 @@ void
 idem_append_changed(StringInfo buf, const IdemTarget *target,
 					const char *old, const char *new, bool guard_version)
 {
-	bool		first = true;
-	int			i;
+	bool first = true;
+	int i;
 
 	appendStringInfoChar(buf, '(');
 	for (i = 0; i < target->ncolumns; i++)
@@ -490,5 +489,6 @@ idem_append_in_window(StringInfo buf, const IdemTarget *target, const char *alia
 	const char *q = target->window->quoted;
 
 	appendStringInfo(buf, "%s.%s OPERATOR(pg_catalog.>=) $1"
-					 " AND %s.%s OPERATOR(pg_catalog.<) $2", alias, q, alias, q);
+						  " AND %s.%s OPERATOR(pg_catalog.<) $2",
+					 alias, q, alias, q);
 }

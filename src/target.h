@@ -15,31 +15,31 @@ typedef struct IdemColumn
 {
 	const char *name;
 	const char *quoted;
-	int			base_attno;		/* in the table behind a view; 0 if not a column of it */
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-	bool		not_null;
-	bool		has_default;
-	bool		generated;
-	char		identity;		/* as in pg_attribute */
-	bool		is_key;
-	bool		in_source;		/* the source has a column of this name */
-	const char *equals;			/* "OPERATOR(schema.=)", NULL if the type has none */
-	bool		equal_is_same;	/* equal values cannot differ in any way */
+	int base_attno; /* in the table behind a view; 0 if not a column of it */
+	Oid type;
+	int32 typmod;
+	Oid collation;
+	bool not_null;
+	bool has_default;
+	bool generated;
+	char identity; /* as in pg_attribute */
+	bool is_key;
+	bool in_source;		/* the source has a column of this name */
+	const char *equals; /* "OPERATOR(schema.=)", NULL if the type has none */
+	bool equal_is_same; /* equal values cannot differ in any way */
 } IdemColumn;
 
 typedef struct IdemTarget
 {
-	Oid			relid;
-	const char *name;			/* qualified and quoted */
-	int			ncolumns;
+	Oid relid;
+	const char *name; /* qualified and quoted */
+	int ncolumns;
 	IdemColumn *columns;
-	int			nkeys;
+	int nkeys;
 	IdemColumn **keys;
-	IdemColumn *window;			/* NULL if no window column was named */
-	IdemColumn *version;		/* NULL if no version column was named */
-	bool		has_arbiter;	/* a unique index over just the keys, NULLs equal */
+	IdemColumn *window;	 /* NULL if no window column was named */
+	IdemColumn *version; /* NULL if no version column was named */
+	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
 } IdemTarget;
 
 /*
@@ -79,4 +79,4 @@ extern void idem_append_changed(StringInfo buf, const IdemTarget *target,
 extern void idem_append_in_window(StringInfo buf, const IdemTarget *target,
 								  const char *alias);
 
-#endif							/* IDEM_TARGET_H */
+#endif /* IDEM_TARGET_H */

@@ -24,19 +24,19 @@
 
 static const IdemRangeType range_types[] = {
 	{TSTZRANGEOID, TSTZMULTIRANGEOID, TIMESTAMPTZOID,
-	"tstzrange", "tstzmultirange", "idem_ledger"},
+	 "tstzrange", "tstzmultirange", "idem_ledger"},
 	{TSRANGEOID, TSMULTIRANGEOID, TIMESTAMPOID,
-	"tsrange", "tsmultirange", "idem_ledger_ts"},
+	 "tsrange", "tsmultirange", "idem_ledger_ts"},
 	{DATERANGEOID, DATEMULTIRANGEOID, DATEOID,
-	"daterange", "datemultirange", "idem_ledger_date"},
+	 "daterange", "datemultirange", "idem_ledger_date"},
 	{INT8RANGEOID, INT8MULTIRANGEOID, INT8OID,
-	"int8range", "int8multirange", "idem_ledger_int8"},
+	 "int8range", "int8multirange", "idem_ledger_int8"},
 };
 
 const IdemRangeType *
 idem_range_type(Oid range)
 {
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < lengthof(range_types); i++)
 	{
@@ -49,7 +49,7 @@ idem_range_type(Oid range)
 const IdemRangeType *
 idem_range_type_of_ledger(const char *ledger_type)
 {
-	size_t		i;
+	size_t i;
 
 	for (i = 0; i < lengthof(range_types); i++)
 	{
@@ -67,14 +67,21 @@ idem_bound_datum(const IdemRangeType *type, int64 bound)
 	return Int64GetDatum(bound);
 }
 
+/* A datum as its type's output function writes it. */
+static char *
+datum_text(Oid type, Datum datum)
+{
+	Oid output;
+	bool varlena;
+
+	getTypeOutputInfo(type, &output, &varlena);
+	return OidOutputFunctionCall(output, datum);
+}
+
 char *
 idem_bound_text(const IdemRangeType *type, int64 bound)
 {
-	Oid			output;
-	bool		varlena;
-
-	getTypeOutputInfo(type->bound, &output, &varlena);
-	return OidOutputFunctionCall(output, idem_bound_datum(type, bound));
+	return datum_text(type->bound, idem_bound_datum(type, bound));
 }
 
 /* The int64 of a bound datum. */
@@ -100,8 +107,8 @@ is_finite(const IdemRangeType *type, int64 bound)
 Datum
 idem_window_datum(const IdemRangeType *type, IdemWindow window)
 {
-	RangeBound	lower = {idem_bound_datum(type, window.lower), false, true, true};
-	RangeBound	upper = {idem_bound_datum(type, window.upper), false, false, false};
+	RangeBound lower = {idem_bound_datum(type, window.lower), false, true, true};
+	RangeBound upper = {idem_bound_datum(type, window.upper), false, false, false};
 
 	return RangeTypePGetDatum(idem_make_range(lookup_type_cache(type->range,
 																TYPECACHE_RANGE_INFO),
@@ -111,18 +118,14 @@ idem_window_datum(const IdemRangeType *type, IdemWindow window)
 char *
 idem_window_text(const IdemRangeType *type, IdemWindow window)
 {
-	Oid			output;
-	bool		varlena;
-
-	getTypeOutputInfo(type->range, &output, &varlena);
-	return OidOutputFunctionCall(output, idem_window_datum(type, window));
+	return datum_text(type->range, idem_window_datum(type, window));
 }
 
 Datum
 idem_parse_range(const IdemRangeType *type, const char *text)
 {
-	Oid			input;
-	Oid			param;
+	Oid input;
+	Oid param;
 
 	getTypeInputInfo(type->range, &input, &param);
 	return OidInputFunctionCall(input, unconstify(char *, text), param, -1);
@@ -133,9 +136,9 @@ static bool
 range_window(const IdemRangeType *type, TypeCacheEntry *typcache, RangeType *range,
 			 IdemWindow *window)
 {
-	RangeBound	lower;
-	RangeBound	upper;
-	bool		empty;
+	RangeBound lower;
+	RangeBound upper;
+	bool empty;
 
 	range_deserialize(typcache, range, &lower, &upper, &empty);
 	if (empty)
@@ -170,7 +173,7 @@ idem_read_windows(const IdemRangeType *type, Datum multirange, int *n)
 	TypeCacheEntry *typcache = lookup_type_cache(type->range, TYPECACHE_RANGE_INFO);
 	RangeType **ranges;
 	IdemWindow *windows;
-	int			i;
+	int i;
 
 	multirange_deserialize(typcache, DatumGetMultirangeTypeP(multirange), n, &ranges);
 	windows = palloc(Max(*n, 1) * sizeof(IdemWindow));
@@ -216,15 +219,15 @@ static bool
 is_positive(const Interval *i)
 {
 	return i->month >= 0 && i->day >= 0 && i->time >= 0 &&
-		(i->month > 0 || i->day > 0 || i->time > 0) &&
-		!idem_interval_is_infinite(i);
+		   (i->month > 0 || i->day > 0 || i->time > 0) &&
+		   !idem_interval_is_infinite(i);
 }
 
 IdemStep
 idem_parse_step(const IdemRangeType *type, const char *argument, const char *text)
 {
-	IdemStep	step = {0};
-	bool		positive;
+	IdemStep step = {0};
+	bool positive;
 
 	if (type->bound == INT8OID)
 	{
@@ -263,7 +266,7 @@ report_out_of_range(void)
 static Interval
 multiply_interval(const Interval *step, int64 n)
 {
-	Interval	product;
+	Interval product;
 
 	if (n > INT_MAX || n < INT_MIN ||
 		pg_mul_s32_overflow(step->month, (int32) n, &product.month) ||
@@ -276,9 +279,9 @@ multiply_interval(const Interval *step, int64 n)
 int64
 idem_add_steps(const IdemRangeType *type, int64 bound, const IdemStep *step, int64 n)
 {
-	Interval	span;
-	int64		offset;
-	Datum		sum;
+	Interval span;
+	int64 offset;
+	Datum sum;
 
 	if (type->bound == INT8OID)
 	{
@@ -328,8 +331,8 @@ static int64
 earliest_cell(const IdemPieces *pieces)
 {
 	const Interval *step = &pieces->step->interval;
-	double		distance = (double) pieces->position - (double) pieces->origin;
-	double		days = step->month * 31.0 + step->day;
+	double distance = (double) pieces->position - (double) pieces->origin;
+	double days = step->month * 31.0 + step->day;
 
 	if (pieces->type->bound == INT8OID)
 		distance /= pieces->step->count;
@@ -347,7 +350,7 @@ earliest_cell(const IdemPieces *pieces)
 static int64
 cell_end(IdemPieces *pieces)
 {
-	int64		end;
+	int64 end;
 
 	pieces->cell = Max(pieces->cell, earliest_cell(pieces));
 	for (;;)

@@ -15,18 +15,18 @@
 /* What there is to know of a range type that can be a ledger's. */
 typedef struct IdemRangeType
 {
-	Oid			range;
-	Oid			multirange;
-	Oid			bound;			/* the type of a bound */
-	const char *name;			/* of the range */
+	Oid range;
+	Oid multirange;
+	Oid bound;		  /* the type of a bound */
+	const char *name; /* of the range */
 	const char *multirange_name;
-	const char *ledger;			/* name of the ledger type */
+	const char *ledger; /* name of the ledger type */
 } IdemRangeType;
 
 typedef struct IdemWindow
 {
-	int64		lower;
-	int64		upper;
+	int64 lower;
+	int64 upper;
 } IdemWindow;
 
 /* Finds the range type by its OID, or by a ledger type's name; NULL if none. */
@@ -64,8 +64,8 @@ extern int64 idem_value_bound(const IdemRangeType *type, Oid column, Datum value
 /* A step or lookback: an interval for times, a number for offsets. */
 typedef struct IdemStep
 {
-	Interval	interval;
-	int64		count;
+	Interval interval;
+	int64 count;
 } IdemStep;
 
 /*
@@ -86,13 +86,13 @@ extern int64 idem_add_steps(const IdemRangeType *type, int64 bound,
 typedef struct IdemPieces
 {
 	const IdemRangeType *type;
-	const IdemStep *step;		/* NULL: every window is one piece */
-	int64		origin;
+	const IdemStep *step; /* NULL: every window is one piece */
+	int64 origin;
 	const IdemWindow *windows;
-	int			nwindows;
-	int			current;		/* index of the window that is being cut */
-	int64		position;		/* where in it the next piece begins */
-	int64		cell;			/* n of the grid cell that holds position */
+	int nwindows;
+	int current;	/* index of the window that is being cut */
+	int64 position; /* where in it the next piece begins */
+	int64 cell;		/* n of the grid cell that holds position */
 } IdemPieces;
 
 /* Sets up the cutting of windows, which must be in order and not below origin. */
@@ -103,4 +103,4 @@ extern void idem_begin_pieces(IdemPieces *pieces, const IdemRangeType *type,
 /* Gives the next piece; false at the end. */
 extern bool idem_next_piece(IdemPieces *pieces, IdemWindow *piece);
 
-#endif							/* IDEM_WINDOW_H */
+#endif /* IDEM_WINDOW_H */

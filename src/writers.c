@@ -21,13 +21,13 @@
 
 /* The modes under which rows are written. */
 #define WRITE_LOCKS (LOCKBIT_ON(RowExclusiveLock) | LOCKBIT_ON(ShareRowExclusiveLock) | \
-	LOCKBIT_ON(ExclusiveLock) | LOCKBIT_ON(AccessExclusiveLock))
+					 LOCKBIT_ON(ExclusiveLock) | LOCKBIT_ON(AccessExclusiveLock))
 
 /* True if a virtual transaction holds one of WRITE_LOCKS on the relation. */
 static bool
 is_writer(const LockData *locks, const LOCKTAG *tag, VirtualTransactionId vxid)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < locks->nelements; i++)
 	{
@@ -47,9 +47,9 @@ static void
 wait_for_writers(Oid relid)
 {
 	VirtualTransactionId *holders;
-	LockData   *locks;
-	LOCKTAG		tag;
-	int			n;
+	LockData *locks;
+	LOCKTAG tag;
+	int n;
 
 	SET_LOCKTAG_RELATION(tag, IsSharedRelation(relid) ? InvalidOid : MyDatabaseId, relid);
 	holders = GetLockConflicts(&tag, ShareLock, &n);
@@ -66,12 +66,12 @@ wait_for_writers(Oid relid)
 void
 idem_wait_for_source_writers(List *relations)
 {
-	ListCell   *lc;
-	ListCell   *child;
+	ListCell *lc;
+	ListCell *child;
 
-	foreach(lc, relations)
+	foreach (lc, relations)
 	{
-		foreach(child, find_all_inheritors(lfirst_oid(lc), NoLock, NULL))
+		foreach (child, find_all_inheritors(lfirst_oid(lc), NoLock, NULL))
 		{
 			CHECK_FOR_INTERRUPTS();
 			wait_for_writers(lfirst_oid(child));

@@ -15,4 +15,4 @@
  */
 extern void idem_wait_for_source_writers(List *relations);
 
-#endif							/* IDEM_WRITERS_H */
+#endif /* IDEM_WRITERS_H */
