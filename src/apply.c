@@ -32,16 +32,16 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, bool reload
 	return apply;
 }
 
-/* Forgets the statements if they were planned for a very different row count. */
+/* Has the statements planned anew if they were planned for a very different row count. */
 static void
 fit_plans(IdemApply *apply, int64 rows)
 {
 	if (rows <= 10 * (apply->planned_rows + 100) && apply->planned_rows <= 10 * (rows + 100))
 		return;
-	apply->insert = NULL;
-	apply->insert_missing = NULL;
-	apply->update = NULL;
-	apply->delete_gone = NULL;
+	idem_replan(apply->insert);
+	idem_replan(apply->insert_missing);
+	idem_replan(apply->update);
+	idem_replan(apply->delete_gone);
 	apply->planned_rows = rows;
 }
 

@@ -124,6 +124,13 @@ idem_make_statement(const char *sql, int nargs, const Oid *types, IdemSnapshot s
 	return statement;
 }
 
+void
+idem_replan(IdemStatement *statement)
+{
+	if (statement)
+		drop_plan(&statement->plan);
+}
+
 /* Runs a statement; its rows, if any, are in SPI_tuptable. */
 static uint64
 run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)

@@ -37,6 +37,9 @@ typedef enum IdemSnapshot
 extern IdemStatement *idem_make_statement(const char *sql, int nargs,
 										  const Oid *types, IdemSnapshot snapshot);
 
+/* Has a statement planned anew when it is next run; NULL is none. */
+extern void idem_replan(IdemStatement *statement);
+
 /* Runs a statement and returns how many rows it returned or changed. */
 extern uint64 idem_run(IdemStatement *statement, const Datum *args, const bool *isnull);
 
