@@ -226,7 +226,7 @@ load_piece(Load *load, void *arg)
 	}
 }
 
-/* Ends the transaction after work in a subtransaction has failed. */
+/* Takes the error that is being handled, as a copy in context, and ends its handling. */
 static ErrorData *
 take_error(MemoryContext context)
 {
