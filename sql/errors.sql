@@ -220,6 +220,20 @@ CALL load(source => 'SELECT id / 0 AS id, ts FROM src');
 \echo :SQLSTATE
 ALTER TABLE led DROP CONSTRAINT no_failures;
 
+-- an error of the claim itself, where it does not wait, is the error that is reported
+ALTER TABLE led ADD CONSTRAINT no_claims CHECK (state <> 'running') NOT VALID;
+\set VERBOSITY terse
+CALL load(on_busy => 'skip');
+\echo :SQLSTATE
+CALL load(on_busy => 'error');
+\echo :SQLSTATE
+\set VERBOSITY default
+ALTER TABLE led DROP CONSTRAINT no_claims;
+
+-- a grid that leaves the range of its bounds
+CALL load(ledger => 'oled', source => 'SELECT 1 AS id, now() AS ts', wc => NULL, win => '[9223372036854775800,9223372036854775806)', step => '100');
+\echo :SQLSTATE
+
 -- isolation levels
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT * FROM idem_load('led', 'tgt', 'src', '[2024-01-01,2024-01-05)', 'upsert', keys => '{id}', window_column => 'ts');

@@ -18,7 +18,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* How long a claim waits before it calls a window busy, in ms. */
@@ -238,6 +237,27 @@ try_claim(IdemLedger *ledger, IdemRun *run)
 	return insert_claim(ledger, run);
 }
 
+/* A try to claim, as an argument of idem_try. */
+typedef struct ClaimTry
+{
+	IdemLedger *ledger;
+	IdemRun *run;
+	bool claimed;
+} ClaimTry;
+
+/* Tries to claim under a short lock_timeout. */
+static void
+try_claim_briefly(void *arg)
+{
+	ClaimTry *try = arg;
+	int nest_level = NewGUCNestLevel();
+
+	(void) set_config_option("lock_timeout", BUSY_TIMEOUT, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	try->claimed = try_claim(try->ledger, try->run);
+	AtEOXact_GUC(true, nest_level);
+}
+
 /*
  * Tries to claim without waiting: in a subtransaction, with a short lock_timeout.
  * Returns false with *busy set if it had to wait.
@@ -245,40 +265,13 @@ try_claim(IdemLedger *ledger, IdemRun *run)
 static bool
 try_claim_nowait(IdemLedger *ledger, IdemRun *run, bool *busy)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool claimed = false;
-	int nest_level;
+	ClaimTry try = {ledger, run, false};
+	ErrorData *error = idem_try(try_claim_briefly, &try, CurrentMemoryContext);
 
-	*busy = false;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		nest_level = NewGUCNestLevel();
-		(void) set_config_option("lock_timeout", BUSY_TIMEOUT, PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		claimed = try_claim(ledger, run);
-		AtEOXact_GUC(true, nest_level);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		FreeErrorData(error);
-		RollbackAndReleaseCurrentSubTransaction();
-		*busy = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	return claimed;
+	if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	*busy = error != NULL;
+	return try.claimed;
 }
 
 /* Fails for a window that another session holds. */

@@ -22,7 +22,6 @@
 #include "source.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "writers.h"
 
 typedef struct Load
@@ -48,9 +47,10 @@ typedef struct Load
 	char *first_failed; /* its window */
 } Load;
 
-/* What a piece came to. */
+/* A piece, and what it came to. */
 typedef struct PieceResult
 {
+	Load *load;
 	IdemRun run;
 	IdemClaim claim;
 } PieceResult;
@@ -112,7 +112,6 @@ prepare_load(Load *load)
 		load->audit = idem_make_query("audit", request->audit, load->type->bound);
 	load->pipeline = request->pipeline ? request->pipeline : load->target->name;
 	load->summary->pipeline = load->pipeline;
-	load->summary->target = load->target->name;
 }
 
 /* Reads the requested window; false if it is empty. */
@@ -181,11 +180,11 @@ find_gaps(const Load *load, IdemWindow window, int *n)
 static void
 add_context(void *arg)
 {
-	IdemRun *run = ((void **) arg)[0];
-	Load *load = ((void **) arg)[1];
+	const PieceResult *result = arg;
 
 	errcontext("window %s of pipeline \"%s\"",
-			   idem_window_text(load->type, run->window), run->pipeline);
+			   idem_window_text(result->load->type, result->run.window),
+			   result->run.pipeline);
 }
 
 /* Fetches and applies the rows of a claimed window. */
@@ -209,9 +208,10 @@ load_rows(Load *load, IdemRun *run)
 
 /* Does one piece, in the current transaction. */
 static void
-load_piece(Load *load, void *arg)
+load_piece(void *arg)
 {
 	PieceResult *result = arg;
+	Load *load = result->load;
 	IdemRun *run = &result->run;
 
 	result->claim = idem_claim_window(load->ledger, run, load->request->on_busy);
@@ -226,43 +226,15 @@ load_piece(Load *load, void *arg)
 	}
 }
 
-/* Takes the error that is being handled, as a copy in context, and ends its handling. */
-static ErrorData *
-take_error(MemoryContext context)
-{
-	ErrorData *error;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	return error;
-}
-
 /*
  * Does work in a transaction of its own, and commits.  If it fails, everything is
  * rolled back and the error returned, copied to the load's context.
  */
 static ErrorData *
-run_transaction(Load *load, void (*work)(Load *load, void *arg), void *arg)
+run_transaction(Load *load, void (*work)(void *arg), void *arg)
 {
-	ErrorData *volatile error = NULL;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = idem_try(work, arg, load->context);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(load->piece_context);
-	PG_TRY();
-	{
-		work(load, arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		error = take_error(load->context);
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(load->piece_context);
-	CurrentResourceOwner = owner;
 	if (error)
 	{
 		idem_hide_rows();
@@ -276,7 +248,9 @@ run_transaction(Load *load, void (*work)(Load *load, void *arg), void *arg)
 	PG_CATCH();
 	{
 		/* a deferred constraint, say: rolled back already */
-		error = take_error(load->context);
+		MemoryContextSwitchTo(load->context);
+		error = CopyErrorData();
+		FlushErrorState();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(load->piece_context);
@@ -286,17 +260,18 @@ run_transaction(Load *load, void (*work)(Load *load, void *arg), void *arg)
 /* What record_failure needs. */
 typedef struct Failure
 {
+	IdemLedger *ledger;
 	const IdemRun *run;
 	const ErrorData *error;
 } Failure;
 
 /* Writes a failure to the ledger, in the current transaction. */
 static void
-record_failure(Load *load, void *arg)
+record_failure(void *arg)
 {
-	Failure *failure = arg;
+	const Failure *failure = arg;
 
-	idem_record_failure(load->ledger, failure->run, failure->error);
+	idem_record_failure(failure->ledger, failure->run, failure->error);
 }
 
 /* True for an error after which the user does not want us to go on. */
@@ -315,7 +290,7 @@ is_cancel(const ErrorData *error)
 static void
 handle_failure(Load *load, const IdemRun *run, ErrorData *error)
 {
-	Failure failure = {run, error};
+	Failure failure = {load->ledger, run, error};
 	ErrorData *second = NULL;
 
 	if (run->run_id != 0)
@@ -362,6 +337,7 @@ static bool
 run_piece(Load *load, IdemWindow window)
 {
 	PieceResult result = {
+		.load = load,
 		.run = {
 			.pipeline = load->pipeline,
 			.window = window,
@@ -370,14 +346,13 @@ run_piece(Load *load, IdemWindow window)
 			.redo = window.lower < load->reopened.upper && load->reopened.lower < window.upper,
 		}};
 	ErrorData *error = NULL;
-	void *context_arg[] = {&result.run, load};
-	ErrorContextCallback context = {error_context_stack, add_context, context_arg};
+	ErrorContextCallback context = {error_context_stack, add_context, &result};
 
 	MemoryContextReset(load->piece_context);
 	MemoryContextSwitchTo(load->piece_context);
 	error_context_stack = &context;
 	if (load->atomic)
-		load_piece(load, &result);
+		load_piece(&result);
 	else
 		error = run_transaction(load, load_piece, &result);
 	error_context_stack = context.previous;
@@ -389,7 +364,7 @@ run_piece(Load *load, IdemWindow window)
 	return error || result.claim != IDEM_CLAIM_COMPLETE;
 }
 
-/* Loads a window's gaps, piece by piece; cut says whether pieces are to be cut. */
+/* Loads a window's gaps, in pieces of a step, or each as one piece if step is NULL. */
 static void
 load_gaps(Load *load, IdemWindow window, const IdemStep *step)
 {

@@ -35,7 +35,6 @@ typedef struct IdemRequest
 typedef struct IdemSummary
 {
 	const char *pipeline;
-	const char *target;
 	int64 loaded;  /* windows */
 	int64 busy;	   /* windows left to another session */
 	IdemRun total; /* the counts of all loaded windows */

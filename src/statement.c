@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "executor/spi_priv.h"
 #include "parser/parse_param.h"
@@ -16,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 struct IdemStatement
@@ -59,6 +61,33 @@ void
 idem_rollback(void)
 {
 	SPI_rollback();
+}
+
+ErrorData *
+idem_try(void (*work)(void *arg), void *arg, MemoryContext context)
+{
+	ErrorData *volatile error = NULL;
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return error;
 }
 
 /* Frees a plan, if there is one. */

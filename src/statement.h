@@ -21,6 +21,12 @@ extern void idem_finish(void);
 extern void idem_commit(void);
 extern void idem_rollback(void);
 
+/*
+ * Does work in a subtransaction.  If it fails, all of it is rolled back, nested SPI
+ * levels included, and the error returned, copied to context; else NULL.
+ */
+extern ErrorData *idem_try(void (*work)(void *arg), void *arg, MemoryContext context);
+
 typedef struct IdemStatement IdemStatement;
 
 #define IDEM_MAX_ARGS 12
