@@ -32,17 +32,6 @@ struct IdemCollapse
 	FmgrInfo compare; /* of versions */
 };
 
-/* The index of a column in the rows' descriptor. */
-static int
-column_index(TupleDesc desc, const char *name)
-{
-	int i = 0;
-
-	while (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) != 0)
-		i++;
-	return i;
-}
-
 /* Builds: SELECT count(*) FROM (SELECT FROM idem_source s GROUP BY s.k, …) k */
 static char *
 count_sql(const IdemTarget *target)
@@ -104,14 +93,14 @@ set_comparisons(IdemCollapse *collapse)
 	collapse->equals = palloc0(Max(target->nkeys, 1) * sizeof(FmgrInfo));
 	for (i = 0; i < target->nkeys; i++)
 	{
-		collapse->keys[i] = column_index(collapse->desc, target->keys[i]->name);
+		collapse->keys[i] = idem_column_index(collapse->desc, target->keys[i]->name);
 		type = lookup_type_cache(target->keys[i]->type, TYPECACHE_EQ_OPR_FINFO);
 		fmgr_info_copy(&collapse->equals[i], &type->eq_opr_finfo, CurrentMemoryContext);
 	}
 	collapse->version = -1;
 	if (target->version)
 	{
-		collapse->version = column_index(collapse->desc, target->version->name);
+		collapse->version = idem_column_index(collapse->desc, target->version->name);
 		type = lookup_type_cache(target->version->type, TYPECACHE_CMP_PROC_FINFO);
 		fmgr_info_copy(&collapse->compare, &type->cmp_proc_finfo, CurrentMemoryContext);
 	}

@@ -23,6 +23,18 @@
 /* How long a claim waits before it calls a window busy, in ms. */
 #define BUSY_TIMEOUT "10"
 
+/* The runs l that overlap the window, which every statement knows as $1 and $2. */
+#define WHERE_OVERLAPS                            \
+	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1" \
+	" AND l.window_range OPERATOR(pg_catalog.&&) $2"
+
+/* The number of this attempt at just the window: one more than have failed. */
+#define ATTEMPT                                                            \
+	" 1 OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM ONLY @L f" \
+	" WHERE f.pipeline OPERATOR(pg_catalog.=) $1"                          \
+	" AND f.window_range OPERATOR(pg_catalog.=) $2"                        \
+	" AND f.state OPERATOR(pg_catalog.=) 'failed')"
+
 /* The ledger's statements, each made when it is first needed. */
 struct IdemLedgerStatements
 {
@@ -110,9 +122,7 @@ idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range)
 									 ledger->read_snapshot,
 									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
 									 " OPERATOR(pg_catalog.*) pg_catalog.multirange($2)"
-									 " FROM ONLY @L l"
-									 " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-									 " AND l.window_range OPERATOR(pg_catalog.&&) $2"
+									 " FROM ONLY @L l" WHERE_OVERLAPS
 									 " AND l.state OPERATOR(pg_catalog.=) 'complete'",
 									 0, NULL),
 					   args);
@@ -128,9 +138,7 @@ idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum re
 									 "SELECT pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"
 									 " (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
 									 " OPERATOR(pg_catalog.-) pg_catalog.multirange($3))"
-									 " FROM ONLY @L l"
-									 " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-									 " AND l.window_range OPERATOR(pg_catalog.&&) $2"
+									 " FROM ONLY @L l" WHERE_OVERLAPS
 									 " AND l.state OPERATOR(pg_catalog.=) 'complete'",
 									 1, &ledger->type->range),
 					   args);
@@ -152,9 +160,7 @@ supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 							  "UPDATE ONLY @L l SET state = 'superseded',"
 							  " details = COALESCE(l.details, '{}') OPERATOR(pg_catalog.||)"
 							  " pg_catalog.jsonb_build_object('superseded_by', current_user,"
-							  " 'superseded_at', pg_catalog.clock_timestamp())"
-							  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-							  " AND l.window_range OPERATOR(pg_catalog.&&) $2"
+							  " 'superseded_at', pg_catalog.clock_timestamp())" WHERE_OVERLAPS
 							  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
 							  " RETURNING l.*), rest AS ("
 							  "INSERT INTO @L (pipeline, window_range, state, target, mode,"
@@ -184,11 +190,7 @@ insert_claim(IdemLedger *ledger, IdemRun *run)
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->claim, IDEM_SNAPSHOT_NEW,
 								  "INSERT INTO @L (pipeline, window_range, state, target,"
 								  " mode, attempt, started_at, run_by)"
-								  " VALUES ($1, $2, 'running', $3::pg_catalog.regclass, $4,"
-								  " 1 OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*)"
-								  " FROM ONLY @L f WHERE f.pipeline OPERATOR(pg_catalog.=) $1"
-								  " AND f.window_range OPERATOR(pg_catalog.=) $2"
-								  " AND f.state OPERATOR(pg_catalog.=) 'failed'),"
+								  " VALUES ($1, $2, 'running', $3::pg_catalog.regclass, $4," ATTEMPT ","
 								  " $5, current_user)"
 								  " ON CONFLICT ON CONSTRAINT @C DO NOTHING"
 								  " RETURNING run_id",
@@ -212,9 +214,7 @@ check_not_running(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 	bool isnull;
 
 	if (idem_fetch(get_statement(ledger, &ledger->statements->running, IDEM_SNAPSHOT_NEW,
-								 "SELECT l.run_id FROM ONLY @L l"
-								 " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-								 " AND l.window_range OPERATOR(pg_catalog.&&) $2"
+								 "SELECT l.run_id FROM ONLY @L l" WHERE_OVERLAPS
 								 " AND l.state OPERATOR(pg_catalog.=) 'running' LIMIT 1",
 								 0, NULL),
 				   args, NULL, 1, &run_id, &isnull))
@@ -296,9 +296,7 @@ count_runs(IdemLedger *ledger, const IdemRun *run, bool latest)
 	return DatumGetInt64(fetch_value(get_statement(ledger,
 												   latest ? &all->count_latest : &all->count,
 												   latest ? IDEM_SNAPSHOT_LATEST : IDEM_SNAPSHOT_NEW,
-												   "SELECT pg_catalog.count(*) FROM ONLY @L l"
-												   " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-												   " AND l.window_range OPERATOR(pg_catalog.&&) $2"
+												   "SELECT pg_catalog.count(*) FROM ONLY @L l" WHERE_OVERLAPS
 												   " AND l.state OPERATOR(pg_catalog.=) ANY"
 												   " ('{complete,superseded}')",
 												   0, NULL),
@@ -407,11 +405,7 @@ idem_record_failure(IdemLedger *ledger, const IdemRun *run, const ErrorData *err
 								  "INSERT INTO @L (pipeline, window_range, state, target,"
 								  " mode, attempt, started_at, finished_at, run_by,"
 								  " error_code, error_message, details)"
-								  " VALUES ($1, $2, 'failed', $3::pg_catalog.regclass, $4,"
-								  " 1 OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*)"
-								  " FROM ONLY @L f WHERE f.pipeline OPERATOR(pg_catalog.=) $1"
-								  " AND f.window_range OPERATOR(pg_catalog.=) $2"
-								  " AND f.state OPERATOR(pg_catalog.=) 'failed'),"
+								  " VALUES ($1, $2, 'failed', $3::pg_catalog.regclass, $4," ATTEMPT ","
 								  " $5, pg_catalog.clock_timestamp(), current_user,"
 								  " $6, $7, pg_catalog.jsonb_strip_nulls("
 								  "pg_catalog.jsonb_build_object('detail', $8,"

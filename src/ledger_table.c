@@ -32,14 +32,6 @@
 
 PG_FUNCTION_INFO_V1(idem_create_ledger);
 
-/* The qualified and quoted name of a relation. */
-static char *
-qualified_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
-}
-
 /* Fails for a relation that is not a table of a ledger type. */
 idem_noreturn static void
 report_no_ledger(Relation rel)
@@ -219,7 +211,7 @@ idem_open_ledger(Oid relid, Oid function, bool for_writing)
 
 	ledger->relid = relid;
 	ledger->type = ledger_range_type(rel, get_func_namespace(function));
-	ledger->name = qualified_name(rel);
+	ledger->name = idem_qualified_name(rel);
 	if (for_writing)
 		ledger->claim_constraint = check_constraints(rel, ledger->type);
 	ledger->read_snapshot = for_writing ? IDEM_SNAPSHOT_NEW : IDEM_SNAPSHOT_CALLER;

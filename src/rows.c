@@ -42,6 +42,16 @@ idem_hide_rows(void)
 	idem_unregister_rows(IDEM_ROWS);
 }
 
+int
+idem_column_index(TupleDesc desc, const char *name)
+{
+	int i = 0;
+
+	while (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) != 0)
+		i++;
+	return i;
+}
+
 /* Appends a value, clipped. */
 static void
 append_value(StringInfo buf, TupleTableSlot *slot, int index)

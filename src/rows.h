@@ -31,6 +31,9 @@ extern void idem_free_rows(IdemRows *rows);
 extern void idem_show_rows(const IdemRows *rows);
 extern void idem_hide_rows(void);
 
+/* The index of a column that a descriptor is known to have, by name. */
+extern int idem_column_index(TupleDesc desc, const char *name);
+
 /*
  * A row for a message: "(key, …)=(value, …)", or every column if there are no keys
  * or target is NULL.  Long values are clipped.

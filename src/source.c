@@ -101,8 +101,7 @@ relation_query(List *names, const IdemTarget *target)
 	appendStringInfoString(&sql, "SELECT ");
 	append_relation_columns(&sql, rel, target);
 	appendStringInfo(&sql, " FROM %s s WHERE ",
-					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												RelationGetRelationName(rel)));
+					 idem_qualified_name(rel));
 	idem_append_in_window(&sql, target, "s");
 	relation_close(rel, NoLock);
 	return sql.data;
@@ -215,8 +214,7 @@ build_projection(IdemSource *source)
 
 		if (!column->in_source)
 			continue;
-		for (j = 0; strcmp(NameStr(TupleDescAttr(from, j)->attname), column->name) != 0;)
-			j++;
+		j = idem_column_index(from, column->name);
 		source->projection = lappend(source->projection,
 									 makeTargetEntry(assign_column(column, list_nth(entries, j),
 																   TupleDescAttr(from, j), j),

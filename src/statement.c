@@ -13,10 +13,13 @@
 #include "executor/spi_priv.h"
 #include "parser/parse_param.h"
 #include "statement.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
@@ -61,6 +64,13 @@ void
 idem_rollback(void)
 {
 	SPI_rollback();
+}
+
+char *
+idem_qualified_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
 }
 
 ErrorData *

@@ -13,6 +13,7 @@
 
 #include "nodes/parsenodes.h"
 #include "tcop/dest.h"
+#include "utils/relcache.h"
 #include "utils/tuplestore.h"
 
 /* Enters and leaves SPI; atomic false allows idem_commit and idem_rollback. */
@@ -20,6 +21,9 @@ extern void idem_connect(bool atomic);
 extern void idem_finish(void);
 extern void idem_commit(void);
 extern void idem_rollback(void);
+
+/* A relation's name for SQL: qualified and quoted. */
+extern char *idem_qualified_name(Relation rel);
 
 /*
  * Does work in a subtransaction.  If it fails, all of it is rolled back, nested SPI

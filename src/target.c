@@ -19,6 +19,7 @@
 #include "catalog/pg_operator.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
+#include "statement.h"
 #include "target.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -322,8 +323,7 @@ idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
 
 	check_relation(rel);
 	target->relid = relid;
-	target->name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-											  RelationGetRelationName(rel));
+	target->name = idem_qualified_name(rel);
 	base = open_base(rel, attnos, natts);
 	read_columns(target, rel, base, attnos);
 	set_keys(target, keys, nkeys);
