@@ -50,6 +50,52 @@ COMMENT ON FUNCTION idem_set_id() IS
 'BEFORE INSERT OR UPDATE trigger: sets the column named first to the ID of the columns named after it';
 
 --
+-- Digests of sets of rows
+--
+
+CREATE FUNCTION idem_digest_add(state internal, record record) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_digest_add';
+COMMENT ON FUNCTION idem_digest_add(internal, record) IS
+'transition function of the aggregate idem_digest';
+
+CREATE FUNCTION idem_digest_combine(state internal, more internal) RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_digest_combine';
+COMMENT ON FUNCTION idem_digest_combine(internal, internal) IS
+'combine function of the aggregate idem_digest';
+
+CREATE FUNCTION idem_digest_serialize(state internal) RETURNS bytea
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_digest_serialize';
+COMMENT ON FUNCTION idem_digest_serialize(internal) IS
+'serialize function of the aggregate idem_digest';
+
+CREATE FUNCTION idem_digest_deserialize(state bytea, internal) RETURNS internal
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_digest_deserialize';
+COMMENT ON FUNCTION idem_digest_deserialize(bytea, internal) IS
+'deserialize function of the aggregate idem_digest';
+
+CREATE FUNCTION idem_digest_result(state internal) RETURNS bytea
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_digest_result';
+COMMENT ON FUNCTION idem_digest_result(internal) IS
+'final function of the aggregate idem_digest';
+
+CREATE AGGREGATE idem_digest(record) (
+    SFUNC = idem_digest_add,
+    STYPE = internal,
+    COMBINEFUNC = idem_digest_combine,
+    SERIALFUNC = idem_digest_serialize,
+    DESERIALFUNC = idem_digest_deserialize,
+    FINALFUNC = idem_digest_result,
+    PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE idem_digest(record) IS
+'checksum of rows, 16 bytes: the same for the same rows in any order, another if a row is missing, changed or there twice';
+
+--
 -- The ledger
 --
 

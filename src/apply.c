@@ -8,16 +8,25 @@
 
 #include "apply.h"
 #include "catalog/pg_attribute.h"
+#include "guc.h"
+
+/*
+ * Fewer rows are always compared: what a sample costs, and another method could
+ * save, is nothing then.
+ */
+#define MIN_SAMPLED 5000
 
 /* In order of preference; the last one always applies. */
 static const IdemMethod *const methods[] = {
 	&idem_method_insert,
 	&idem_method_difference,
+	&idem_method_truncate,
 	&idem_method_replace,
 };
 
 IdemApply *
-idem_make_apply(const IdemTarget *target, const IdemRangeType *type, bool reload)
+idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc desc,
+				bool reload)
 {
 	IdemApply *apply = palloc0(sizeof(IdemApply));
 	int i;
@@ -25,45 +34,104 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, bool reload
 	apply->context = CurrentMemoryContext;
 	apply->target = target;
 	apply->type = type;
+	apply->collapse = idem_make_collapse(target, desc);
+	apply->desc = desc;
 	apply->reload = reload;
+	apply->by_window = reload || target->window_indexed;
 	for (i = 0; i < target->ncolumns; i++)
 		apply->overriding |= target->columns[i].in_source &&
 							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
+	if (target->has_arbiter && idem_is_replaceable(target) && idem_has_not_null_key(target) &&
+		(reload || target->version == NULL))
+		apply->sample = idem_make_sample(desc);
 	return apply;
 }
 
-/* Has the statements planned anew if they were planned for a very different row count. */
-static void
-fit_plans(IdemApply *apply, int64 rows)
+/* True if the keys' index will say whether a key is there twice, so that nobody else needs to. */
+static bool
+index_will_tell(const IdemApply *apply, const IdemPiece *piece)
 {
-	if (rows <= 10 * (apply->planned_rows + 100) && apply->planned_rows <= 10 * (rows + 100))
-		return;
-	idem_replan(apply->insert);
-	idem_replan(apply->insert_missing);
-	idem_replan(apply->update);
-	idem_replan(apply->delete_gone);
-	apply->planned_rows = rows;
+	return piece->empty && apply->target->has_arbiter && !apply->keys_repeat;
+}
+
+/*
+ * Builds: SELECT FROM target d WHERE d.w >= $1 AND d.w < $2 LIMIT 1
+ * or, for an upsert without a window column, the same of the whole target.
+ */
+static void
+build_occupied(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "SELECT FROM %s d", apply->target->name);
+	if (apply->target->window)
+	{
+		appendStringInfoString(sql, " WHERE ");
+		idem_append_in_window(sql, apply->target, "d");
+	}
+	appendStringInfoString(sql, " LIMIT 1");
+}
+
+void
+idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
+{
+	piece->run = run;
+	piece->bounds[0] = idem_bound_datum(apply->type, run->window.lower);
+	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);
+	piece->empty = idem_run_plan(apply, piece, NULL, &apply->occupied, build_occupied) == 0;
+	piece->watched = true;
+	piece->sampled = !piece->empty && apply->sample;
+	idem_begin_watch(apply->collapse);
+	if (piece->sampled)
+		idem_begin_sample(apply->sample);
+}
+
+void
+idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, uint64 row_hash)
+{
+	if (++piece->taken == IDEM_MIN_PLAIN && index_will_tell(apply, piece))
+	{
+		idem_end_watch(apply->collapse);
+		piece->watched = false;
+	}
+	if (piece->watched)
+		idem_watch_row(apply->collapse, slot, row_hash);
+	if (piece->sampled)
+		idem_sample_row(apply->sample, slot);
+}
+
+void
+idem_collapse_piece(IdemApply *apply, IdemPiece *piece)
+{
+	int64 removed = idem_collapse_rows(apply->collapse, &piece->rows);
+
+	piece->run->duplicate_rows += removed;
+	apply->keys_repeat |= removed > 0;
 }
 
 void
 idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 {
-	size_t i;
+	IdemRun *run = piece->run;
+	size_t i = 0;
 
-	fit_plans(apply, piece->rows);
-	for (i = 0; i < lengthof(methods) - 1 && !methods[i]->applies(apply, piece);)
+	if (piece->watched)
+		idem_collapse_piece(apply, piece);
+	while (i < lengthof(methods) - 1 && !methods[i]->applies(apply, piece))
 		i++;
-	piece->run->method = methods[i]->name;
+	run->method = methods[i]->name;
 	methods[i]->run(apply, piece);
-	piece->run->unchanged_rows = Max(0, piece->rows - piece->run->inserted_rows -
-											piece->run->updated_rows);
+	run->unchanged_rows = Max(0, piece->rows.count - run->inserted_rows - run->updated_rows);
+	if (idem_explain_method)
+		ereport(NOTICE,
+				(errmsg("window %s of pipeline \"%s\": method %s",
+						idem_window_text(apply->type, run->window), run->pipeline, run->method),
+				 errdetail_internal("%s", piece->reason)));
+	idem_free_rows(&piece->rows);
 }
 
-uint64
-idem_run_apply(IdemApply *apply, IdemPiece *piece, IdemStatement **place,
-			   void (*build)(StringInfo sql, IdemApply *apply))
+IdemStatement *
+idem_fit_plan(IdemApply *apply, IdemPlan *plan, int64 rows, IdemBuild build)
 {
-	if (*place == NULL)
+	if (plan->statement == NULL)
 	{
 		Oid types[] = {apply->type->bound, apply->type->bound};
 		MemoryContext old = MemoryContextSwitchTo(apply->context);
@@ -71,10 +139,60 @@ idem_run_apply(IdemApply *apply, IdemPiece *piece, IdemStatement **place,
 
 		initStringInfo(&sql);
 		build(&sql, apply);
-		*place = idem_make_statement(sql.data, lengthof(types), types, IDEM_SNAPSHOT_NEW);
+		plan->statement = idem_make_statement(sql.data, lengthof(types), types,
+											  IDEM_SNAPSHOT_NEW);
+		plan->rows = rows;
 		MemoryContextSwitchTo(old);
 	}
-	return idem_run(*place, piece->bounds, NULL);
+	else if (rows > 10 * (plan->rows + 100) || plan->rows > 10 * (rows + 100))
+	{
+		idem_replan(plan->statement);
+		plan->rows = rows;
+	}
+	return plan->statement;
+}
+
+uint64
+idem_run_plan(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+			  IdemPlan *plan, IdemBuild build)
+{
+	IdemStatement *statement = idem_fit_plan(apply, plan, rows ? rows->count : 0, build);
+	uint64 processed;
+
+	if (rows)
+		idem_show_rows(rows);
+	processed = idem_run(statement, piece->bounds, NULL);
+	if (rows)
+		idem_hide_rows();
+	return processed;
+}
+
+/* Builds: SELECT FROM idem_source s, target d WHERE d.k = s.k AND changed */
+static void
+build_sampled(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "SELECT FROM %s s, %s d WHERE ", IDEM_ROWS, apply->target->name);
+	idem_append_match(sql, apply->target, "d", "s");
+	appendStringInfoString(sql, " AND ");
+	idem_append_changed(sql, apply->target, "d", "s", false);
+}
+
+bool
+idem_most_differ(IdemApply *apply, IdemPiece *piece)
+{
+	IdemRows rows;
+	int64 differ;
+
+	if (!piece->sampled || piece->rows.count < MIN_SAMPLED)
+		return false;
+	rows = idem_sampled_rows(apply->sample);
+	differ = idem_run_plan(apply, piece, &rows, &apply->sampled, build_sampled);
+	idem_free_rows(&rows);
+	if (2 * differ <= rows.count)
+		return false;
+	piece->reason = psprintf("%lld of %lld sampled rows differ", (long long) differ,
+							 (long long) rows.count);
+	return true;
 }
 
 void
@@ -103,4 +221,13 @@ idem_append_set(StringInfo sql, const IdemTarget *target, const char *new)
 		separator = ", ";
 	}
 	return separator[0] == ',';
+}
+
+void
+idem_append_by_window(StringInfo sql, IdemApply *apply, const char *prefix)
+{
+	if (!apply->by_window)
+		return;
+	appendStringInfoString(sql, prefix);
+	idem_append_in_window(sql, apply->target, "d");
 }

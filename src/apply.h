@@ -9,9 +9,21 @@
 #ifndef IDEM_APPLY_H
 #define IDEM_APPLY_H
 
+#include "collapse.h"
 #include "ledger.h"
 #include "rows.h"
+#include "sample.h"
 #include "statement.h"
+
+/* Fewer rows are not worth the subtransaction of a plain INSERT. */
+#define IDEM_MIN_PLAIN 1000
+
+/* A statement on the target, and how many rows it was planned for. */
+typedef struct IdemPlan
+{
+	IdemStatement *statement;
+	int64 rows;
+} IdemPlan;
 
 /* What one call's pieces have in common, with the statements made for them. */
 typedef struct IdemApply
@@ -19,33 +31,59 @@ typedef struct IdemApply
 	MemoryContext context; /* where the statements live */
 	const IdemTarget *target;
 	const IdemRangeType *type;
-	bool reload;		/* else upsert */
-	bool overriding;	/* the source has an identity column's values */
-	int64 planned_rows; /* how many rows the statements were planned for */
-	IdemStatement *occupied;
-	IdemStatement *insert;
-	IdemStatement *insert_missing;
-	IdemStatement *update;
-	IdemStatement *delete_gone;
-	IdemStatement *delete_all;
+	IdemCollapse *collapse;
+	IdemSample *sample;
+	TupleDesc desc;	  /* of the rows */
+	bool reload;	  /* else upsert */
+	bool overriding;  /* the source has an identity column's values */
+	bool by_window;	  /* rows are looked for in the window, not everywhere */
+	bool keys_repeat; /* a piece had several rows of one key */
+	IdemPlan occupied;
+	IdemPlan sampled;
+	IdemPlan compare;
+	IdemPlan insert;
+	IdemPlan upsert;
+	IdemPlan update;
+	IdemPlan delete_gone;
+	IdemPlan delete_old;
 } IdemApply;
 
-/* One piece: its window's bounds and its rows, which are shown as IDEM_ROWS. */
+/* One piece: its window's bounds and its rows. */
 typedef struct IdemPiece
 {
 	Datum bounds[2];
-	int64 rows;
+	IdemRows rows;
+	bool empty;	  /* the window, or the target, held nothing before the source ran */
+	bool watched; /* the rows' keys are watched as they arrive */
+	int64 taken;  /* rows so far */
+	bool sampled; /* some of the rows are sampled as they arrive */
+	char *reason; /* for the method, in words */
 	IdemRun *run; /* takes the counts and the method */
 } IdemPiece;
 
 /* Prepares for a call. */
 extern IdemApply *idem_make_apply(const IdemTarget *target, const IdemRangeType *type,
-								  bool reload);
+								  TupleDesc desc, bool reload);
 
-/* Applies a piece by the method that fits, and sets the run's counts and method. */
+/*
+ * Begins a piece, whose run has been claimed, before its source runs; and takes
+ * each of its rows.  row_hash is the hash of the row's image, which is used only if
+ * the target has no keys.
+ */
+extern void idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run);
+extern void idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot,
+						  uint64 row_hash);
+
+/*
+ * Applies a piece, whose rows are complete, by the method that fits, and sets the
+ * run's counts and method.  Frees the rows.
+ */
 extern void idem_apply_piece(IdemApply *apply, IdemPiece *piece);
 
-/* A method: its name in the ledger, whether it fits a piece, and its work. */
+/*
+ * A method: its name in the ledger, whether it fits a piece, in which case it sets
+ * the reason, and its work.
+ */
 typedef struct IdemMethod
 {
 	const char *name;
@@ -55,22 +93,43 @@ typedef struct IdemMethod
 
 extern const IdemMethod idem_method_insert;
 extern const IdemMethod idem_method_difference;
+extern const IdemMethod idem_method_truncate;
 extern const IdemMethod idem_method_replace;
 
 /*
- * Runs the statement kept in *place, made at its first use from the SQL that build
- * appends.  Its parameters are the window's bounds.
+ * Makes the statement of a plan at its first use, from the SQL that build appends,
+ * and has it planned anew if it was planned for a very different number of rows.
+ * Its parameters are the window's bounds.
  */
-extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, IdemStatement **place,
-							 void (*build)(StringInfo sql, IdemApply *apply));
+typedef void (*IdemBuild)(StringInfo sql, IdemApply *apply);
+extern IdemStatement *idem_fit_plan(IdemApply *apply, IdemPlan *plan, int64 rows,
+									IdemBuild build);
+
+/* Runs the statement of a plan on rows, which it sees as IDEM_ROWS; NULL is none. */
+extern uint64 idem_run_plan(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+							IdemPlan *plan, IdemBuild build);
+
+/* Removes duplicates from a piece's rows. */
+extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 
 /*
- * Appends INSERT INTO target (columns) SELECT columns FROM rows s, to which a WHERE
- * clause may be added.
+ * Inserts rows of distinct keys, or updates those that are in the target and differ,
+ * and adds to the run's counts.  The first is for rows that are not expected to be
+ * in the target, the second for any; it needs an arbiter.
  */
+extern void idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+extern void idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+
+/* True if so many of the sampled rows are in the target and differ that it is cheaper to replace them. */
+extern bool idem_most_differ(IdemApply *apply, IdemPiece *piece);
+
+/* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */
 extern void idem_append_insert(StringInfo sql, IdemApply *apply);
 
 /* Appends SET c = new.c, … for every column that an update writes; false if none. */
 extern bool idem_append_set(StringInfo sql, const IdemTarget *target, const char *new);
+
+/* Appends the condition that d lies in the window, after prefix, if rows are looked for there. */
+extern void idem_append_by_window(StringInfo sql, IdemApply *apply, const char *prefix);
 
 #endif /* IDEM_APPLY_H */

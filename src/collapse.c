@@ -2,21 +2,51 @@
  * collapse.c
  *		One row per key: what to do with duplicates in the source.
  *
- * Sources rarely hold duplicates, so first the distinct keys are counted.  Only if
- * there are fewer than rows are the rows sorted by key and version and every run
- * of one key is looked at: content is compared image by image, because which of
- * two merely equal rows (1.0 and 1.00) is loaded must not be left to chance.
+ * Sources rarely hold duplicates, so the hashes of the keys are watched first: if
+ * none is there twice, no key is.  If there are too many to keep, the distinct keys
+ * are counted.  Only if there may be duplicates are the rows sorted by key and
+ * version and every run of one key is looked at: content is compared image by
+ * image, because which of two merely equal rows (1.0 and 1.00) is loaded must not
+ * be left to chance.
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "collapse.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "statement.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/typcache.h"
+
+/* A hash that has been seen; the hash is its own key. */
+typedef struct SeenHash
+{
+	uint64 hash;
+	char status;
+} SeenHash;
+
+#define SH_PREFIX seen
+#define SH_ELEMENT_TYPE SeenHash
+#define SH_KEY_TYPE uint64
+#define SH_KEY hash
+#define SH_HASH_KEY(tb, key) ((uint32) (key))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* What watching has found. */
+typedef enum Watch
+{
+	WATCH_NONE,		/* nothing: not watched, or too many rows */
+	WATCH_DISTINCT, /* no hash twice */
+	WATCH_REPEATED, /* a hash twice */
+} Watch;
 
 struct IdemCollapse
 {
@@ -24,12 +54,17 @@ struct IdemCollapse
 	const IdemTarget *target;
 	TupleDesc desc;
 	IdemStatement *count; /* distinct keys */
-	IdemQuery *sorted;
+	IdemStatement *sorted;
 	int nkeys;
 	int *keys;		  /* indexes in desc */
 	FmgrInfo *equals; /* of each key */
 	int version;	  /* index in desc, or -1 */
 	FmgrInfo compare; /* of versions */
+	bool hashable;	  /* every key has a hash function, or there are none */
+	FmgrInfo *hashes; /* of each key */
+	Watch watch;
+	struct seen_hash *seen; /* NULL unless WATCH_DISTINCT */
+	uint64 max_seen;		/* as many as memory allows */
 };
 
 /* Builds: SELECT count(*) FROM (SELECT FROM idem_source s GROUP BY s.k, …) k */
@@ -91,11 +126,19 @@ set_comparisons(IdemCollapse *collapse)
 	collapse->nkeys = target->nkeys;
 	collapse->keys = palloc(Max(target->nkeys, 1) * sizeof(int));
 	collapse->equals = palloc0(Max(target->nkeys, 1) * sizeof(FmgrInfo));
+	collapse->hashes = palloc0(Max(target->nkeys, 1) * sizeof(FmgrInfo));
+	collapse->hashable = true;
 	for (i = 0; i < target->nkeys; i++)
 	{
 		collapse->keys[i] = idem_column_index(collapse->desc, target->keys[i]->name);
-		type = lookup_type_cache(target->keys[i]->type, TYPECACHE_EQ_OPR_FINFO);
+		type = lookup_type_cache(target->keys[i]->type,
+								 TYPECACHE_EQ_OPR_FINFO | TYPECACHE_HASH_EXTENDED_PROC_FINFO);
 		fmgr_info_copy(&collapse->equals[i], &type->eq_opr_finfo, CurrentMemoryContext);
+		if (OidIsValid(type->hash_extended_proc))
+			fmgr_info_copy(&collapse->hashes[i], &type->hash_extended_proc_finfo,
+						   CurrentMemoryContext);
+		else
+			collapse->hashable = false;
 	}
 	collapse->version = -1;
 	if (target->version)
@@ -115,8 +158,73 @@ idem_make_collapse(const IdemTarget *target, TupleDesc desc)
 	collapse->target = target;
 	collapse->desc = desc;
 	collapse->count = idem_make_statement(count_sql(target), 0, NULL, IDEM_SNAPSHOT_NEW);
+	collapse->sorted = idem_make_statement(sorted_sql(target), 0, NULL, IDEM_SNAPSHOT_NEW);
 	set_comparisons(collapse);
 	return collapse;
+}
+
+void
+idem_end_watch(IdemCollapse *collapse)
+{
+	if (collapse->seen)
+		seen_destroy(collapse->seen);
+	collapse->seen = NULL;
+	collapse->watch = WATCH_NONE;
+}
+
+void
+idem_begin_watch(IdemCollapse *collapse)
+{
+	idem_end_watch(collapse);
+	if (!collapse->hashable)
+		return;
+	collapse->seen = seen_create(collapse->context, 256, NULL);
+	collapse->watch = WATCH_DISTINCT;
+
+	/* the table doubles when it is nine tenths full, and both halves are there then */
+	collapse->max_seen = get_hash_memory_limit() / sizeof(SeenHash) / 3;
+}
+
+/* The hash of a row's keys: the same for keys that are equal. */
+static uint64
+hash_keys(const IdemCollapse *collapse, const TupleTableSlot *slot)
+{
+	uint64 hash = 0;
+	int i;
+
+	for (i = 0; i < collapse->nkeys; i++)
+	{
+		int k = collapse->keys[i];
+		uint64 one = 0;
+
+		if (!slot->tts_isnull[k])
+			one = DatumGetUInt64(FunctionCall2Coll(&collapse->hashes[i],
+												   TupleDescAttr(collapse->desc, k)->attcollation,
+												   slot->tts_values[k], Int64GetDatum(1)));
+		hash = hash_combine64(hash, one);
+	}
+	return hash;
+}
+
+void
+idem_watch_row(IdemCollapse *collapse, TupleTableSlot *slot, uint64 row_hash)
+{
+	Watch found = WATCH_DISTINCT;
+	bool repeated;
+
+	if (collapse->seen == NULL)
+		return;
+	(void) seen_insert(collapse->seen,
+					   collapse->nkeys > 0 ? hash_keys(collapse, slot) : row_hash, &repeated);
+	if (repeated)
+		found = WATCH_REPEATED;
+	else if (collapse->seen->members > collapse->max_seen)
+		found = WATCH_NONE;
+	if (found != WATCH_DISTINCT)
+	{
+		idem_end_watch(collapse);
+		collapse->watch = found;
+	}
 }
 
 /* Receives the sorted rows and passes on the first of each run. */
@@ -240,29 +348,18 @@ destroy_receiver(DestReceiver *self)
 {
 }
 
-/* Counts the distinct keys of the rows that are shown. */
-static int64
-count_keys(IdemCollapse *collapse)
+/* True if no two rows, which are shown, have one key. */
+static bool
+is_distinct(IdemCollapse *collapse, int64 rows)
 {
 	Datum count;
 	bool isnull;
 
+	if (collapse->watch != WATCH_NONE)
+		return collapse->watch == WATCH_DISTINCT;
+	idem_replan(collapse->count);
 	(void) idem_fetch(collapse->count, NULL, NULL, 1, &count, &isnull);
-	return DatumGetInt64(count);
-}
-
-/* Returns the query that sorts, made at its first use: its rows must be shown. */
-static IdemQuery *
-get_sorted(IdemCollapse *collapse)
-{
-	if (collapse->sorted == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(collapse->context);
-
-		collapse->sorted = idem_make_query("source", sorted_sql(collapse->target), INT8OID);
-		MemoryContextSwitchTo(old);
-	}
-	return collapse->sorted;
+	return DatumGetInt64(count) == rows;
 }
 
 int64
@@ -270,20 +367,27 @@ idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows)
 {
 	IdemRows kept;
 	int64 removed;
+	bool distinct;
 	CollapseReceiver receiver = {
 		.pub = {receive_row, startup_receiver, shutdown_receiver, destroy_receiver, DestNone},
 		.collapse = collapse,
 		.rows = &kept,
 	};
 
-	if (count_keys(collapse) == rows->count)
-		return 0;
-	kept = idem_make_rows(rows->desc);
-	idem_run_query(get_sorted(collapse), 0, 0, &receiver.pub, 0);
-	removed = rows->count - kept.count;
+	idem_show_rows(rows);
+	distinct = is_distinct(collapse, rows->count);
+	idem_end_watch(collapse);
+	if (!distinct)
+	{
+		kept = idem_make_rows(rows->desc);
+		idem_replan(collapse->sorted);
+		idem_run_into(collapse->sorted, NULL, &receiver.pub);
+	}
 	idem_hide_rows();
+	if (distinct)
+		return 0;
+	removed = rows->count - kept.count;
 	idem_free_rows(rows);
 	*rows = kept;
-	idem_show_rows(rows);
 	return removed;
 }

@@ -8,6 +8,11 @@
 
 #include "utils/rangetypes.h"
 
+/* 16 moved the macros for variable-length values out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16 gave make_range() an ErrorSaveContext, for soft input errors. */
 #if PG_VERSION_NUM >= 160000
 #define idem_make_range(typcache, lower, upper, empty) \

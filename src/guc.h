@@ -8,6 +8,15 @@
 /* Wait for open writers of the source before a window is read. */
 extern bool idem_wait_for_writers;
 
+/* Truncate partitions that a reload replaces as a whole. */
+extern bool idem_allow_truncate;
+
+/* Compute the checksum of the source rows. */
+extern bool idem_source_digest;
+
+/* Say in a NOTICE how each window is loaded, and why. */
+extern bool idem_explain_method;
+
 extern void idem_define_settings(void);
 
 #endif /* IDEM_GUC_H */

@@ -355,18 +355,24 @@ void
 idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 {
 	static const Oid more[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID,
-							   INT8OID, INT8OID};
+							   INT8OID, INT8OID, BYTEAOID};
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
 					CStringGetTextDatum(run->method), Int64GetDatum(run->source_rows),
 					Int64GetDatum(run->inserted_rows), Int64GetDatum(run->updated_rows),
 					Int64GetDatum(run->deleted_rows), Int64GetDatum(run->unchanged_rows),
-					Int64GetDatum(run->duplicate_rows)};
+					Int64GetDatum(run->duplicate_rows),
+					run->has_digest ? idem_digest_bytea(&run->digest) : (Datum) 0};
+	bool isnull[lengthof(args)] = {false};
+
+	isnull[7] = run->deleted_rows == IDEM_UNKNOWN_COUNT;
+	isnull[10] = !run->has_digest;
 
 	if (idem_run(get_statement(ledger, &ledger->statements->complete, IDEM_SNAPSHOT_NEW,
 							   "UPDATE ONLY @L SET state = 'complete', method = $4,"
 							   " source_rows = $5, inserted_rows = $6, updated_rows = $7,"
 							   " deleted_rows = $8, unchanged_rows = $9,"
+							   " source_digest = $11,"
 							   " finished_at = pg_catalog.clock_timestamp(),"
 							   " details = CASE WHEN $10 OPERATOR(pg_catalog.>) 0 THEN"
 							   " pg_catalog.jsonb_build_object('duplicate_rows', $10) END"
@@ -374,7 +380,7 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 							   " AND pipeline OPERATOR(pg_catalog.=) $1"
 							   " AND window_range OPERATOR(pg_catalog.=) $2",
 							   lengthof(more), more),
-				 args, NULL) != 1)
+				 args, isnull) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("run " INT64_FORMAT " has vanished from ledger %s",

@@ -10,6 +10,7 @@
 #ifndef IDEM_LEDGER_H
 #define IDEM_LEDGER_H
 
+#include "digest.h"
 #include "statement.h"
 #include "window.h"
 
@@ -44,6 +45,9 @@ typedef enum IdemOnBusy
 	IDEM_BUSY_ERROR,
 } IdemOnBusy;
 
+/* A count that nobody took: NULL in the ledger. */
+#define IDEM_UNKNOWN_COUNT (-1)
+
 /* One run of one window, on its way through the ledger. */
 typedef struct IdemRun
 {
@@ -61,6 +65,8 @@ typedef struct IdemRun
 	int64 deleted_rows;
 	int64 unchanged_rows;
 	int64 duplicate_rows; /* source rows that collapsed into others */
+	bool has_digest;
+	IdemDigest digest; /* of the source rows */
 } IdemRun;
 
 typedef enum IdemClaim

@@ -14,7 +14,6 @@
 #include "access/xact.h"
 #include "apply.h"
 #include "audit.h"
-#include "collapse.h"
 #include "guc.h"
 #include "ledger_table.h"
 #include "load.h"
@@ -34,7 +33,6 @@ typedef struct Load
 	const IdemRangeType *type;
 	IdemTarget *target;
 	IdemSource *source;
-	IdemCollapse *collapse;
 	IdemApply *apply;
 	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
@@ -106,8 +104,8 @@ prepare_load(Load *load)
 		idem_require_arbiter(load->target);
 	load->source = idem_open_source(request->source, load->target, load->type,
 									load->target->has_arbiter);
-	load->collapse = idem_make_collapse(load->target, idem_source_desc(load->source));
-	load->apply = idem_make_apply(load->target, load->type, request->reload);
+	load->apply = idem_make_apply(load->target, load->type, idem_source_desc(load->source),
+								  request->reload);
 	if (request->audit)
 		load->audit = idem_make_query("audit", request->audit, load->type->bound);
 	load->pipeline = request->pipeline ? request->pipeline : load->target->name;
@@ -187,23 +185,46 @@ add_context(void *arg)
 			   result->run.pipeline);
 }
 
+/* What happens to a row between source and target. */
+typedef struct Intake
+{
+	Load *load;
+	IdemRun *run;
+	IdemPiece *piece;
+	bool hashed; /* rows are hashed: for the digest, or because there are no keys */
+	StringInfoData buf;
+} Intake;
+
+/* Takes one row. */
+static void
+take_row(void *arg, TupleTableSlot *slot)
+{
+	Intake *intake = arg;
+	IdemDigest hash = {{0, 0}};
+
+	slot_getallattrs(slot);
+	if (intake->hashed)
+		hash = idem_hash_row(&intake->buf, slot->tts_tupleDescriptor, slot->tts_values,
+							 slot->tts_isnull);
+	if (intake->run->has_digest)
+		idem_add_digest(&intake->run->digest, &hash);
+	idem_take_row(intake->load->apply, intake->piece, slot, hash.lanes[0]);
+}
+
 /* Fetches and applies the rows of a claimed window. */
 static void
 load_rows(Load *load, IdemRun *run)
 {
-	IdemRows rows;
-	IdemPiece piece = {.run = run};
+	IdemPiece piece = {0};
+	Intake intake = {load, run, &piece};
 
-	rows = idem_run_source(load->source, run->window);
-	run->source_rows = rows.count;
-	idem_show_rows(&rows);
-	run->duplicate_rows = idem_collapse_rows(load->collapse, &rows);
-	piece.bounds[0] = idem_bound_datum(load->type, run->window.lower);
-	piece.bounds[1] = idem_bound_datum(load->type, run->window.upper);
-	piece.rows = rows.count;
+	run->has_digest = idem_source_digest;
+	intake.hashed = run->has_digest || load->target->nkeys == 0;
+	initStringInfo(&intake.buf);
+	idem_begin_piece(load->apply, &piece, run);
+	piece.rows = idem_run_source(load->source, run->window, take_row, &intake);
+	run->source_rows = piece.rows.count;
 	idem_apply_piece(load->apply, &piece);
-	idem_hide_rows();
-	idem_free_rows(&rows);
 }
 
 /* Does one piece, in the current transaction. */
@@ -326,7 +347,7 @@ report_piece(Load *load, const PieceResult *result)
 	total->source_rows += run->source_rows;
 	total->inserted_rows += run->inserted_rows;
 	total->updated_rows += run->updated_rows;
-	total->deleted_rows += run->deleted_rows;
+	total->deleted_rows += Max(run->deleted_rows, 0);
 	total->unchanged_rows += run->unchanged_rows;
 	if (load->report)
 		load->report(load->report_arg, load->type, run, result->claim == IDEM_CLAIM_BUSY);

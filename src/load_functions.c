@@ -220,6 +220,7 @@ report_row(void *arg, const IdemRangeType *type, const IdemRun *run, bool busy)
 		Int64GetDatum(run->unchanged_rows),
 	};
 
+	nulls[7] |= run->deleted_rows == IDEM_UNKNOWN_COUNT;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

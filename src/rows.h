@@ -27,7 +27,11 @@ extern IdemRows idem_make_rows(TupleDesc desc);
 /* Frees the rows' memory and files. */
 extern void idem_free_rows(IdemRows *rows);
 
-/* Makes rows visible to statements as IDEM_ROWS, and takes them away again. */
+/*
+ * Makes rows visible to statements as IDEM_ROWS, and takes them away again.  At
+ * most one set of rows is visible at a time.  A statement that failed leaves its
+ * rows visible; hiding where nothing is visible does no harm.
+ */
 extern void idem_show_rows(const IdemRows *rows);
 extern void idem_hide_rows(void);
 

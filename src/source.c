@@ -34,6 +34,7 @@ struct IdemSource
 	TupleDesc query_desc; /* what the projection expects */
 	TupleDesc desc;		  /* of the rows it makes */
 	List *projection;	  /* target list over the query's row */
+	bool as_is;			  /* the query's rows are what the projection would make */
 	int window_index;	  /* the window column in desc, or -1 */
 	Oid window_type;
 };
@@ -196,6 +197,22 @@ assign_column(const IdemColumn *column, TargetEntry *entry, Form_pg_attribute at
 	return expression_planner((Expr *) assigned);
 }
 
+/* True if a projection's columns are just those of its input. */
+static bool
+is_identity(List *projection)
+{
+	ListCell *lc;
+
+	foreach (lc, projection)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+
+		if (!IsA(entry->expr, Var) || ((Var *) entry->expr)->varattno != entry->resno)
+			return false;
+	}
+	return true;
+}
+
 /* Builds the projection from the query's rows to the target's types. */
 static void
 build_projection(IdemSource *source)
@@ -226,6 +243,7 @@ build_projection(IdemSource *source)
 		n++;
 	}
 	source->desc->natts = n;
+	source->as_is = n == from->natts && is_identity(source->projection);
 }
 
 IdemSource *
@@ -273,10 +291,12 @@ typedef struct SourceReceiver
 	DestReceiver pub;
 	const IdemSource *source;
 	IdemWindow window;
+	IdemTakeRow take;
+	void *arg;
 	IdemRows *rows;
 	EState *estate;
-	ProjectionInfo *projection;
-	TupleTableSlot *slot; /* what the projection fills */
+	ProjectionInfo *projection; /* NULL if the source's rows are taken as they are */
+	TupleTableSlot *slot;		/* what the projection fills */
 } SourceReceiver;
 
 /* True if rows of two descriptors have the same types in the same places. */
@@ -307,6 +327,8 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 				 errmsg("source has changed its columns while it was being loaded"),
 				 errhint("Run the load again.")));
 	receiver->estate = CreateExecutorState();
+	if (receiver->source->as_is)
+		return;
 	receiver->slot = MakeSingleTupleTableSlot(receiver->source->desc, &TTSOpsVirtual);
 	receiver->projection = ExecBuildProjectionInfo(receiver->source->projection,
 												   GetPerTupleExprContext(receiver->estate),
@@ -315,11 +337,11 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 
 /* Fails for a row that does not belong into the window. */
 static void
-check_in_window(SourceReceiver *receiver)
+check_in_window(SourceReceiver *receiver, TupleTableSlot *slot)
 {
 	const IdemSource *source = receiver->source;
 	bool isnull;
-	Datum value = slot_getattr(receiver->slot, source->window_index + 1, &isnull);
+	Datum value = slot_getattr(slot, source->window_index + 1, &isnull);
 	int64 bound = isnull ? 0 : idem_value_bound(source->type, source->window_type, value);
 
 	if (!isnull && bound >= receiver->window.lower && bound < receiver->window.upper)
@@ -328,7 +350,7 @@ check_in_window(SourceReceiver *receiver)
 			(errcode(ERRCODE_CHECK_VIOLATION),
 			 errmsg("source row is outside of its window %s",
 					idem_window_text(source->type, receiver->window)),
-			 errdetail("Row %s has %s = %s.", idem_describe_row(source->target, receiver->slot),
+			 errdetail("Row %s has %s = %s.", idem_describe_row(source->target, slot),
 					   source->target->window->quoted,
 					   isnull ? "NULL" : idem_bound_text(source->type, bound)),
 			 errhint("Restrict the source query: WHERE %s >= $1 AND %s < $2.",
@@ -341,13 +363,23 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 {
 	SourceReceiver *receiver = (SourceReceiver *) self;
 	ExprContext *context = GetPerTupleExprContext(receiver->estate);
+	MemoryContext old;
 
 	ResetExprContext(context);
-	context->ecxt_scantuple = slot;
-	ExecProject(receiver->projection);
+	if (receiver->projection)
+	{
+		context->ecxt_scantuple = slot;
+		slot = ExecProject(receiver->projection);
+	}
 	if (receiver->source->window_index >= 0)
-		check_in_window(receiver);
-	tuplestore_puttupleslot(receiver->rows->store, receiver->slot);
+		check_in_window(receiver, slot);
+	if (receiver->take)
+	{
+		old = MemoryContextSwitchTo(context->ecxt_per_tuple_memory);
+		receiver->take(receiver->arg, slot);
+		MemoryContextSwitchTo(old);
+	}
+	tuplestore_puttupleslot(receiver->rows->store, slot);
 	receiver->rows->count++;
 	return true;
 }
@@ -358,7 +390,8 @@ shutdown_receiver(DestReceiver *self)
 {
 	SourceReceiver *receiver = (SourceReceiver *) self;
 
-	ExecDropSingleTupleTableSlot(receiver->slot);
+	if (receiver->slot)
+		ExecDropSingleTupleTableSlot(receiver->slot);
 	FreeExecutorState(receiver->estate);
 }
 
@@ -369,13 +402,15 @@ destroy_receiver(DestReceiver *self)
 }
 
 IdemRows
-idem_run_source(IdemSource *source, IdemWindow window)
+idem_run_source(IdemSource *source, IdemWindow window, IdemTakeRow take, void *arg)
 {
 	IdemRows rows = idem_make_rows(source->desc);
 	SourceReceiver receiver = {
 		.pub = {receive_row, startup_receiver, shutdown_receiver, destroy_receiver, DestNone},
 		.source = source,
 		.window = window,
+		.take = take,
+		.arg = arg,
 		.rows = &rows,
 	};
 

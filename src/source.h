@@ -27,10 +27,15 @@ extern TupleDesc idem_source_desc(const IdemSource *source);
 /* The relations it reads, for idem_wait_for_source_writers. */
 extern List *idem_source_relations(IdemSource *source);
 
+/* Called for each row, whose columns may have to be fetched from the slot yet. */
+typedef void (*IdemTakeRow)(void *arg, TupleTableSlot *slot);
+
 /*
- * Runs the source for a window under a new snapshot and returns its rows.  Raises
- * 23514 for a row outside the window, where the target has a window column.
+ * Runs the source for a window under a new snapshot and returns its rows, each of
+ * which take, if not NULL, has seen.  Raises 23514 for a row outside the window,
+ * where the target has a window column.
  */
-extern IdemRows idem_run_source(IdemSource *source, IdemWindow window);
+extern IdemRows idem_run_source(IdemSource *source, IdemWindow window,
+								IdemTakeRow take, void *arg);
 
 #endif /* IDEM_SOURCE_H */

@@ -170,6 +170,34 @@ idem_replan(IdemStatement *statement)
 		drop_plan(&statement->plan);
 }
 
+/* Makes a parameter list of values that are not NULL. */
+static ParamListInfo
+make_params(int n, const Oid *types, const Datum *values)
+{
+	ParamListInfo params = makeParamList(n);
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = types[i];
+	}
+	return params;
+}
+
+/* Prepares a statement, unless it is prepared and valid. */
+static void
+prepare_statement(IdemStatement *statement)
+{
+	if (statement->plan && !SPI_plan_is_valid(statement->plan))
+		drop_plan(&statement->plan);
+	if (statement->plan == NULL)
+		statement->plan = prepare_plan(statement->sql, NULL, statement->nargs,
+									   statement->types);
+}
+
 /* Runs a statement; its rows, if any, are in SPI_tuptable. */
 static uint64
 run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
@@ -178,11 +206,7 @@ run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
 	int i;
 	int result;
 
-	if (statement->plan && !SPI_plan_is_valid(statement->plan))
-		drop_plan(&statement->plan);
-	if (statement->plan == NULL)
-		statement->plan = prepare_plan(statement->sql, NULL, statement->nargs,
-									   statement->types);
+	prepare_statement(statement);
 	for (i = 0; i < statement->nargs; i++)
 		nulls[i] = isnull && isnull[i] ? 'n' : ' ';
 	if (statement->snapshot == IDEM_SNAPSHOT_LATEST)
@@ -205,6 +229,21 @@ idem_run(IdemStatement *statement, const Datum *args, const bool *isnull)
 
 	SPI_freetuptable(SPI_tuptable);
 	return processed;
+}
+
+void
+idem_run_into(IdemStatement *statement, const Datum *args, DestReceiver *receiver)
+{
+	SPIExecuteOptions options = {0};
+	int result;
+
+	prepare_statement(statement);
+	options.params = make_params(statement->nargs, statement->types, args);
+	options.dest = receiver;
+	result = SPI_execute_plan_extended(statement->plan, &options);
+	if (result < 0)
+		elog(ERROR, "could not run statement: %s: %s",
+			 SPI_result_code_string(result), statement->sql);
 }
 
 bool
@@ -326,35 +365,18 @@ idem_query_relations(IdemQuery *query)
 	return plan_source(query)->relationOids;
 }
 
-/* Makes the parameter list of a query. */
-static ParamListInfo
-make_params(IdemQuery *query, Datum lower, Datum upper)
-{
-	ParamListInfo params = makeParamList(lengthof(query->types));
-	Datum values[2] = {lower, upper};
-	size_t i;
-
-	params->parserSetup = setup_query_parser;
-	params->parserSetupArg = query;
-	for (i = 0; i < lengthof(query->types); i++)
-	{
-		params->params[i].value = values[i];
-		params->params[i].isnull = false;
-		params->params[i].pflags = PARAM_FLAG_CONST;
-		params->params[i].ptype = query->types[i];
-	}
-	return params;
-}
-
 void
 idem_run_query(IdemQuery *query, Datum lower, Datum upper,
 			   DestReceiver *receiver, uint64 limit)
 {
 	SPIExecuteOptions options = {0};
+	Datum args[] = {lower, upper};
 	int result;
 
 	prepare_query(query);
-	options.params = make_params(query, lower, upper);
+	options.params = make_params(lengthof(query->types), query->types, args);
+	options.params->parserSetup = setup_query_parser;
+	options.params->parserSetupArg = query;
 	options.dest = receiver;
 	options.tcount = limit;
 	result = SPI_execute_plan_extended(query->plan, &options);

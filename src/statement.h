@@ -47,11 +47,18 @@ typedef enum IdemSnapshot
 extern IdemStatement *idem_make_statement(const char *sql, int nargs,
 										  const Oid *types, IdemSnapshot snapshot);
 
-/* Has a statement planned anew when it is next run; NULL is none. */
+/*
+ * Has a statement planned anew when it is next run, as it must be where it reads
+ * rows that are many more, or fewer; NULL is none.
+ */
 extern void idem_replan(IdemStatement *statement);
 
 /* Runs a statement and returns how many rows it returned or changed. */
 extern uint64 idem_run(IdemStatement *statement, const Datum *args, const bool *isnull);
+
+/* Runs a statement and sends the rows it returns to receiver. */
+extern void idem_run_into(IdemStatement *statement, const Datum *args,
+						  DestReceiver *receiver);
 
 /*
  * Runs a statement of ncols columns and copies its first row to values and

@@ -14,15 +14,20 @@
 #include "access/nbtree.h"
 #include "access/relation.h"
 #include "catalog/index.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "parser/parsetree.h"
+#include "partitioning/partdefs.h"
 #include "rewrite/rewriteHandler.h"
 #include "statement.h"
 #include "target.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -294,21 +299,69 @@ is_arbiter(const IdemTarget *target, Relation index)
 	return form->indnullsnotdistinct || keys_are_not_null(target);
 }
 
-/* Looks for the arbiter among the base table's indexes. */
+/* True if an index finds the rows of a window. */
 static bool
-find_arbiter(const IdemTarget *target, Relation base)
+is_window_index(const IdemTarget *target, Relation index)
 {
+	return target->window && index->rd_index->indisvalid &&
+		   index->rd_index->indkey.values[0] != 0 &&
+		   index->rd_index->indkey.values[0] == target->window->base_attno &&
+		   index->rd_rel->relam != HASH_AM_OID &&
+		   RelationGetIndexPredicate(index) == NIL;
+}
+
+/* Looks at the base table's indexes, and at how it is partitioned. */
+static void
+set_indexes(IdemTarget *target, Relation base)
+{
+	PartitionKey key = RelationGetPartitionKey(base);
 	ListCell *lc;
-	bool found = false;
 
 	foreach (lc, RelationGetIndexList(base))
 	{
 		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
 
-		found |= is_arbiter(target, index);
+		target->has_arbiter |= target->nkeys > 0 && is_arbiter(target, index);
+		target->window_indexed |= is_window_index(target, index);
 		relation_close(index, NoLock);
 	}
-	return found && target->nkeys > 0;
+	target->window_indexed |= target->window && key &&
+							  get_partition_strategy(key) == PARTITION_STRATEGY_RANGE &&
+							  get_partition_col_attnum(key, 0) == target->window->base_attno;
+}
+
+/* True if nothing but the check of its own foreign keys happens when rows are written. */
+static bool
+is_unwatched(Relation rel)
+{
+	int i;
+
+	if (rel->rd_rules || rel->rd_rel->relrowsecurity ||
+		(rel->rd_rel->relkind != RELKIND_RELATION &&
+		 rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE))
+		return false;
+	for (i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (RI_FKey_trigger_type(rel->trigdesc->triggers[i].tgfoid) != RI_TRIGGER_FK)
+			return false;
+	}
+	return true;
+}
+
+/* Looks for what watches the table or its partitions. */
+static void
+set_plain(IdemTarget *target, Relation rel, Relation base)
+{
+	ListCell *lc;
+
+	target->is_plain = RelationGetRelid(rel) == RelationGetRelid(base);
+	foreach (lc, target->is_plain ? find_all_inheritors(target->relid, AccessShareLock, NULL) : NIL)
+	{
+		Relation child = relation_open(lfirst_oid(lc), NoLock);
+
+		target->is_plain &= is_unwatched(child);
+		relation_close(child, NoLock);
+	}
 }
 
 IdemTarget *
@@ -329,7 +382,8 @@ idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
 	set_keys(target, keys, nkeys);
 	set_window_column(target, window_column, type);
 	set_version_column(target, version_column);
-	target->has_arbiter = find_arbiter(target, base);
+	set_indexes(target, base);
+	set_plain(target, rel, base);
 	relation_close(base, NoLock);
 	relation_close(rel, NoLock);
 	return target;
@@ -351,6 +405,19 @@ idem_require_arbiter(const IdemTarget *target)
 			 errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
 			 errhint("CREATE UNIQUE INDEX ON %s (%s)%s;", target->name, columns.data,
 					 keys_are_not_null(target) ? "" : " NULLS NOT DISTINCT")));
+}
+
+bool
+idem_is_replaceable(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (!target->columns[i].in_source && !target->columns[i].generated)
+			return false;
+	}
+	return target->is_plain;
 }
 
 bool
@@ -392,9 +459,8 @@ idem_append_keys(StringInfo buf, const IdemTarget *target, const char *prefix)
 		appendStringInfo(buf, "%s%s%s", i > 0 ? ", " : "", prefix, target->keys[i]->quoted);
 }
 
-/* True if at least one key cannot be NULL. */
-static bool
-has_not_null_key(const IdemTarget *target)
+bool
+idem_has_not_null_key(const IdemTarget *target)
 {
 	int i;
 
@@ -406,36 +472,111 @@ has_not_null_key(const IdemTarget *target)
 	return false;
 }
 
+/* A value that a column can take in place of NULL where it is hashed; NULL if none is known. */
+static const char *
+stand_in(const IdemColumn *column)
+{
+	switch (getBaseType(column->type))
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return "0";
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case BYTEAOID:
+			return "";
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return "epoch";
+		case BOOLOID:
+			return "false";
+		case UUIDOID:
+			return "00000000-0000-0000-0000-000000000000";
+		default:
+			return NULL;
+	}
+}
+
+/* True if every key column has a stand-in for NULL. */
+static bool
+have_stand_ins(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (stand_in(target->keys[i]) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* Appends: the keys of two rows are the same as records. */
+static void
+append_record_match(StringInfo buf, const IdemTarget *target,
+					const char *left, const char *right)
+{
+	appendStringInfoString(buf, "ROW(");
+	idem_append_keys(buf, target, psprintf("%s.", left));
+	appendStringInfoString(buf, ")::pg_catalog.record OPERATOR(pg_catalog.=) ROW(");
+	idem_append_keys(buf, target, psprintf("%s.", right));
+	appendStringInfoString(buf, ")::pg_catalog.record");
+}
+
+/* Appends: two columns are the same, by an equality that can be hashed. */
+static void
+append_stand_in_match(StringInfo buf, const IdemColumn *k,
+					  const char *left, const char *right)
+{
+	const char *constant = psprintf("'%s'::%s", stand_in(k), format_type_be_qualified(getBaseType(k->type)));
+
+	appendStringInfo(buf, "COALESCE(%s.%s, %s) %s COALESCE(%s.%s, %s)"
+						  " AND (%s.%s IS NULL) OPERATOR(pg_catalog.=) (%s.%s IS NULL)",
+					 left, k->quoted, constant, k->equals, right, k->quoted, constant,
+					 left, k->quoted, right, k->quoted);
+}
+
+/* Appends: two columns are the same, beside an equality that can be hashed. */
+static void
+append_filter_match(StringInfo buf, const IdemColumn *k,
+					const char *left, const char *right)
+{
+	appendStringInfo(buf, "(%s.%s %s %s.%s", left, k->quoted, k->equals, right, k->quoted);
+	if (!k->not_null)
+		appendStringInfo(buf, " OR (%s.%s IS NULL AND %s.%s IS NULL)",
+						 left, k->quoted, right, k->quoted);
+	appendStringInfoChar(buf, ')');
+}
+
 /*
  * IS NOT DISTINCT FROM cannot be hashed.  With one key that is never NULL, its =
- * is the hash condition and the others are filters; with none, the keys are
- * compared as records, which hash and take NULLs as equal.
+ * is the hash condition and the others are filters.  With none, a constant stands
+ * for NULL and what was NULL is compared beside it; for types for which we know no
+ * constant the keys are compared as records, which hash and take NULLs as equal.
  */
 void
 idem_append_match(StringInfo buf, const IdemTarget *target,
 				  const char *left, const char *right)
 {
+	bool filters = idem_has_not_null_key(target);
 	int i;
 
-	if (!has_not_null_key(target))
+	if (!filters && !have_stand_ins(target))
 	{
-		appendStringInfoString(buf, "ROW(");
-		idem_append_keys(buf, target, psprintf("%s.", left));
-		appendStringInfoString(buf, ")::pg_catalog.record OPERATOR(pg_catalog.=) ROW(");
-		idem_append_keys(buf, target, psprintf("%s.", right));
-		appendStringInfoString(buf, ")::pg_catalog.record");
+		append_record_match(buf, target, left, right);
 		return;
 	}
 	for (i = 0; i < target->nkeys; i++)
 	{
-		const IdemColumn *k = target->keys[i];
-
-		appendStringInfo(buf, "%s(%s.%s %s %s.%s", i > 0 ? " AND " : "",
-						 left, k->quoted, k->equals, right, k->quoted);
-		if (!k->not_null)
-			appendStringInfo(buf, " OR (%s.%s IS NULL AND %s.%s IS NULL)",
-							 left, k->quoted, right, k->quoted);
-		appendStringInfoChar(buf, ')');
+		appendStringInfoString(buf, i > 0 ? " AND " : "");
+		(filters ? append_filter_match : append_stand_in_match)(buf, target->keys[i], left, right);
 	}
 }
 

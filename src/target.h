@@ -40,6 +40,8 @@ typedef struct IdemTarget
 	IdemColumn *window;	 /* NULL if no window column was named */
 	IdemColumn *version; /* NULL if no version column was named */
 	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
+	bool window_indexed; /* an index, or the partitions, find a window's rows */
+	bool is_plain;		 /* a table without triggers, rules or row security */
 } IdemTarget;
 
 /*
@@ -55,6 +57,12 @@ extern IdemTarget *idem_open_target(Oid relid, char **keys, int nkeys,
 /* Raises 42P10, with the CREATE UNIQUE INDEX to type, if there is no arbiter. */
 extern void idem_require_arbiter(const IdemTarget *target);
 
+/*
+ * True if a row can be deleted and inserted again instead of updated without
+ * anybody noticing: nothing watches, and the source has every column.
+ */
+extern bool idem_is_replaceable(const IdemTarget *target);
+
 /* Finds a column by name; NULL if there is none. */
 extern IdemColumn *idem_find_column(const IdemTarget *target, const char *name);
 
@@ -66,6 +74,9 @@ extern void idem_append_columns(StringInfo buf, const IdemTarget *target, const 
 
 /* Appends the key columns' names, separated by commas, each after prefix. */
 extern void idem_append_keys(StringInfo buf, const IdemTarget *target, const char *prefix);
+
+/* True if a row can be found by an index over its keys. */
+extern bool idem_has_not_null_key(const IdemTarget *target);
 
 /* Appends: the keys of two rows are the same, NULL being the same as NULL. */
 extern void idem_append_match(StringInfo buf, const IdemTarget *target,
