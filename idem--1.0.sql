@@ -101,7 +101,7 @@ COMMENT ON AGGREGATE idem_digest(record) IS
 
 CREATE TYPE idem_state AS ENUM ('running', 'complete', 'failed', 'superseded');
 COMMENT ON TYPE idem_state IS
-'state of a run in a ledger: running until its transaction ends, then complete or failed; superseded once redone or invalidated';
+'state of a run in a ledger: complete or failed; superseded once redone or invalidated; running for a row written by hand, which keeps loads out of its window';
 
 CREATE TYPE idem_ledger AS (
     run_id         bigint,

@@ -76,7 +76,7 @@ idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 	piece->run = run;
 	piece->bounds[0] = idem_bound_datum(apply->type, run->window.lower);
 	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);
-	piece->empty = idem_run_plan(apply, piece, NULL, &apply->occupied, build_occupied) == 0;
+	piece->empty = idem_run_apply(apply, piece, NULL, &apply->occupied, build_occupied) == 0;
 	piece->watched = true;
 	piece->sampled = !piece->empty && apply->sample;
 	idem_begin_watch(apply->collapse);
@@ -120,6 +120,7 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	run->method = methods[i]->name;
 	methods[i]->run(apply, piece);
 	run->unchanged_rows = Max(0, piece->rows.count - run->inserted_rows - run->updated_rows);
+	apply->written += run->inserted_rows + run->updated_rows;
 	if (idem_explain_method)
 		ereport(NOTICE,
 				(errmsg("window %s of pipeline \"%s\": method %s",
@@ -129,9 +130,9 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 }
 
 IdemStatement *
-idem_fit_plan(IdemApply *apply, IdemPlan *plan, int64 rows, IdemBuild build)
+idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuild build)
 {
-	if (plan->statement == NULL)
+	if (*place == NULL)
 	{
 		Oid types[] = {apply->type->bound, apply->type->bound};
 		MemoryContext old = MemoryContextSwitchTo(apply->context);
@@ -139,24 +140,18 @@ idem_fit_plan(IdemApply *apply, IdemPlan *plan, int64 rows, IdemBuild build)
 
 		initStringInfo(&sql);
 		build(&sql, apply);
-		plan->statement = idem_make_statement(sql.data, lengthof(types), types,
-											  IDEM_SNAPSHOT_NEW);
-		plan->rows = rows;
+		*place = idem_make_statement(sql.data, lengthof(types), types, IDEM_SNAPSHOT_NEW);
 		MemoryContextSwitchTo(old);
 	}
-	else if (rows > 10 * (plan->rows + 100) || plan->rows > 10 * (rows + 100))
-	{
-		idem_replan(plan->statement);
-		plan->rows = rows;
-	}
-	return plan->statement;
+	idem_fit_statement(*place, rows, apply->written);
+	return *place;
 }
 
 uint64
-idem_run_plan(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
-			  IdemPlan *plan, IdemBuild build)
+idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+			   IdemStatement **place, IdemBuild build)
 {
-	IdemStatement *statement = idem_fit_plan(apply, plan, rows ? rows->count : 0, build);
+	IdemStatement *statement = idem_get_statement(apply, place, rows ? rows->count : 0, build);
 	uint64 processed;
 
 	if (rows)
@@ -186,7 +181,7 @@ idem_most_differ(IdemApply *apply, IdemPiece *piece)
 	if (!piece->sampled || piece->rows.count < MIN_SAMPLED)
 		return false;
 	rows = idem_sampled_rows(apply->sample);
-	differ = idem_run_plan(apply, piece, &rows, &apply->sampled, build_sampled);
+	differ = idem_run_apply(apply, piece, &rows, &apply->sampled, build_sampled);
 	idem_free_rows(&rows);
 	if (2 * differ <= rows.count)
 		return false;
@@ -206,6 +201,19 @@ idem_append_insert(StringInfo sql, IdemApply *apply)
 }
 
 bool
+idem_has_updates(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (idem_is_updated_column(&target->columns[i]))
+			return true;
+	}
+	return false;
+}
+
+void
 idem_append_set(StringInfo sql, const IdemTarget *target, const char *new)
 {
 	const char *separator = " SET ";
@@ -220,7 +228,6 @@ idem_append_set(StringInfo sql, const IdemTarget *target, const char *new)
 		appendStringInfo(sql, "%s%s = %s.%s", separator, column->quoted, new, column->quoted);
 		separator = ", ";
 	}
-	return separator[0] == ',';
 }
 
 void

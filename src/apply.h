@@ -16,14 +16,7 @@
 #include "statement.h"
 
 /* Fewer rows are not worth the subtransaction of a plain INSERT. */
-#define IDEM_MIN_PLAIN 1000
-
-/* A statement on the target, and how many rows it was planned for. */
-typedef struct IdemPlan
-{
-	IdemStatement *statement;
-	int64 rows;
-} IdemPlan;
+#define IDEM_MIN_PLAIN 50
 
 /* What one call's pieces have in common, with the statements made for them. */
 typedef struct IdemApply
@@ -37,15 +30,17 @@ typedef struct IdemApply
 	bool reload;	  /* else upsert */
 	bool overriding;  /* the source has an identity column's values */
 	bool by_window;	  /* rows are looked for in the window, not everywhere */
+	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
-	IdemPlan occupied;
-	IdemPlan sampled;
-	IdemPlan compare;
-	IdemPlan insert;
-	IdemPlan upsert;
-	IdemPlan update;
-	IdemPlan delete_gone;
-	IdemPlan delete_old;
+	IdemStatement *occupied;
+	IdemStatement *sampled;
+	IdemStatement *compare;
+	IdemStatement *insert;
+	IdemStatement *insert_new;
+	IdemStatement *upsert;
+	IdemStatement *update;
+	IdemStatement *delete_gone;
+	IdemStatement *delete_old;
 } IdemApply;
 
 /* One piece: its window's bounds and its rows. */
@@ -97,17 +92,16 @@ extern const IdemMethod idem_method_truncate;
 extern const IdemMethod idem_method_replace;
 
 /*
- * Makes the statement of a plan at its first use, from the SQL that build appends,
- * and has it planned anew if it was planned for a very different number of rows.
- * Its parameters are the window's bounds.
+ * Returns the statement kept in *place, for so many rows, made at its first use
+ * from the SQL that build appends.  Its parameters are the window's bounds.
  */
 typedef void (*IdemBuild)(StringInfo sql, IdemApply *apply);
-extern IdemStatement *idem_fit_plan(IdemApply *apply, IdemPlan *plan, int64 rows,
-									IdemBuild build);
+extern IdemStatement *idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows,
+										 IdemBuild build);
 
-/* Runs the statement of a plan on rows, which it sees as IDEM_ROWS; NULL is none. */
-extern uint64 idem_run_plan(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
-							IdemPlan *plan, IdemBuild build);
+/* Runs that statement on rows, which it sees as IDEM_ROWS; NULL is none. */
+extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+							 IdemStatement **place, IdemBuild build);
 
 /* Removes duplicates from a piece's rows. */
 extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
@@ -126,8 +120,11 @@ extern bool idem_most_differ(IdemApply *apply, IdemPiece *piece);
 /* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */
 extern void idem_append_insert(StringInfo sql, IdemApply *apply);
 
-/* Appends SET c = new.c, … for every column that an update writes; false if none. */
-extern bool idem_append_set(StringInfo sql, const IdemTarget *target, const char *new);
+/* True if there is a column that an update writes. */
+extern bool idem_has_updates(const IdemTarget *target);
+
+/* Appends SET c = new.c, … for every such column. */
+extern void idem_append_set(StringInfo sql, const IdemTarget *target, const char *new);
 
 /* Appends the condition that d lies in the window, after prefix, if rows are looked for there. */
 extern void idem_append_by_window(StringInfo sql, IdemApply *apply, const char *prefix);

@@ -81,7 +81,7 @@ static void
 build_update(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfo(sql, "UPDATE %s d", apply->target->name);
-	(void) idem_append_set(sql, apply->target, "s");
+	idem_append_set(sql, apply->target, "s");
 	appendStringInfo(sql, " FROM %s s WHERE ", IDEM_ROWS);
 	idem_append_match(sql, apply->target, "d", "s");
 	idem_append_by_window(sql, apply, " AND ");
@@ -183,7 +183,7 @@ compare_rows(IdemApply *apply, IdemPiece *piece, Difference *difference)
 	};
 
 	idem_show_rows(&piece->rows);
-	idem_run_into(idem_fit_plan(apply, &apply->compare, piece->rows.count, build_compare),
+	idem_run_into(idem_get_statement(apply, &apply->compare, piece->rows.count, build_compare),
 				  piece->bounds, &receiver.pub);
 	idem_hide_rows();
 }
@@ -205,11 +205,11 @@ write_difference(IdemApply *apply, IdemPiece *piece, Difference *difference)
 	IdemRun *run = piece->run;
 
 	if (difference->gone.count > 0)
-		run->deleted_rows = idem_run_plan(apply, piece, &difference->gone,
-										  &apply->delete_gone, build_delete_gone);
+		run->deleted_rows = idem_run_apply(apply, piece, &difference->gone,
+										   &apply->delete_gone, build_delete_gone);
 	if (difference->changed.count > 0)
-		run->updated_rows = idem_run_plan(apply, piece, &difference->changed,
-										  &apply->update, build_update);
+		run->updated_rows = idem_run_apply(apply, piece, &difference->changed,
+										   &apply->update, build_update);
 
 	/* another session has changed, moved or deleted some since */
 	if (run->updated_rows < difference->changed.count)

@@ -11,49 +11,33 @@
 
 #include "apply.h"
 
-/*
- * Builds: INSERT … SELECT … FROM idem_source s
- *             ON CONFLICT (k, …) DO UPDATE SET c = excluded.c, … WHERE changed
- */
+/* Appends INSERT … SELECT … FROM idem_source s ON CONFLICT (k, …) DO */
 static void
-append_upsert(StringInfo sql, IdemApply *apply)
+append_insert_or(StringInfo sql, IdemApply *apply)
 {
-	StringInfoData set;
-
 	idem_append_insert(sql, apply);
 	appendStringInfoString(sql, " ON CONFLICT (");
 	idem_append_keys(sql, apply->target, "");
 	appendStringInfoString(sql, ") DO ");
-	initStringInfo(&set);
-	if (idem_append_set(&set, apply->target, "excluded"))
-	{
-		appendStringInfo(sql, "UPDATE%s WHERE ", set.data);
-		idem_append_changed(sql, apply->target, "d", "excluded", !apply->reload);
-	}
-	else
-		appendStringInfoString(sql, "NOTHING");
 }
 
-/*
- * Builds the upsert with its counts: rows written, and those of them that are
- * updated, which the statement's snapshot sees as they were.
- *
- * WITH w AS (upsert RETURNING true)
- *     SELECT (SELECT count(*) FROM w),
- *            (SELECT count(*) FROM idem_source s, target d WHERE d.k = s.k AND changed)
- */
+/* Builds: INSERT … ON CONFLICT (k, …) DO NOTHING */
+static void
+build_insert_new(StringInfo sql, IdemApply *apply)
+{
+	append_insert_or(sql, apply);
+	appendStringInfoString(sql, "NOTHING");
+}
+
+/* Builds: INSERT … ON CONFLICT (k, …) DO UPDATE SET c = excluded.c, … WHERE changed */
 static void
 build_upsert(StringInfo sql, IdemApply *apply)
 {
-	appendStringInfoString(sql, "WITH w AS (");
-	append_upsert(sql, apply);
-	appendStringInfo(sql, " RETURNING true) SELECT (SELECT pg_catalog.count(*) FROM w),"
-						  " (SELECT pg_catalog.count(*) FROM %s s, %s d WHERE ",
-					 IDEM_ROWS, apply->target->name);
-	idem_append_match(sql, apply->target, "d", "s");
-	appendStringInfoString(sql, " AND ");
-	idem_append_changed(sql, apply->target, "d", "s", !apply->reload);
-	appendStringInfoChar(sql, ')');
+	append_insert_or(sql, apply);
+	appendStringInfoString(sql, "UPDATE");
+	idem_append_set(sql, apply->target, "excluded");
+	appendStringInfoString(sql, " WHERE ");
+	idem_append_changed(sql, apply->target, "d", "excluded", !apply->reload);
 }
 
 /* An attempt to insert, as an argument of idem_try. */
@@ -69,8 +53,8 @@ insert_plainly(void *arg)
 {
 	Attempt *attempt = arg;
 
-	attempt->piece->run->inserted_rows += idem_run_plan(attempt->apply, attempt->piece, attempt->rows,
-														&attempt->apply->insert, idem_append_insert);
+	attempt->piece->run->inserted_rows += idem_run_apply(attempt->apply, attempt->piece, attempt->rows,
+														 &attempt->apply->insert, idem_append_insert);
 }
 
 /* Inserts all rows, or none if a unique index objects; then returns false. */
@@ -92,17 +76,12 @@ try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 void
 idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	IdemStatement *statement = idem_fit_plan(apply, &apply->upsert, rows->count, build_upsert);
-	Datum counts[2]; /* written, updated */
-	bool nulls[2];
-	int64 updated;
+	int64 inserted = idem_run_apply(apply, piece, rows, &apply->insert_new, build_insert_new);
 
-	idem_show_rows(rows);
-	(void) idem_fetch(statement, piece->bounds, NULL, lengthof(counts), counts, nulls);
-	idem_hide_rows();
-	updated = Min(DatumGetInt64(counts[0]), DatumGetInt64(counts[1]));
-	piece->run->updated_rows += updated;
-	piece->run->inserted_rows += DatumGetInt64(counts[0]) - updated;
+	piece->run->inserted_rows += inserted;
+	if (inserted < rows->count && idem_has_updates(apply->target))
+		piece->run->updated_rows += idem_run_apply(apply, piece, rows, &apply->upsert,
+												   build_upsert);
 }
 
 void

@@ -6,6 +6,8 @@
  * that reads or writes the target: under READ COMMITTED everything the previous
  * holder committed is then visible.  A plain INSERT would do the same but lets two
  * simultaneous claims deadlock; the speculative insertion of ON CONFLICT does not.
+ * The claim is inserted as complete, so that writing the counts at the end touches
+ * no indexed column; it becomes visible to others when it is true, or never.
  *
  * This file must not know targets, sources or how rows are applied.
  */
@@ -39,6 +41,7 @@
 struct IdemLedgerStatements
 {
 	MemoryContext context;
+	int64 added; /* rows, by this call */
 	IdemStatement *coverage;
 	IdemStatement *gaps;
 	IdemStatement *claim;
@@ -98,6 +101,7 @@ get_statement(IdemLedger *ledger, IdemStatement **place, IdemSnapshot snapshot,
 									 nmore + 2, types, snapshot);
 		MemoryContextSwitchTo(old);
 	}
+	idem_fit_statement(*place, 0, ledger->statements->added);
 	return *place;
 }
 
@@ -190,7 +194,7 @@ insert_claim(IdemLedger *ledger, IdemRun *run)
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->claim, IDEM_SNAPSHOT_NEW,
 								  "INSERT INTO @L (pipeline, window_range, state, target,"
 								  " mode, attempt, started_at, run_by)"
-								  " VALUES ($1, $2, 'running', $3::pg_catalog.regclass, $4," ATTEMPT ","
+								  " VALUES ($1, $2, 'complete', $3::pg_catalog.regclass, $4," ATTEMPT ","
 								  " $5, current_user)"
 								  " ON CONFLICT ON CONSTRAINT @C DO NOTHING"
 								  " RETURNING run_id",
@@ -198,13 +202,11 @@ insert_claim(IdemLedger *ledger, IdemRun *run)
 					args, NULL, 1, &run_id, &isnull))
 		return false;
 	run->run_id = DatumGetInt64(run_id);
+	ledger->statements->added++;
 	return true;
 }
 
-/*
- * Fails if a row that we can see is running in the window: it is our own
- * transaction's, or one that was written by hand.
- */
+/* Fails if a row that was written by hand is running in the window. */
 static void
 check_not_running(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 {
@@ -223,9 +225,42 @@ check_not_running(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 				 errmsg("window %s of pipeline \"%s\" overlaps run " INT64_FORMAT ", which is running",
 						idem_window_text(ledger->type, window), pipeline,
 						DatumGetInt64(run_id)),
-				 errdetail("The row in ledger %s is this transaction's own, or was written by hand.",
-						   ledger->name),
-				 errhint("A source, an audit or a trigger must not load the window it belongs to. A row that was written by hand must be set to failed.")));
+				 errdetail("The row in ledger %s was written by hand.", ledger->name),
+				 errhint("Set its state to failed.")));
+}
+
+/* The runs of this session that have begun and not ended, innermost first. */
+static const IdemRun *active_run = NULL;
+
+void
+idem_check_window(const IdemLedger *ledger, const char *pipeline, IdemWindow window)
+{
+	const IdemRun *run;
+
+	for (run = active_run; run; run = run->outer)
+	{
+		if (run->ledger == ledger->relid && strcmp(run->pipeline, pipeline) == 0 &&
+			run->window.lower < window.upper && window.lower < run->window.upper)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("window %s of pipeline \"%s\" is being loaded by this session",
+							idem_window_text(ledger->type, run->window), pipeline),
+					 errhint("A source, an audit or a trigger must not load or invalidate the window it belongs to.")));
+	}
+}
+
+void
+idem_enter_run(const IdemLedger *ledger, IdemRun *run)
+{
+	run->ledger = ledger->relid;
+	run->outer = active_run;
+	active_run = run;
+}
+
+void
+idem_leave_run(const IdemRun *run)
+{
+	active_run = run->outer;
 }
 
 /* One try to claim: supersede what is to be redone, then insert. */
@@ -369,7 +404,7 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 	isnull[10] = !run->has_digest;
 
 	if (idem_run(get_statement(ledger, &ledger->statements->complete, IDEM_SNAPSHOT_NEW,
-							   "UPDATE ONLY @L SET state = 'complete', method = $4,"
+							   "UPDATE ONLY @L SET method = $4,"
 							   " source_rows = $5, inserted_rows = $6, updated_rows = $7,"
 							   " deleted_rows = $8, unchanged_rows = $9,"
 							   " source_digest = $11,"
@@ -377,8 +412,7 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 							   " details = CASE WHEN $10 OPERATOR(pg_catalog.>) 0 THEN"
 							   " pg_catalog.jsonb_build_object('duplicate_rows', $10) END"
 							   " WHERE run_id OPERATOR(pg_catalog.=) $3"
-							   " AND pipeline OPERATOR(pg_catalog.=) $1"
-							   " AND window_range OPERATOR(pg_catalog.=) $2",
+							   " AND state OPERATOR(pg_catalog.=) 'complete'",
 							   lengthof(more), more),
 				 args, isnull) != 1)
 		ereport(ERROR,
@@ -434,9 +468,7 @@ end_invalidation(IdemLedger *ledger, const IdemRun *run)
 	(void) idem_run(get_statement(ledger, &ledger->statements->invalidated, IDEM_SNAPSHOT_NEW,
 								  "UPDATE ONLY @L SET state = 'superseded',"
 								  " finished_at = pg_catalog.clock_timestamp()"
-								  " WHERE run_id OPERATOR(pg_catalog.=) $3"
-								  " AND pipeline OPERATOR(pg_catalog.=) $1"
-								  " AND window_range OPERATOR(pg_catalog.=) $2",
+								  " WHERE run_id OPERATOR(pg_catalog.=) $3",
 								  lengthof(more), more),
 					args, NULL);
 }
@@ -451,6 +483,7 @@ idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow wind
 	 * What a load in flight completes while we wait for it must be reopened too,
 	 * so supersede and claim until the claim holds.
 	 */
+	idem_check_window(ledger, pipeline, window);
 	run.started_at = GetCurrentTimestamp();
 	for (;;)
 	{

@@ -5,6 +5,7 @@
  * All SQL on a ledger is here, and nobody else knows its columns.  The row that a
  * load inserts, not yet committed, is its claim on the window: the exclusion
  * constraint lets nobody else insert one that overlaps until the transaction ends.
+ * It is inserted as complete, which nobody can see before it is true.
  * Functions that run SQL need idem_connect.
  */
 #ifndef IDEM_LEDGER_H
@@ -51,6 +52,8 @@ typedef enum IdemOnBusy
 /* One run of one window, on its way through the ledger. */
 typedef struct IdemRun
 {
+	const struct IdemRun *outer; /* run in whose source, trigger or audit this one is */
+	Oid ledger;
 	int64 run_id; /* 0 until the window is claimed */
 	const char *pipeline;
 	IdemWindow window;
@@ -69,6 +72,18 @@ typedef struct IdemRun
 	IdemDigest digest; /* of the source rows */
 } IdemRun;
 
+/*
+ * Raises 55006 if the window overlaps one that this session is loading: a source, a
+ * trigger or an audit must not load or invalidate the window it belongs to, whose
+ * row it would take for complete.
+ */
+extern void idem_check_window(const IdemLedger *ledger, const char *pipeline,
+							  IdemWindow window);
+
+/* Says that a run begins, and that it has ended, by an error perhaps. */
+extern void idem_enter_run(const IdemLedger *ledger, IdemRun *run);
+extern void idem_leave_run(const IdemRun *run);
+
 typedef enum IdemClaim
 {
 	IDEM_CLAIMED,		 /* the window is ours until the transaction ends */
@@ -78,12 +93,12 @@ typedef enum IdemClaim
 
 /*
  * Claims the run's window and sets its run_id.  Raises 55P03 if the window is
- * busy and on_busy says so, 55006 if this very transaction holds it, and 40001 if
- * the transaction's snapshot is too old to see what an earlier run left.
+ * busy and on_busy says so, 55006 if somebody has written that it is running, and
+ * 40001 if the transaction's snapshot is too old to see what an earlier run left.
  */
 extern IdemClaim idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy);
 
-/* Marks a claimed run complete. */
+/* Completes a claimed run: writes its counts. */
 extern void idem_complete_run(IdemLedger *ledger, const IdemRun *run);
 
 /* Records a run that failed with error, in a transaction after its own. */

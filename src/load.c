@@ -366,16 +366,25 @@ run_piece(Load *load, IdemWindow window)
 			.mode = load->request->reload ? "reload" : "upsert",
 			.redo = window.lower < load->reopened.upper && load->reopened.lower < window.upper,
 		}};
-	ErrorData *error = NULL;
+	ErrorData *volatile error = NULL;
 	ErrorContextCallback context = {error_context_stack, add_context, &result};
 
 	MemoryContextReset(load->piece_context);
 	MemoryContextSwitchTo(load->piece_context);
 	error_context_stack = &context;
-	if (load->atomic)
-		load_piece(&result);
-	else
-		error = run_transaction(load, load_piece, &result);
+	idem_enter_run(load->ledger, &result.run);
+	PG_TRY();
+	{
+		if (load->atomic)
+			load_piece(&result);
+		else
+			error = run_transaction(load, load_piece, &result);
+	}
+	PG_FINALLY();
+	{
+		idem_leave_run(&result.run);
+	}
+	PG_END_TRY();
 	error_context_stack = context.previous;
 	if (error)
 		handle_failure(load, &result.run, error);
@@ -447,6 +456,7 @@ idem_run_load(const IdemRequest *request, bool atomic,
 		step = idem_parse_step(load.type, "step", request->step);
 	if (!read_request_window(&load, &window))
 		return;
+	idem_check_window(load.ledger, load.pipeline, window);
 	load.reopened = reopened_window(&load, window);
 	load_gaps(&load, window, request->step ? &step : NULL);
 	report_failures(&load);

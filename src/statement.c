@@ -30,6 +30,8 @@ struct IdemStatement
 	Oid types[IDEM_MAX_ARGS];
 	IdemSnapshot snapshot;
 	SPIPlanPtr plan;
+	int64 rows;	  /* for which it was planned */
+	int64 growth; /* after which it was planned */
 };
 
 struct IdemQuery
@@ -166,8 +168,25 @@ idem_make_statement(const char *sql, int nargs, const Oid *types, IdemSnapshot s
 void
 idem_replan(IdemStatement *statement)
 {
-	if (statement)
-		drop_plan(&statement->plan);
+	drop_plan(&statement->plan);
+}
+
+/* True if one number is many times the other, not counting small ones. */
+static bool
+is_far(int64 a, int64 b, int times)
+{
+	return Max(a, b) > times * (Min(a, b) + 100);
+}
+
+void
+idem_fit_statement(IdemStatement *statement, int64 rows, int64 growth)
+{
+	if (statement->plan && !is_far(rows, statement->rows, 10) &&
+		!is_far(growth, statement->growth, 2))
+		return;
+	drop_plan(&statement->plan);
+	statement->rows = rows;
+	statement->growth = growth;
 }
 
 /* Makes a parameter list of values that are not NULL. */

@@ -47,11 +47,15 @@ typedef enum IdemSnapshot
 extern IdemStatement *idem_make_statement(const char *sql, int nargs,
 										  const Oid *types, IdemSnapshot snapshot);
 
-/*
- * Has a statement planned anew when it is next run, as it must be where it reads
- * rows that are many more, or fewer; NULL is none.
- */
+/* Has a statement planned anew when it is next run. */
 extern void idem_replan(IdemStatement *statement);
+
+/*
+ * Has a statement planned anew if it was planned for something very different: rows
+ * is how many it is given, growth by how many its table has grown since the call
+ * began, which the server tells nobody before the table is analyzed.
+ */
+extern void idem_fit_statement(IdemStatement *statement, int64 rows, int64 growth);
 
 /* Runs a statement and returns how many rows it returned or changed. */
 extern uint64 idem_run(IdemStatement *statement, const Datum *args, const bool *isnull);
