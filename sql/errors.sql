@@ -123,6 +123,14 @@ CREATE TABLE partial (id int NOT NULL, ts timestamptz, v text); CREATE UNIQUE IN
 CALL load(target => 'partial');
 \echo :SQLSTATE
 
+-- the index that is missing is one of the table behind a view
+CREATE TABLE behind (id int, "Key" int NOT NULL, ts timestamptz, v text);
+CREATE VIEW front AS SELECT "Key" AS k, ts, v, id + 1 AS computed FROM behind;
+CALL load(target => 'front', keys => '{k}', source => 'SELECT id AS k, ts FROM src');
+\echo :SQLSTATE
+CALL load(target => 'front', keys => '{computed}', source => 'SELECT id AS computed, ts FROM src');
+\echo :SQLSTATE
+
 -- source columns
 CALL load(source => 'SELECT id, ts, v, 1 AS surplus FROM src');
 \echo :SQLSTATE
@@ -167,6 +175,14 @@ CALL load(source => 'SELECT id, ts INTO copy FROM src');
 CALL load(source => 'SELECT id, ts FROM src WHERE ts < $3');
 \echo :SQLSTATE
 CALL load(source => 'SELECT id, ts FROM nowhere');
+\echo :SQLSTATE
+CALL load(source => 'SELECT id, ts FROM src; ; SELECT 1');
+\echo :SQLSTATE
+CALL load(source => '/* only a comment */ ;');
+\echo :SQLSTATE
+CALL load(source => 'VALUES (1, ''x'')');
+\echo :SQLSTATE
+CALL load(source => 'SELECT id, ''text'' || v AS ts FROM src');
 \echo :SQLSTATE
 CALL load(audit => 'UPDATE tgt SET v = NULL');
 \echo :SQLSTATE

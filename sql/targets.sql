@@ -179,3 +179,39 @@ CREATE FUNCTION alter_it(x int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
 CALL idem_load_window('led', 'moving', 'SELECT * FROM src WHERE w >= $1 AND w < $2', '[20,30)', 'upsert', keys => '{id}', step => '5',
     audit => 'SELECT 1 FROM alter_it($1::int) x WHERE x = 0');
 SELECT count(*), count(v) FROM moving;
+
+-- BEFORE triggers change rows, statement triggers see transition tables, deferred constraints wait for the commit
+CREATE TABLE before (id int PRIMARY KEY, w int, v text, stamp text);
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.stamp := upper(NEW.v); RETURN NEW; END $$;
+CREATE TRIGGER b BEFORE INSERT OR UPDATE ON before FOR EACH ROW EXECUTE FUNCTION stamp();
+CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO firings SELECT TG_OP, count(*)::text FROM changed; RETURN NULL; END $$;
+CREATE TRIGGER s1 AFTER INSERT ON before REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+CREATE TRIGGER s2 AFTER UPDATE ON before REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+CREATE TRIGGER s3 AFTER DELETE ON before REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+TRUNCATE firings;
+CALL check_target('before');
+SELECT bool_and(stamp = upper(v)) FROM before;
+SELECT op, sum(lvl::int) FROM firings GROUP BY 1 ORDER BY 1;
+-- a trigger that refuses a row leaves it out
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER z BEFORE INSERT ON before FOR EACH ROW WHEN (NEW.id = 5) EXECUTE FUNCTION refuse();
+DELETE FROM before WHERE id = 5;
+CALL idem_load_window('led', 'before', 'SELECT id, w, v FROM src WHERE w >= $1 AND w < $2', '[0,30)', 'upsert', keys => '{id}', window_column => 'w', force => true);
+SELECT count(*) FROM before;
+CREATE TABLE deferred (id int PRIMARY KEY, w int, v text, other int REFERENCES deferred DEFERRABLE INITIALLY DEFERRED);
+CALL idem_load_window('led', 'deferred', 'SELECT id, w, v, (id + 1) % 30 AS other FROM src WHERE w >= $1 AND w < $2', '[0,30)', 'upsert', keys => '{id}', window_column => 'w');
+SELECT count(*) FROM deferred;
+CALL idem_load_window('led', 'deferred', 'SELECT id + 100 AS id, w + 100 AS w, v, 1000 AS other FROM src WHERE w + 100 >= $1 AND w + 100 < $2', '[100,130)', 'upsert', keys => '{id}', window_column => 'w');
+SELECT (SELECT count(*) FROM deferred) AS rows, state, error_code FROM led WHERE pipeline = 'targets.deferred' ORDER BY run_id;
+
+-- nullable keys of types with a stand-in for NULL, and of others
+CREATE TABLE nulls (a int, b text, c interval, w int, v text, UNIQUE NULLS NOT DISTINCT (a, b));
+CREATE UNIQUE INDEX ON nulls (a, b, c) NULLS NOT DISTINCT;
+CREATE TABLE nulls_src AS SELECT nullif(i % 3, 0) AS a, nullif((i / 3 % 3)::text, '0') AS b, NULL::interval AS c, i AS w, 'v' AS v FROM generate_series(0, 8) i;
+SELECT k, r.inserted_rows, r.updated_rows, r.unchanged_rows FROM unnest('{"{a,b}","{a,b}","{a,b,c}"}'::text[]) k,
+    idem_load('led', 'nulls', 'SELECT a, b, c, w, v FROM nulls_src WHERE w >= $1 AND w < $2', '[0,9)', 'upsert', keys => k::text[], window_column => 'w', force => true) r;
+UPDATE nulls_src SET v = 'new' WHERE a IS NULL AND b IS NULL;
+SELECT k, r.inserted_rows, r.updated_rows, r.unchanged_rows FROM unnest('{"{a,b}","{a,b,c}"}'::text[]) k,
+    idem_load('led', 'nulls', 'SELECT a, b, c, w, v FROM nulls_src WHERE w >= $1 AND w < $2', '[0,9)', 'upsert', keys => k::text[], window_column => 'w', force => true) r;
+SELECT count(*), count(*) FILTER (WHERE v = 'new') FROM nulls;

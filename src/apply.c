@@ -185,7 +185,7 @@ idem_most_differ(IdemApply *apply, IdemPiece *piece)
 	idem_free_rows(&rows);
 	if (2 * differ <= rows.count)
 		return false;
-	piece->reason = psprintf("%lld of %lld sampled rows differ", (long long) differ,
+	piece->reason = psprintf("%lld of %lld sampled rows differ.", (long long) differ,
 							 (long long) rows.count);
 	return true;
 }

@@ -99,8 +99,10 @@ idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 static bool
 insert_applies(IdemApply *apply, IdemPiece *piece)
 {
+	if (!piece->empty)
+		return false;
 	piece->reason = apply->target->window ? "The window is empty." : "The target is empty.";
-	return piece->empty;
+	return true;
 }
 
 /*

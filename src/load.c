@@ -87,6 +87,19 @@ check_request(const IdemRequest *request)
 				 errhint("Name the columns that identify a row, for example keys => '{id}'.")));
 }
 
+/* Fails where the other server's snapshot may be older than the claim. */
+static void
+check_foreign(const Load *load)
+{
+	if (load->atomic && load->target->is_foreign)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("target %s, which is on another server, cannot be loaded inside a transaction",
+						load->target->name),
+				 errdetail("The other server's snapshot may be older than the claim, and rows that it does not show would be there twice."),
+				 errhint("CALL idem_load_window by itself, not in a transaction block or a function.")));
+}
+
 /* Looks everything up that the pieces share; all that can be wrong is found here. */
 static void
 prepare_load(Load *load)
@@ -100,6 +113,7 @@ prepare_load(Load *load)
 	load->target = idem_open_target(request->target, request->keys, request->nkeys,
 									request->window_column, request->version_column,
 									load->type);
+	check_foreign(load);
 	if (!request->reload)
 		idem_require_arbiter(load->target);
 	load->source = idem_open_source(request->source, load->target, load->type,

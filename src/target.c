@@ -348,18 +348,19 @@ is_unwatched(Relation rel)
 	return true;
 }
 
-/* Looks for what watches the table or its partitions. */
+/* Looks for what watches the table or its partitions, and where they lie. */
 static void
-set_plain(IdemTarget *target, Relation rel, Relation base)
+set_nature(IdemTarget *target, Relation base)
 {
 	ListCell *lc;
 
-	target->is_plain = RelationGetRelid(rel) == RelationGetRelid(base);
-	foreach (lc, target->is_plain ? find_all_inheritors(target->relid, AccessShareLock, NULL) : NIL)
+	target->is_plain = target->relid == target->base;
+	foreach (lc, find_all_inheritors(RelationGetRelid(base), AccessShareLock, NULL))
 	{
 		Relation child = relation_open(lfirst_oid(lc), NoLock);
 
 		target->is_plain &= is_unwatched(child);
+		target->is_foreign |= child->rd_rel->relkind == RELKIND_FOREIGN_TABLE;
 		relation_close(child, NoLock);
 	}
 }
@@ -378,24 +379,49 @@ idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
 	target->relid = relid;
 	target->name = idem_qualified_name(rel);
 	base = open_base(rel, attnos, natts);
+	target->base = RelationGetRelid(base);
 	read_columns(target, rel, base, attnos);
 	set_keys(target, keys, nkeys);
 	set_window_column(target, window_column, type);
 	set_version_column(target, version_column);
 	set_indexes(target, base);
-	set_plain(target, rel, base);
+	set_nature(target, base);
 	relation_close(base, NoLock);
 	relation_close(rel, NoLock);
 	return target;
+}
+
+/* The CREATE UNIQUE INDEX that would be an arbiter; NULL if no index can be one. */
+static char *
+arbiter_sql(const IdemTarget *target)
+{
+	Relation base = relation_open(target->base, AccessShareLock);
+	StringInfoData sql;
+	int i;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", idem_qualified_name(base));
+	relation_close(base, NoLock);
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (target->keys[i]->base_attno == 0)
+			return NULL;
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 quote_identifier(get_attname(target->base, target->keys[i]->base_attno, false)));
+	}
+	appendStringInfo(&sql, ")%s;", keys_are_not_null(target) ? "" : " NULLS NOT DISTINCT");
+	return target->is_foreign ? NULL : sql.data;
 }
 
 void
 idem_require_arbiter(const IdemTarget *target)
 {
 	StringInfoData columns;
+	char *sql;
 
 	if (target->has_arbiter)
 		return;
+	sql = arbiter_sql(target);
 	initStringInfo(&columns);
 	idem_append_keys(&columns, target, "");
 	ereport(ERROR,
@@ -403,8 +429,7 @@ idem_require_arbiter(const IdemTarget *target)
 			 errmsg("target %s has no unique index over its keys (%s)",
 					target->name, columns.data),
 			 errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
-			 errhint("CREATE UNIQUE INDEX ON %s (%s)%s;", target->name, columns.data,
-					 keys_are_not_null(target) ? "" : " NULLS NOT DISTINCT")));
+			 sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
 }
 
 bool

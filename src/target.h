@@ -32,6 +32,7 @@ typedef struct IdemColumn
 typedef struct IdemTarget
 {
 	Oid relid;
+	Oid base;		  /* the table behind a view, else the same */
 	const char *name; /* qualified and quoted */
 	int ncolumns;
 	IdemColumn *columns;
@@ -42,6 +43,7 @@ typedef struct IdemTarget
 	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
 	bool is_plain;		 /* a table without triggers, rules or row security */
+	bool is_foreign;	 /* some of it lies on another server */
 } IdemTarget;
 
 /*

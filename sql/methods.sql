@@ -1,0 +1,127 @@
+-- Which method loads a window, and why
+SET timezone = 'UTC'; SET datestyle = 'ISO, MDY';
+CREATE SCHEMA methods; SET search_path = methods, public;
+SELECT idem_create_ledger('led', 'int8range');
+CREATE TABLE src (id int, w int, v text);
+INSERT INTO src SELECT i, i, 'v' || i FROM generate_series(0, 7999) i;
+CREATE TABLE tgt (id int PRIMARY KEY, w int NOT NULL, v text);
+
+-- how many rows of a target differ from the source's
+CREATE FUNCTION differ(target regclass) RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint; BEGIN
+    EXECUTE format('SELECT count(*) FROM ((TABLE %s EXCEPT ALL TABLE src) UNION ALL (TABLE src EXCEPT ALL TABLE %1$s)) d', target) INTO n;
+    RETURN n; END $$;
+CREATE PROCEDURE load(target regclass, mode text, keys text[] DEFAULT '{id}', wc text DEFAULT 'w', win text DEFAULT '[0,8000)') LANGUAGE sql AS $$
+    CALL idem_load_window('led', target, 'SELECT * FROM src WHERE w >= $1 AND w < $2', win, mode, keys => keys, window_column => wc, force => true) $$;
+SET idem.explain_method = on;
+
+-- nothing there
+CALL load('tgt', 'upsert');
+-- the same again: compared, nothing written
+CALL load('tgt', 'upsert');
+CALL load('tgt', 'reload');
+-- a little differs
+UPDATE src SET v = v || '!' WHERE id % 10 = 0;
+CALL load('tgt', 'upsert');
+UPDATE src SET v = v || '!' WHERE id % 10 = 1; DELETE FROM src WHERE id % 10 = 2;
+CALL load('tgt', 'reload');
+-- all differs: rows are replaced; to its user an upsert has updated them
+UPDATE src SET v = 'all';
+CALL load('tgt', 'upsert');
+UPDATE src SET v = 'all again';
+CALL load('tgt', 'reload');
+SELECT differ('tgt');
+-- but not if somebody would notice: a column the source lacks, a trigger, a version
+ALTER TABLE tgt ADD COLUMN mine int;
+UPDATE tgt SET mine = id;
+UPDATE src SET v = 'and again';
+CALL load('tgt', 'reload');
+SELECT count(*) FROM tgt WHERE mine IS DISTINCT FROM id;
+ALTER TABLE tgt DROP COLUMN mine;
+CREATE FUNCTION ignore() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER ignore BEFORE UPDATE ON tgt FOR EACH ROW EXECUTE FUNCTION ignore();
+UPDATE src SET v = 'with a trigger';
+CALL load('tgt', 'reload');
+SELECT differ('tgt');
+DROP TABLE tgt;
+
+-- no keys, or none that an index enforces
+CREATE TABLE bag (id int, w int, v text);
+CALL load('bag', 'reload', keys => NULL);
+CALL load('bag', 'reload', keys => NULL);
+CALL load('bag', 'reload');
+SELECT differ('bag');
+
+-- the target's emptiness is asked of the window, if there is a window column
+CREATE TABLE tgt (id int PRIMARY KEY, w int NOT NULL, v text);
+CALL load('tgt', 'upsert', wc => NULL, win => '[0,4000)');
+CALL load('tgt', 'upsert', wc => NULL, win => '[4000,8000)');
+TRUNCATE tgt;
+CALL load('tgt', 'upsert', win => '[0,4000)');
+CALL load('tgt', 'upsert', win => '[4000,8000)');
+SELECT differ('tgt');
+
+-- an insertion meets a key of another window, or one that comes twice: the careful way
+UPDATE tgt SET w = 1 WHERE id BETWEEN 5000 AND 5003; DELETE FROM tgt WHERE id >= 4000 AND w <> 1;
+CALL load('tgt', 'upsert', win => '[4000,8000)');
+SELECT differ('tgt');
+TRUNCATE tgt;
+INSERT INTO src SELECT * FROM src WHERE id % 1000 = 3;
+CALL load('tgt', 'upsert');
+SELECT count(*), details FROM tgt, (SELECT details FROM led ORDER BY run_id DESC LIMIT 1) d GROUP BY 2;
+-- two differ: refused, and the target is as it was
+UPDATE src SET v = v || ctid WHERE id = 7003; TRUNCATE tgt;
+CALL load('tgt', 'upsert');
+SELECT count(*) FROM tgt;
+DELETE FROM src a USING src b WHERE a.id = b.id AND a.ctid > b.ctid;
+
+-- whole partitions, only where it is allowed
+CREATE TABLE parts (id int, w int NOT NULL, v text, PRIMARY KEY (id, w)) PARTITION BY RANGE (w);
+CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (0) TO (1000);
+CREATE TABLE parts2 PARTITION OF parts FOR VALUES FROM (1000) TO (2000);
+CREATE TABLE parts3 PARTITION OF parts FOR VALUES FROM (2000) TO (8000);
+CREATE TABLE nokeys (id int, w int NOT NULL, v text) PARTITION BY RANGE (w);
+CREATE TABLE nokeys1 PARTITION OF nokeys FOR VALUES FROM (MINVALUE) TO (1000);
+CREATE TABLE nokeys2 PARTITION OF nokeys FOR VALUES FROM (1000) TO (2000);
+CREATE TABLE nokeys3 PARTITION OF nokeys DEFAULT;
+INSERT INTO parts SELECT * FROM src; INSERT INTO nokeys SELECT * FROM src;
+CALL load('nokeys', 'reload', keys => NULL, win => '[1000,2000)');
+SET idem.allow_truncate = on;
+CALL load('nokeys', 'reload', keys => NULL, win => '[1000,2000)');
+SELECT source_rows, inserted_rows, deleted_rows FROM led ORDER BY run_id DESC LIMIT 1;
+-- what is there differs: keys, but nothing of it is needed
+UPDATE src SET v = 'parts';
+CALL load('parts', 'reload', keys => '{id,w}', win => '[0,8000)');
+CALL load('nokeys', 'reload', keys => NULL, win => '[1000,2000)');
+-- not exactly partitions; open at an end; in the default partition
+CALL load('nokeys', 'reload', keys => NULL, win => '[1000,1999)');
+CALL load('nokeys', 'reload', keys => NULL, win => '[0,1000)');
+CALL load('nokeys', 'reload', keys => NULL, win => '[2000,8000)');
+SELECT differ('parts'), differ('nokeys');
+-- a trigger, or no right to truncate
+CREATE TRIGGER ignore BEFORE INSERT ON nokeys2 FOR EACH ROW EXECUTE FUNCTION ignore();
+CALL load('nokeys', 'reload', keys => NULL, win => '[1000,2000)');
+DROP TRIGGER ignore ON nokeys2;
+CREATE ROLE regress_idem_reloader;
+GRANT USAGE ON SCHEMA methods TO regress_idem_reloader;
+GRANT SELECT, INSERT, UPDATE ON led TO regress_idem_reloader; GRANT USAGE ON led_run_id_seq TO regress_idem_reloader;
+GRANT SELECT ON src TO regress_idem_reloader; GRANT SELECT, INSERT, DELETE ON nokeys TO regress_idem_reloader;
+SET ROLE regress_idem_reloader;
+CALL load('nokeys', 'reload', keys => NULL, win => '[1000,2000)');
+RESET ROLE; DROP OWNED BY regress_idem_reloader; DROP ROLE regress_idem_reloader;
+SELECT differ('nokeys');
+RESET idem.allow_truncate;
+
+-- many keys in little memory: they are counted in the database instead
+SET work_mem = '64kB'; SET hash_mem_multiplier = 1;
+CALL load('tgt', 'reload', keys => '{id}');
+INSERT INTO src SELECT * FROM src WHERE id = 7999;
+CALL load('tgt', 'reload', keys => '{id}');
+SELECT details FROM led ORDER BY run_id DESC LIMIT 1;
+
+-- the digest of the source's rows is that of idem_digest over them
+DELETE FROM src WHERE id = 7999;
+CALL load('tgt', 'reload');
+SELECT source_digest = (SELECT idem_digest(src) FROM src) AS same FROM led ORDER BY run_id DESC LIMIT 1;
+SET idem.source_digest = off;
+CALL load('tgt', 'reload');
+SELECT source_digest IS NULL AS off FROM led ORDER BY run_id DESC LIMIT 1;
