@@ -27,6 +27,7 @@ $node->append_conf('postgresql.conf', q{
 restart_after_crash = on
 deadlock_timeout = 50ms
 log_min_messages = log
+log_statement = none
 max_wal_size = 1GB
 });
 $node->start;
@@ -101,9 +102,9 @@ sub arguments
 # What a loader does in one session.
 sub load_script
 {
-	my $script = 'SET client_min_messages = warning; SET idem.allow_truncate = ' . one_of('on', 'off') .
-		'; SET work_mem = ' . one_of("'64kB'", "'4MB'") .
-		'; SET idem.source_digest = ' . one_of('on', 'on', 'off') . ";\n";
+	my $script = "SET client_min_messages = warning;\nSET idem.allow_truncate = " . one_of('on', 'off') .
+		";\nSET work_mem = " . one_of("'64kB'", "'4MB'") .
+		";\nSET idem.source_digest = " . one_of('on', 'on', 'off') . ";\n";
 
 	$script .= 'SET statement_timeout = ' . (5 + int rand 100) . ";\n" if rand() < 0.1;
 	$script .= 'SET lock_timeout = ' . (1 + int rand 20) . ";\n" if rand() < 0.1;
@@ -129,9 +130,10 @@ sub run_script
 
 	IPC::Run::run(
 		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=sqlstate',
-			'-d', $node->connstr('postgres') . " application_name=torture", '-f', '-' ],
-		'<', \$script, '>', \$out, '2>', \$err);
-	return $1 if $err =~ /(?:ERROR|FATAL):  ([0-9A-Z]{5})/;
+			'-d', $node->connstr('postgres') . " application_name=torture",
+			map { ('-c', $_) } split /;\n/, $script ],
+		'>', \$out, '2>', \$err);
+	return $1 if $err =~ /(?:ERROR|FATAL|WARNING):  ([0-9A-Z]{5})/;
 	return 'lost' if $err =~ /connection|server|FATAL/;
 	return $err =~ /\S/ ? $err : 'ok';
 }
@@ -156,14 +158,15 @@ sub start_child
 	srand($$ ^ time());
 	while (time() < $deadline)
 	{
-		my $end = run_script($make_script->());
+		my $end = eval { run_script($make_script->()) } || "died: $@";
+		$end =~ s/\s+/ /g;
 		$ended{$end}++;
 		sleep(0.2) if $end eq 'lost';
 	}
 	open my $file, '>', "$results/$$" or POSIX::_exit(1);
 	print $file "$_ $ended{$_}\n" foreach keys %ended;
 	close $file;
-	POSIX::_exit(0);
+	POSIX::_exit(0);    # not exit, which would stop the server
 }
 
 # What is complete is what the source holds, in one snapshot that no TRUNCATE can slip under.
