@@ -27,7 +27,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
-#include "utils/typcache.h"
 #include "utils/uuid.h"
 #include "catalog/pg_enum.h"
 
@@ -510,13 +509,27 @@ idem_build_members(IdemShape *shape, TupleDesc desc, char **keys, int nkeys)
 	idem_sort_members(shape->members, shape->nmembers);
 }
 
+/*
+ * The version of a row's type.  The type cache says it of a named type without a
+ * lookup: its entries stay where they are, and one that is no longer right has no
+ * identifier.
+ */
+static uint64
+row_version(IdemShape *shape, Oid type, int32 typmod)
+{
+	if (shape->cached && shape->cached->type_id == type && shape->cached->tupDesc_identifier != 0)
+		return shape->cached->tupDesc_identifier;
+	shape->cached = type == RECORDOID ? NULL : lookup_type_cache(type, TYPECACHE_TUPDESC);
+	return assign_record_type_identifier(type, typmod);
+}
+
 void
 idem_fit_shape(IdemShape *shape, HeapTupleHeader row,
 			   char **keys, int nkeys, MemoryContext parent)
 {
 	Oid type = HeapTupleHeaderGetTypeId(row);
 	int32 typmod = HeapTupleHeaderGetTypMod(row);
-	uint64 identifier = assign_record_type_identifier(type, typmod);
+	uint64 identifier = row_version(shape, type, typmod);
 	MemoryContext old;
 	TupleDesc desc;
 

@@ -12,6 +12,7 @@
 
 #include "executor/tuptable.h"
 #include "lib/stringinfo.h"
+#include "utils/typcache.h"
 
 typedef struct IdemWriter IdemWriter;
 
@@ -37,10 +38,11 @@ typedef struct IdemMember
 /* The members of a row type that are written, sorted as Python sorts them. */
 typedef struct IdemShape
 {
-	uint64 identifier;	   /* of the row type's version, see below */
-	MemoryContext context; /* holds all of this but the struct itself */
-	TupleTableSlot *slot;  /* to take rows apart in */
-	int natts;			   /* columns up to the last that is written */
+	uint64 identifier;		/* of the row type's version, see below */
+	TypeCacheEntry *cached; /* the row type's, if it has a name */
+	MemoryContext context;	/* holds all of this but the struct itself */
+	TupleTableSlot *slot;	/* to take rows apart in */
+	int natts;				/* columns up to the last that is written */
 	int nmembers;
 	IdemMember *members;
 } IdemShape;

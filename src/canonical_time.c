@@ -9,47 +9,40 @@
 
 #include "canonical_time.h"
 #include "compat.h"
+#include "utils/builtins.h"
 #include "utils/datetime.h"
 
-/* Appends value with at least width digits. */
-static void
-append_padded(StringInfo buf, int value, int width)
-{
-	char digits[16];
-	int i = sizeof(digits);
+/* Room for the longest date or time: years have six digits at most. */
+#define MAX_FIELD 32
 
-	for (; value > 0 || width > 0; value /= 10, width--)
-		digits[--i] = '0' + value % 10;
-	appendBinaryStringInfo(buf, digits + i, sizeof(digits) - i);
-}
-
-/* Appends YYYY-MM-DD. */
-static void
-append_ymd(StringInfo buf, int year, int month, int day)
+/* Writes YYYY-MM-DD and returns its end. */
+static char *
+write_ymd(char *to, int year, int month, int day)
 {
 	if (year < 0)
-		appendStringInfoChar(buf, '-');
-	append_padded(buf, abs(year), 4);
-	appendStringInfoChar(buf, '-');
-	append_padded(buf, month, 2);
-	appendStringInfoChar(buf, '-');
-	append_padded(buf, day, 2);
+		*to++ = '-';
+	to = pg_ultostr_zeropad(to, abs(year), 4);
+	*to++ = '-';
+	to = pg_ultostr_zeropad(to, month, 2);
+	*to++ = '-';
+	return pg_ultostr_zeropad(to, day, 2);
 }
 
-/* Appends HH:MM:SS, and the microseconds if there are any. */
-static void
-append_hms(StringInfo buf, int hour, int minute, int second, int fraction)
+/* Writes HH:MM:SS, and the microseconds if there are any, and returns its end. */
+static char *
+write_hms(char *to, int hour, int minute, int second, int fraction)
 {
-	append_padded(buf, hour, 2);
-	appendStringInfoChar(buf, ':');
-	append_padded(buf, minute, 2);
-	appendStringInfoChar(buf, ':');
-	append_padded(buf, second, 2);
+	to = pg_ultostr_zeropad(to, hour, 2);
+	*to++ = ':';
+	to = pg_ultostr_zeropad(to, minute, 2);
+	*to++ = ':';
+	to = pg_ultostr_zeropad(to, second, 2);
 	if (fraction != 0)
 	{
-		appendStringInfoChar(buf, '.');
-		append_padded(buf, fraction, 6);
+		*to++ = '.';
+		to = pg_ultostr_zeropad(to, fraction, 6);
 	}
+	return to;
 }
 
 void
@@ -65,16 +58,21 @@ idem_append_date(StringInfo buf, DateADT date)
 		appendStringInfoString(buf, "infinity");
 	else
 	{
+		char text[MAX_FIELD];
+
 		j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-		append_ymd(buf, year, month, day);
+		appendBinaryStringInfo(buf, text, write_ymd(text, year, month, day) - text);
 	}
 }
 
 void
 idem_append_time(StringInfo buf, TimeADT time)
 {
-	append_hms(buf, time / USECS_PER_HOUR, time / USECS_PER_MINUTE % MINS_PER_HOUR,
-			   time / USECS_PER_SEC % SECS_PER_MINUTE, time % USECS_PER_SEC);
+	char text[MAX_FIELD];
+	char *end = write_hms(text, time / USECS_PER_HOUR, time / USECS_PER_MINUTE % MINS_PER_HOUR,
+						  time / USECS_PER_SEC % SECS_PER_MINUTE, time % USECS_PER_SEC);
+
+	appendBinaryStringInfo(buf, text, end - text);
 }
 
 void
@@ -82,6 +80,8 @@ idem_append_timestamp(StringInfo buf, Timestamp timestamp, bool utc)
 {
 	struct pg_tm tm;
 	fsec_t fraction;
+	char text[2 * MAX_FIELD];
+	char *end;
 
 	if (TIMESTAMP_IS_NOBEGIN(timestamp))
 		appendStringInfoString(buf, "-infinity");
@@ -94,9 +94,10 @@ idem_append_timestamp(StringInfo buf, Timestamp timestamp, bool utc)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 					 errmsg("timestamp out of range")));
-		append_ymd(buf, tm.tm_year, tm.tm_mon, tm.tm_mday);
-		appendStringInfoChar(buf, 'T');
-		append_hms(buf, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
+		end = write_ymd(text, tm.tm_year, tm.tm_mon, tm.tm_mday);
+		*end++ = 'T';
+		end = write_hms(end, tm.tm_hour, tm.tm_min, tm.tm_sec, fraction);
+		appendBinaryStringInfo(buf, text, end - text);
 		if (utc)
 			appendStringInfoString(buf, "+00:00");
 	}
@@ -126,8 +127,7 @@ append_duration_seconds(StringInfo buf, int64 micros)
 		fraction = fraction < 0 ? -fraction : fraction;
 		for (; fraction % 10 == 0; fraction /= 10)
 			width--;
-		appendStringInfoChar(buf, '.');
-		append_padded(buf, (int) fraction, width);
+		appendStringInfo(buf, ".%0*d", width, (int) fraction);
 	}
 	appendStringInfoChar(buf, 'S');
 }
