@@ -63,6 +63,7 @@ sandbox_end() {
 	[ ! -f "$SANDBOX/data/postmaster.pid" ] ||
 		sandbox_run "$PG_BIN/pg_ctl" -D "$SANDBOX/data" -m immediate stop >/dev/null 2>&1 || true
 	cd /
+	! mountpoint -q "$SANDBOX/small" || umount "$SANDBOX/small"
 	rm -rf "$SANDBOX"
 	exit $status
 }
