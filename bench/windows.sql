@@ -1,0 +1,58 @@
+-- windows.sql: :windows windows of 100 rows in one CALL, beside a loop in PL/pgSQL; and complete windows asked again
+-- a commit that waits for the disk takes ten times as long as a window, and would hide what is measured
+SET synchronous_commit = off;
+SELECT greatest(10, :rows / 100) AS windows \gset
+CREATE TABLE bench.wsrc AS
+SELECT i::bigint AS id, i / 100 AS w, 'customer ' || i % 1000 AS name, (i * 37 % 100000)::numeric(12, 2) AS amount FROM generate_series(0, 100 * :windows - 1) i;
+CREATE INDEX ON bench.wsrc (w);
+CREATE TABLE bench.wtgt (id bigint PRIMARY KEY, w int NOT NULL, name text, amount numeric(12, 2));
+CREATE INDEX ON bench.wtgt (w);
+VACUUM ANALYZE bench.wsrc;
+SELECT idem_create_ledger('bench.wled', 'int8range'), idem_create_ledger('bench.wfull', 'int8range') \g /dev/null
+INSERT INTO bench.wfull (pipeline, window_range, state) SELECT 'other', int8range(i, i + 1), 'complete' FROM generate_series(1, 100000) i;
+VACUUM ANALYZE bench.wfull;
+
+CREATE PROCEDURE bench.by_hand(windows int) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 0..windows - 1 LOOP
+        DELETE FROM bench.wtgt WHERE w >= i AND w < i + 1;
+        INSERT INTO bench.wtgt SELECT * FROM bench.wsrc WHERE w >= i AND w < i + 1;
+        COMMIT;
+    END LOOP;
+END $$;
+
+-- asks for complete windows, a thousand times
+CREATE PROCEDURE bench.again(ledger text) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1..1000 LOOP
+        CALL idem_load_window(ledger, 'bench.wtgt', 'bench.wsrc', '[3,9)', 'upsert', keys => '{id}', window_column => 'w', pipeline => 'complete');
+    END LOOP;
+END $$;
+INSERT INTO bench.wled (pipeline, window_range, state) VALUES ('complete', '[0,1000)', 'complete');
+INSERT INTO bench.wfull (pipeline, window_range, state) VALUES ('complete', '[0,1000)', 'complete');
+
+SELECT format('CALL idem_load_window(%%L, ''bench.wtgt'', ''bench.wsrc'', ''[0,%s)'', %%L, keys => %%L, window_column => ''w'', pipeline => ''bench'', step => ''1'')', :windows) AS load \gset
+SELECT format(:'load', 'bench.wled', 'upsert', '{id}') AS upsert, format(:'load', 'bench.wled', 'reload', '{id}') AS reload,
+    format(:'load', 'bench.wled', 'reload', NULL) AS nokeys, format(:'load', 'bench.wfull', 'upsert', '{id}') AS full, 'CALL bench.by_hand(' || :windows || ')' AS hand,
+    'CALL bench.again(''bench.wled'')' AS again, 'CALL bench.again(''bench.wfull'')' AS again_full \gset
+\set round 0
+\ir round.sql
+\set round 1
+\ir round.sql
+\set round 2
+\ir round.sql
+\set round 3
+\ir round.sql
+\set round 4
+\ir round.sql
+\set round 5
+\ir round.sql
+
+\echo
+\echo :windows windows of 100 rows, one CALL, synchronous_commit = off, ms, median of five
+SELECT variant, bench.median('windows', variant)::int AS ms, round((bench.median('windows', variant) / :windows)::numeric, 3) AS ms_per_window,
+    CASE WHEN base IS NOT NULL THEN bench.ratio('windows', variant, ARRAY[base]) END AS ratio, base AS against, goal
+FROM (VALUES (1, 'DELETE, INSERT, COMMIT by hand', NULL, NULL), (2, 'upsert', 'DELETE, INSERT, COMMIT by hand', 1.25), (3, 'reload', 'DELETE, INSERT, COMMIT by hand', 1.25),
+    (4, 'reload without keys', 'DELETE, INSERT, COMMIT by hand', 1.25), (5, 'upsert, 100,000 windows in the ledger', 'upsert', 1.1)) v(place, variant, base, goal) ORDER BY place;
+\echo A complete window asked again, ms (goal: under 1)
+SELECT variant, round((bench.median('again', variant) / 1000)::numeric, 3) AS ms FROM unnest('{few windows in the ledger,"100,000 windows in the ledger"}'::text[]) variant;
