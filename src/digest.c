@@ -152,9 +152,7 @@ get_state(FunctionCallInfo fcinfo)
 	DigestState *state;
 
 	if (!AggCheckCallContext(fcinfo, &context))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("function is a part of the aggregate idem_digest and cannot be called by itself")));
+		elog(ERROR, "idem_digest function called in non-aggregate context");
 	if (!PG_ARGISNULL(0))
 		return (DigestState *) PG_GETARG_POINTER(0);
 	old = MemoryContextSwitchTo(context);

@@ -1,0 +1,49 @@
+-- idem_digest: a multiset of rows has one digest, whatever the order, the plan or the storage, and another multiset another.
+BEGIN;
+SET LOCAL client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS idem CASCADE;
+SELECT plan(16);
+
+CREATE TABLE rows (a int, b text, c numeric, d timestamptz);
+INSERT INTO rows SELECT i, CASE WHEN i % 5 > 0 THEN repeat(md5(i::text), 1 + i % 20) END, i / 3.0, '2024-01-01'::timestamptz + i * interval '1 min' FROM generate_series(1, 5000) i;
+CREATE TEMP TABLE want AS SELECT idem_digest(r) AS digest FROM rows r;
+
+SELECT is(length(digest), 16, 'sixteen bytes') FROM want;
+SELECT is((SELECT idem_digest(r) FROM (SELECT * FROM rows ORDER BY md5(a::text)) r), digest, 'in another order') FROM want;
+SELECT is((SELECT idem_digest(r) FROM (SELECT a, b, c, d FROM rows) r), digest, 'of a query with the same columns') FROM want;
+SELECT isnt((SELECT idem_digest(r) FROM (SELECT a, b, d, c FROM rows) r), digest, 'but not in another order of columns') FROM want;
+
+-- in parallel: partial sums are combined
+SAVEPOINT parallel;
+SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL max_parallel_workers_per_gather = 3;
+CREATE FUNCTION pg_temp.plan(query text) RETURNS text LANGUAGE plpgsql AS $$ DECLARE r record; t text := ''; BEGIN
+    FOR r IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP t := t || r."QUERY PLAN" || E'\n'; END LOOP; RETURN t; END $$;
+SELECT matches(pg_temp.plan('SELECT idem_digest(r) FROM rows r'), 'Partial Aggregate', 'planned in parallel');
+SELECT is((SELECT idem_digest(r) FROM rows r), digest, 'in parallel') FROM want;
+
+-- a multiset: twice is neither once nor never
+SELECT isnt((SELECT idem_digest(r) FROM (TABLE rows UNION ALL SELECT * FROM rows WHERE a = 7) r), digest, 'a row more') FROM want;
+SELECT isnt((SELECT idem_digest(r) FROM (TABLE rows UNION ALL (SELECT * FROM rows WHERE a = 7) UNION ALL (SELECT * FROM rows WHERE a = 7)) r), digest, 'the same row twice more') FROM want;
+SELECT isnt((SELECT idem_digest(r) FROM rows r WHERE a <> 7), digest, 'a row less') FROM want;
+SELECT is(idem_digest(r), '\x00000000000000000000000000000000'::bytea, 'no rows') FROM rows r WHERE a < 0;
+
+-- any value of any row, changed, swapped or NULL
+SELECT is(count(DISTINCT digest), 201::bigint, 'fifty rows of four columns have 200 changes of one value, and themselves')
+FROM (SELECT idem_digest(ROW(CASE WHEN a = j AND k = 1 THEN a + 10000 ELSE a END, CASE WHEN a = j AND k = 2 THEN coalesce(b || 'x', '') ELSE b END,
+        CASE WHEN a = j AND k = 3 THEN c + 1 ELSE c END, CASE WHEN a = j AND k = 4 THEN NULL ELSE d END)) AS digest
+    FROM rows, generate_series(1, 50) j, generate_series(0, 4) k WHERE a <= 50 GROUP BY j, k) x;
+SELECT isnt((SELECT idem_digest(r) FROM (VALUES (1, 'b'), (2, 'a')) r(i, t)), (SELECT idem_digest(r) FROM (VALUES (1, 'a'), (2, 'b')) r(i, t)), 'two rows swap a value');
+SELECT isnt((SELECT idem_digest(r) FROM (VALUES ('a'::text, NULL::text)) r), (SELECT idem_digest(r) FROM (VALUES (NULL::text, 'a'::text)) r), 'two columns swap a NULL');
+SELECT isnt((SELECT idem_digest(r) FROM (VALUES ('ab', 'c')) r), (SELECT idem_digest(r) FROM (VALUES ('a', 'bc')) r), 'a letter moves');
+SELECT isnt((SELECT idem_digest(r) FROM (VALUES ('')) r), (SELECT idem_digest(r) FROM (VALUES (NULL::text)) r), 'empty and NULL');
+
+-- however it is stored: compressed, out of line, with dropped columns
+CREATE TABLE stored (gone int, a int, b text, c text);
+ALTER TABLE stored ALTER b SET STORAGE EXTERNAL;
+ALTER TABLE stored DROP COLUMN gone;
+CREATE VIEW made AS SELECT i AS a, repeat(md5(i::text), i) AS b, repeat('x', 100 * i) AS c FROM generate_series(1, 300) i;
+INSERT INTO stored TABLE made;
+SELECT is((SELECT idem_digest(r) FROM stored r), (SELECT idem_digest(r) FROM made r), 'however it is stored');
+SELECT * FROM finish();
+ROLLBACK;
