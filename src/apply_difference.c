@@ -166,18 +166,12 @@ shutdown_receiver(DestReceiver *self)
 	pfree(receiver->nulls);
 }
 
-/* The receiver is on its user's stack. */
-static void
-destroy_receiver(DestReceiver *self)
-{
-}
-
 /* Finds out what is to be written. */
 static void
 compare_rows(IdemApply *apply, IdemPiece *piece, Difference *difference)
 {
 	DifferenceReceiver receiver = {
-		.pub = {receive_row, startup_receiver, shutdown_receiver, destroy_receiver, DestNone},
+		.pub = {receive_row, startup_receiver, shutdown_receiver, idem_keep_receiver, DestNone},
 		.apply = apply,
 		.difference = difference,
 	};

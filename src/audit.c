@@ -36,16 +36,11 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 {
 }
 
-static void
-end_receiver(DestReceiver *self)
-{
-}
-
 void
 idem_run_audit(IdemQuery *audit, const IdemRangeType *type, IdemWindow window)
 {
 	AuditReceiver receiver = {
-		.pub = {receive_row, startup_receiver, end_receiver, end_receiver, DestNone},
+		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 		.type = type,
 		.window = window,
 	};

@@ -342,12 +342,6 @@ shutdown_receiver(DestReceiver *self)
 	ExecDropSingleTupleTableSlot(((CollapseReceiver *) self)->kept);
 }
 
-/* The receiver is on its user's stack. */
-static void
-destroy_receiver(DestReceiver *self)
-{
-}
-
 /* True if no two rows, which are shown, have one key. */
 static bool
 is_distinct(IdemCollapse *collapse, int64 rows)
@@ -369,7 +363,7 @@ idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows)
 	int64 removed;
 	bool distinct;
 	CollapseReceiver receiver = {
-		.pub = {receive_row, startup_receiver, shutdown_receiver, destroy_receiver, DestNone},
+		.pub = {receive_row, startup_receiver, shutdown_receiver, idem_keep_receiver, DestNone},
 		.collapse = collapse,
 		.rows = &kept,
 	};

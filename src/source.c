@@ -395,18 +395,12 @@ shutdown_receiver(DestReceiver *self)
 	FreeExecutorState(receiver->estate);
 }
 
-/* The receiver is on its user's stack. */
-static void
-destroy_receiver(DestReceiver *self)
-{
-}
-
 IdemRows
 idem_run_source(IdemSource *source, IdemWindow window, IdemTakeRow take, void *arg)
 {
 	IdemRows rows = idem_make_rows(source->desc);
 	SourceReceiver receiver = {
-		.pub = {receive_row, startup_receiver, shutdown_receiver, destroy_receiver, DestNone},
+		.pub = {receive_row, startup_receiver, shutdown_receiver, idem_keep_receiver, DestNone},
 		.source = source,
 		.window = window,
 		.take = take,

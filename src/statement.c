@@ -265,6 +265,11 @@ idem_run_into(IdemStatement *statement, const Datum *args, DestReceiver *receive
 			 SPI_result_code_string(result), statement->sql);
 }
 
+void
+idem_keep_receiver(DestReceiver *self)
+{
+}
+
 bool
 idem_fetch(IdemStatement *statement, const Datum *args, const bool *isnull,
 		   int ncols, Datum *values, bool *nulls)

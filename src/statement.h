@@ -64,6 +64,9 @@ extern uint64 idem_run(IdemStatement *statement, const Datum *args, const bool *
 extern void idem_run_into(IdemStatement *statement, const Datum *args,
 						  DestReceiver *receiver);
 
+/* The end of a receiver that lives on its user's stack: does nothing. */
+extern void idem_keep_receiver(DestReceiver *self);
+
 /*
  * Runs a statement of ncols columns and copies its first row to values and
  * nulls, in the current memory context.  Returns false if there is none.
