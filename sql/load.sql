@@ -191,3 +191,11 @@ INSERT INTO strikes_src VALUES ('A', '2024-01-01'), ('B', '2024-01-01'), ('A', '
 CALL idem_load_window('dled', 'strikes', 'SELECT idem_hash(s, ''{airport,d}'') AS id, s.* FROM strikes_src s WHERE d >= $1 AND d < $2',
     '[2024-01-01,2024-02-01)', 'upsert', keys => '{id}', window_column => 'd');
 SELECT count(*) FROM strikes;
+
+-- a source that loads another window of the same pipeline, and another pipeline: each is complete with it, or goes with it
+CREATE TABLE inner_tgt (id int PRIMARY KEY, x int);
+CALL idem_load_window('oled', 'kinds', $$SELECT 10 + r.source_rows AS id, left(r.method, 3) AS s FROM idem_load('oled', 'inner_tgt', 'SELECT 1 AS id, 1 AS x', '[0,1)', 'upsert', keys => '{id}') r
+    UNION ALL SELECT 20 + r.source_rows, left(r.method, 3) FROM idem_load('oled', 'kinds', 'SELECT 30 AS id', '[4,5)', 'upsert', keys => '{id}') r$$, '[3,4)', 'upsert', keys => '{id}');
+SELECT pipeline, window_range, state, source_rows FROM oled WHERE pipeline ~ 'inner' OR pipeline ~ 'kinds' AND window_range <> '[2,3)' ORDER BY run_id;
+CALL idem_load_window('oled', 'kinds', $$SELECT 1 / 0 AS id FROM idem_load('oled', 'inner_tgt', 'SELECT 2 AS id, 1 AS x', '[1,2)', 'upsert', keys => '{id}') r$$, '[5,6)', 'upsert', keys => '{id}');
+SELECT idem_gaps('oled', 'loads.inner_tgt', '[0,3)'), (SELECT count(*) FROM inner_tgt), (SELECT id FROM kinds WHERE id = 30);

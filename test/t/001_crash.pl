@@ -21,6 +21,7 @@ $node->safe_psql('postgres', q{
 	CREATE TABLE tgt (id int PRIMARY KEY, ts date NOT NULL, v text);
 	CREATE TABLE bag (id int, ts date NOT NULL, v text);
 	SELECT idem_create_ledger('led', 'daterange');
+	CREATE UNLOGGED TABLE uptime (x int);
 });
 
 # The sources and audits wait on an advisory lock, at the day that is asked for.
@@ -48,9 +49,13 @@ sub start_load
 	return ($session, $pid);
 }
 
-sub wait_for_restart
+# Kills a backend and waits until the server has noticed, and recovered: that empties unlogged tables.
+sub crash
 {
-	$node->poll_query_until('postgres', 'SELECT true') or die 'no restart';
+	my $pid = shift;
+	$node->safe_psql('postgres', 'INSERT INTO uptime VALUES (1)');
+	kill 'KILL', $pid;
+	$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM uptime') or die 'no restart';
 	return;
 }
 
@@ -86,10 +91,9 @@ foreach my $case (
 
 		if ($how eq 'SIGKILL')
 		{
-			kill 'KILL', $pid;
+			crash($pid);
 			$session->finish;
 			eval { $holder->quit };
-			wait_for_restart();
 		}
 		elsif ($how eq 'immediate stop')
 		{
@@ -134,11 +138,10 @@ for my $try (1 .. 10)
 		"SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL idem_load_window%' AND state = 'active'");
 	if ($pid)
 	{
-		kill 'KILL', $pid;
+		crash($pid);
 		$kills++;
 	}
 	$session->finish;
-	wait_for_restart();
 	$loads++;
 }
 $node->safe_psql('postgres', $load);

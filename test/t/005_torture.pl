@@ -187,10 +187,10 @@ my $check = q{
 my %done = map { $_ => 0 } qw(cancel terminate SIGKILL stop check);
 my @wrong;
 
-# One act of violence, or a check.
+# One act of violence, or a check; which one is chosen, unless it is given.
 sub disturb
 {
-	my $how = one_of(qw(cancel cancel cancel terminate terminate check check SIGKILL),
+	my $how = shift || one_of(qw(cancel cancel cancel terminate terminate check check SIGKILL),
 		rand() < 0.3 ? 'stop' : 'cancel');
 	my ($rc, $out);
 
@@ -226,6 +226,7 @@ sub disturb
 
 start_child(\&load_script) foreach 1 .. $loaders;
 start_child(\&change_script) foreach 1 .. $writers;
+disturb('SIGKILL') until $done{SIGKILL};
 while (time() < $deadline)
 {
 	sleep(rand() * 0.4);
