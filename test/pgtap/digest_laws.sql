@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(16);
+SELECT plan(18);
 
 CREATE TABLE rows (a int, b text, c numeric, d timestamptz);
 INSERT INTO rows SELECT i, CASE WHEN i % 5 > 0 THEN repeat(md5(i::text), 1 + i % 20) END, i / 3.0, '2024-01-01'::timestamptz + i * interval '1 min' FROM generate_series(1, 5000) i;
@@ -45,5 +45,12 @@ ALTER TABLE stored DROP COLUMN gone;
 CREATE VIEW made AS SELECT i AS a, repeat(md5(i::text), i) AS b, repeat('x', 100 * i) AS c FROM generate_series(1, 300) i;
 INSERT INTO stored TABLE made;
 SELECT is((SELECT idem_digest(r) FROM stored r), (SELECT idem_digest(r) FROM made r), 'however it is stored');
+
+-- rows of a table as values: what they hold, not where they lie or who wrote them
+CREATE TEMP TABLE composites AS SELECT idem_digest(x) AS digest FROM (SELECT r AS c FROM rows r) x;
+UPDATE rows SET a = a;
+SELECT is((SELECT idem_digest(x) FROM (SELECT r AS c FROM rows r) x), digest, 'wherever a row lies') FROM composites;
+UPDATE rows SET a = a + 1 WHERE a = 5000;
+SELECT isnt((SELECT idem_digest(x) FROM (SELECT r AS c FROM rows r) x), digest, 'but not whatever it holds') FROM composites;
 SELECT * FROM finish();
 ROLLBACK;
