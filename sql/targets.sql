@@ -215,3 +215,5 @@ UPDATE nulls_src SET v = 'new' WHERE a IS NULL AND b IS NULL;
 SELECT k, r.inserted_rows, r.updated_rows, r.unchanged_rows FROM unnest('{"{a,b}","{a,b,c}"}'::text[]) k,
     idem_load('led', 'nulls', 'SELECT a, b, c, w, v FROM nulls_src WHERE w >= $1 AND w < $2', '[0,9)', 'upsert', keys => k::text[], window_column => 'w', force => true) r;
 SELECT count(*), count(*) FILTER (WHERE v = 'new') FROM nulls;
+-- the planner's settings are as they were
+SHOW enable_mergejoin;

@@ -12,6 +12,7 @@
 #include "apply.h"
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 /* What the join has found; rows of which only the keys are known are gone. */
 typedef struct Difference
@@ -166,7 +167,11 @@ shutdown_receiver(DestReceiver *self)
 	pfree(receiver->nulls);
 }
 
-/* Finds out what is to be written. */
+/*
+ * Finds out what is to be written.  Where every key can be NULL the join is by
+ * expressions, of which the planner has no statistics: it expects few values and
+ * sorts both sides, which takes much longer than to hash one.
+ */
 static void
 compare_rows(IdemApply *apply, IdemPiece *piece, Difference *difference)
 {
@@ -176,10 +181,16 @@ compare_rows(IdemApply *apply, IdemPiece *piece, Difference *difference)
 		.difference = difference,
 	};
 
+	int nest_level = NewGUCNestLevel();
+
+	if (!idem_has_not_null_key(apply->target))
+		(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	idem_show_rows(&piece->rows);
 	idem_run_into(idem_get_statement(apply, &apply->compare, piece->rows.count, build_compare),
 				  piece->bounds, &receiver.pub);
 	idem_hide_rows();
+	AtEOXact_GUC(true, nest_level);
 }
 
 /* Fits where the keys identify a row of the target, unless most rows would be written. */
