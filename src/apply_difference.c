@@ -11,6 +11,7 @@
 
 #include "apply.h"
 #include "executor/tuptable.h"
+#include "guc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -180,12 +181,10 @@ compare_rows(IdemApply *apply, IdemPiece *piece, Difference *difference)
 		.apply = apply,
 		.difference = difference,
 	};
-
 	int nest_level = NewGUCNestLevel();
 
 	if (!idem_has_not_null_key(apply->target))
-		(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		idem_set_for_level("enable_mergejoin", "off");
 	idem_show_rows(&piece->rows);
 	idem_run_into(idem_get_statement(apply, &apply->compare, piece->rows.count, build_compare),
 				  piece->bounds, &receiver.pub);

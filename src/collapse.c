@@ -351,7 +351,7 @@ is_distinct(IdemCollapse *collapse, int64 rows)
 
 	if (collapse->watch != WATCH_NONE)
 		return collapse->watch == WATCH_DISTINCT;
-	idem_replan(collapse->count);
+	idem_fit_statement(collapse->count, rows, 0);
 	(void) idem_fetch(collapse->count, NULL, NULL, 1, &count, &isnull);
 	return DatumGetInt64(count) == rows;
 }
@@ -374,7 +374,7 @@ idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows)
 	if (!distinct)
 	{
 		kept = idem_make_rows(rows->desc);
-		idem_replan(collapse->sorted);
+		idem_fit_statement(collapse->sorted, rows->count, 0);
 		idem_run_into(collapse->sorted, NULL, &receiver.pub);
 	}
 	idem_hide_rows();

@@ -50,3 +50,9 @@ idem_define_settings(void)
 							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("idem");
 }
+
+void
+idem_set_for_level(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}

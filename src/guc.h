@@ -19,4 +19,7 @@ extern bool idem_explain_method;
 
 extern void idem_define_settings(void);
 
+/* Sets one of the server's settings until AtEOXact_GUC ends the level that NewGUCNestLevel began. */
+extern void idem_set_for_level(const char *name, const char *value);
+
 #endif /* IDEM_GUC_H */

@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "guc.h"
 #include "ledger.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -287,8 +288,7 @@ try_claim_briefly(void *arg)
 	ClaimTry *try = arg;
 	int nest_level = NewGUCNestLevel();
 
-	(void) set_config_option("lock_timeout", BUSY_TIMEOUT, PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	idem_set_for_level("lock_timeout", BUSY_TIMEOUT);
 	try->claimed = try_claim(try->ledger, try->run);
 	AtEOXact_GUC(true, nest_level);
 }

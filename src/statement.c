@@ -165,12 +165,6 @@ idem_make_statement(const char *sql, int nargs, const Oid *types, IdemSnapshot s
 	return statement;
 }
 
-void
-idem_replan(IdemStatement *statement)
-{
-	drop_plan(&statement->plan);
-}
-
 /* True if one number is many times the other, not counting small ones. */
 static bool
 is_far(int64 a, int64 b, int times)

@@ -47,9 +47,6 @@ typedef enum IdemSnapshot
 extern IdemStatement *idem_make_statement(const char *sql, int nargs,
 										  const Oid *types, IdemSnapshot snapshot);
 
-/* Has a statement planned anew when it is next run. */
-extern void idem_replan(IdemStatement *statement);
-
 /*
  * Has a statement planned anew if it was planned for something very different: rows
  * is how many it is given, growth by how many its table has grown since the call

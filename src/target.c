@@ -395,10 +395,13 @@ idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
 static char *
 arbiter_sql(const IdemTarget *target)
 {
-	Relation base = relation_open(target->base, AccessShareLock);
+	Relation base;
 	StringInfoData sql;
 	int i;
 
+	if (target->is_foreign)
+		return NULL;
+	base = relation_open(target->base, AccessShareLock);
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", idem_qualified_name(base));
 	relation_close(base, NoLock);
@@ -410,7 +413,7 @@ arbiter_sql(const IdemTarget *target)
 						 quote_identifier(get_attname(target->base, target->keys[i]->base_attno, false)));
 	}
 	appendStringInfo(&sql, ")%s;", keys_are_not_null(target) ? "" : " NULLS NOT DISTINCT");
-	return target->is_foreign ? NULL : sql.data;
+	return sql.data;
 }
 
 void
