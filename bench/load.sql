@@ -5,10 +5,6 @@ SELECT i::bigint AS id, '2024-01-01'::timestamptz + i * interval '1 second' AS t
 FROM generate_series(1, :rows) i;
 CREATE TABLE bench.tgt (id bigint PRIMARY KEY, ts timestamptz NOT NULL, name text, amount numeric(12, 2), kind int);
 CREATE INDEX ON bench.tgt (ts);
-CREATE TABLE bench.not_nulls (LIKE bench.tgt INCLUDING DEFAULTS);
-ALTER TABLE bench.not_nulls ALTER id SET NOT NULL, ALTER name SET NOT NULL, ADD UNIQUE (id, name);
-CREATE TABLE bench.nulls (id bigint, ts timestamptz NOT NULL, name text, amount numeric(12, 2), kind int, UNIQUE NULLS NOT DISTINCT (id, name));
-CREATE INDEX ON bench.not_nulls (ts); CREATE INDEX ON bench.nulls (ts);
 SELECT format('CREATE TABLE bench.src%s AS SELECT id, ts, name, amount + (id %% 100 < %1$s)::int AS amount, kind FROM bench.src', p)
 FROM unnest('{1,10,50,100}'::int[]) p \gexec
 VACUUM ANALYZE;
@@ -44,11 +40,6 @@ CALL bench.measure('10 % changed', ('{' || :by_hand || '}')::text[], bench.state
 CALL bench.measure('50 % changed', ('{' || :by_hand || '}')::text[], bench.statements('bench.src50'), :refill);
 CALL bench.measure('100 % changed', ('{' || :by_hand || '}')::text[], bench.statements('bench.src100'), :refill);
 CALL bench.measure('no keys', '{delete+insert,reload}', ARRAY[(bench.statements('bench.src'))[3], bench.load('bench.tgt', 'reload', NULL, 'bench.src')], :refill);
-INSERT INTO bench.not_nulls SELECT * FROM bench.src;
-INSERT INTO bench.nulls SELECT id, ts, nullif(name, 'customer 7'), amount, kind FROM bench.src;
-ANALYZE bench.not_nulls; ANALYZE bench.nulls;
-CALL bench.measure('two keys, no change', '{NOT NULL,nullable}', ARRAY[bench.load('bench.not_nulls', 'upsert', '{id,name}', 'bench.src'),
-    bench.load('bench.nulls', 'upsert', '{id,name}', 'SELECT id, ts, nullif(name, ''customer 7'') AS name, amount, kind FROM bench.src WHERE ts >= $1 AND ts < $2')]);
 
 \echo
 \echo One window, ms and WAL, median of five; the ratio is the median of the ratios of five rounds
@@ -61,5 +52,5 @@ FROM (SELECT job, variant, min(ctid) AS place FROM bench.result WHERE job <> 'ha
     ('10 % changed', 'upsert', '{on conflict,delete+insert}', 0.8), ('10 % changed', 'reload', '{on conflict,delete+insert}', 0.8),
     ('50 % changed', 'upsert', '{on conflict,delete+insert}', 1.15), ('50 % changed', 'reload', '{on conflict,delete+insert}', 1.15),
     ('100 % changed', 'upsert', '{on conflict,delete+insert}', 1.15), ('100 % changed', 'reload', '{on conflict,delete+insert}', 1.15),
-    ('no keys', 'reload', '{delete+insert}', 1.10), ('two keys, no change', 'nullable', '{NOT NULL}', 1.3)) g(job, variant, bases, goal) USING (job, variant)
+    ('no keys', 'reload', '{delete+insert}', 1.10)) g(job, variant, bases, goal) USING (job, variant)
 ORDER BY place, goal;
