@@ -23,19 +23,25 @@ $node->safe_psql('postgres', q{
 });
 my $load = q{CALL idem_load_window('led', '%s', 'SELECT * FROM src WHERE w >= $1 AND w < $2', '[0,100)', '%s', keys => %s, window_column => 'w', step => '10', force => %s)};
 
-# Runs a statement that fails, and returns its SQLSTATE.
+# Runs a statement that fails, and returns its error in full, or its SQLSTATE.
+sub failure
+{
+	my $sql = shift;
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+	return $err;
+}
+
 sub sqlstate
 {
-	my ($sql, $db) = @_;
-	my ($rc, $out, $err) = $node->psql($db || 'postgres', "\\set VERBOSITY verbose\n$sql");
+	my $err = failure(shift);
 	return $err =~ /ERROR:  ([0-9A-Z]{5})/ ? $1 : "none: $err";
 }
 
 # what the ledger says of a target: complete windows, and the errors of failed ones
 sub runs
 {
-	my ($target, $db) = @_;
-	return $node->safe_psql($db || 'postgres', "SELECT count(*) FILTER (WHERE state = 'complete'), string_agg(error_code, ',') FROM led WHERE pipeline = 'public.$target'");
+	my $target = shift;
+	return $node->safe_psql('postgres', "SELECT count(*) FILTER (WHERE state = 'complete'), string_agg(error_code, ',') FROM led WHERE pipeline = 'public.$target'");
 }
 
 # A lock that is held: by a writer of the source, which is an error of the window; by another
@@ -107,8 +113,12 @@ foreach my $target ('there', 'mixed')
 		$node->safe_psql('postgres', sprintf($load, $target, 'reload', $keys, 'true')) foreach 1 .. 2;
 		is($node->safe_psql('postgres', "SELECT differ('$target')"), '0', "reload of $target, keys $keys");
 	}
-	is(sqlstate(sprintf($load, $target, 'upsert', "'{id}'", 'true')), '42P10', "upsert into $target is refused");
-	is(sqlstate('BEGIN; ' . sprintf($load, $target, 'reload', 'NULL', 'true')), '0A000', "reload of $target in a transaction is refused");
+	like(failure(sprintf($load, $target, 'upsert', "'{id}'", 'true')),
+		qr/ERROR:  42P10: target public\.$target has no unique index over its keys \(id\)\n.*\nHINT:  No index over these keys can be made: use mode "reload"\./,
+		"upsert into $target is refused");
+	like(failure('BEGIN; ' . sprintf($load, $target, 'reload', 'NULL', 'true')),
+		qr/ERROR:  0A000: target public\.$target, which is on another server, cannot be loaded inside a transaction\n.*\nHINT:  CALL idem_load_window by itself, not in a transaction block or a function\./,
+		"reload of $target in a transaction is refused");
 }
 
 # the other server fails: the window too; then it is loaded
