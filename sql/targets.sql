@@ -165,7 +165,9 @@ CREATE FUNCTION hostile.count() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAIS
 CREATE TABLE hostile.idem_source (id int); CREATE TABLE idem_source (id int);
 SET search_path = hostile, targets, pg_catalog;
 CALL public.idem_load_window('led', 'plain', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w', force => true);
+SET idem.source_digest = off;
 CALL public.idem_load_window('led', 'nokey', 'src', '[0,30)', 'reload', window_column => 'w', force => true);
+RESET idem.source_digest;
 CALL public.idem_load_window('led', 'plain', 'SELECT * FROM idem_source', '[50,60)', 'upsert', keys => '{id}');
 SET search_path = targets, public;
 

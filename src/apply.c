@@ -16,9 +16,14 @@
  */
 #define MIN_SAMPLED 5000
 
+/* Of how many percent of changed rows on it is cheaper to replace all; see README, Performance. */
+#define REPLACE_RELOAD 40
+#define REPLACE_UPSERT 55
+
 /* In order of preference; the last one always applies. */
 static const IdemMethod *const methods[] = {
 	&idem_method_insert,
+	&idem_method_unchanged,
 	&idem_method_difference,
 	&idem_method_truncate,
 	&idem_method_replace,
@@ -41,8 +46,8 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 	for (i = 0; i < target->ncolumns; i++)
 		apply->overriding |= target->columns[i].in_source &&
 							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
-	if (target->has_arbiter && idem_is_replaceable(target) && idem_has_not_null_key(target) &&
-		(reload || target->version == NULL))
+	apply->replaceable = idem_is_replaceable(target) && (reload || target->version == NULL);
+	if (target->has_arbiter && idem_has_not_null_key(target))
 		apply->sample = idem_make_sample(desc);
 	return apply;
 }
@@ -101,10 +106,89 @@ idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, uint64 r
 void
 idem_collapse_piece(IdemApply *apply, IdemPiece *piece)
 {
-	int64 removed = idem_collapse_rows(apply->collapse, &piece->rows);
+	int64 removed;
 
+	if (piece->collapsed)
+		return;
+	removed = idem_collapse_rows(apply->collapse, &piece->rows);
 	piece->run->duplicate_rows += removed;
+	piece->collapsed = true;
 	apply->keys_repeat |= removed > 0;
+}
+
+/* Appends SELECT FROM idem_source s, target d WHERE d.k = s.k prefix changed */
+static void
+append_sampled(StringInfo sql, const IdemApply *apply, const char *prefix)
+{
+	appendStringInfo(sql, "SELECT FROM %s s, %s d WHERE ", IDEM_ROWS, apply->target->name);
+	idem_append_match(sql, apply->target, "d", "s");
+	appendStringInfoString(sql, prefix);
+	appendStringInfoChar(sql, '(');
+	idem_append_changed(sql, apply->target, "d", "s", false);
+	appendStringInfoChar(sql, ')');
+}
+
+/* Builds: SELECT FROM idem_source s, target d WHERE d.k = s.k AND NOT changed */
+static void
+build_sampled_same(StringInfo sql, IdemApply *apply)
+{
+	append_sampled(sql, apply, " AND NOT ");
+}
+
+/* Builds: SELECT FROM idem_source s, target d WHERE d.k = s.k AND changed */
+static void
+build_sampled_changed(StringInfo sql, IdemApply *apply)
+{
+	append_sampled(sql, apply, " AND ");
+}
+
+/* Completes the sample, and looks its rows up. */
+static void
+look_up_sample(IdemApply *apply, IdemPiece *piece)
+{
+	piece->sampled &= piece->rows.count >= MIN_SAMPLED;
+	if (!piece->sampled)
+		return;
+	piece->sample = idem_sampled_rows(apply->sample);
+	piece->sampled_same = idem_run_apply(apply, piece, &piece->sample, &apply->sampled_same,
+										 build_sampled_same);
+}
+
+bool
+idem_sample_is_same(const IdemPiece *piece)
+{
+	return piece->sampled && piece->sampled_same == piece->sample.count;
+}
+
+bool
+idem_most_differ(IdemApply *apply, IdemPiece *piece)
+{
+	int percent = apply->reload ? REPLACE_RELOAD : REPLACE_UPSERT;
+	int64 differ;
+
+	if (!piece->sampled || !apply->replaceable ||
+		100 * (piece->sample.count - piece->sampled_same) < percent * piece->sample.count)
+		return false;
+	differ = idem_run_apply(apply, piece, &piece->sample, &apply->sampled_changed,
+							build_sampled_changed);
+	if (100 * differ < percent * piece->sample.count)
+		return false;
+	piece->reason = psprintf("%lld of %lld sampled rows differ.", (long long) differ,
+							 (long long) piece->sample.count);
+	return true;
+}
+
+/* Says which method a piece took. */
+static void
+explain_method(const IdemApply *apply, const IdemPiece *piece)
+{
+	const IdemRun *run = piece->run;
+
+	if (idem_explain_method)
+		ereport(NOTICE,
+				(errmsg("window %s of pipeline \"%s\": method %s",
+						idem_window_text(apply->type, run->window), run->pipeline, run->method),
+				 errdetail_internal("%s", piece->reason)));
 }
 
 void
@@ -113,20 +197,17 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	IdemRun *run = piece->run;
 	size_t i = 0;
 
-	if (piece->watched)
-		idem_collapse_piece(apply, piece);
+	look_up_sample(apply, piece);
 	while (i < lengthof(methods) - 1 && !methods[i]->applies(apply, piece))
 		i++;
 	run->method = methods[i]->name;
 	methods[i]->run(apply, piece);
 	run->unchanged_rows = Max(0, piece->rows.count - run->inserted_rows - run->updated_rows);
 	apply->written += run->inserted_rows + run->updated_rows;
-	if (idem_explain_method)
-		ereport(NOTICE,
-				(errmsg("window %s of pipeline \"%s\": method %s",
-						idem_window_text(apply->type, run->window), run->pipeline, run->method),
-				 errdetail_internal("%s", piece->reason)));
+	explain_method(apply, piece);
 	idem_free_rows(&piece->rows);
+	if (piece->sampled)
+		idem_free_rows(&piece->sample);
 }
 
 IdemStatement *
@@ -160,34 +241,6 @@ idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 	if (rows)
 		idem_hide_rows();
 	return processed;
-}
-
-/* Builds: SELECT FROM idem_source s, target d WHERE d.k = s.k AND changed */
-static void
-build_sampled(StringInfo sql, IdemApply *apply)
-{
-	appendStringInfo(sql, "SELECT FROM %s s, %s d WHERE ", IDEM_ROWS, apply->target->name);
-	idem_append_match(sql, apply->target, "d", "s");
-	appendStringInfoString(sql, " AND ");
-	idem_append_changed(sql, apply->target, "d", "s", false);
-}
-
-bool
-idem_most_differ(IdemApply *apply, IdemPiece *piece)
-{
-	IdemRows rows;
-	int64 differ;
-
-	if (!piece->sampled || piece->rows.count < MIN_SAMPLED)
-		return false;
-	rows = idem_sampled_rows(apply->sample);
-	differ = idem_run_apply(apply, piece, &rows, &apply->sampled, build_sampled);
-	idem_free_rows(&rows);
-	if (2 * differ <= rows.count)
-		return false;
-	piece->reason = psprintf("%lld of %lld sampled rows differ.", (long long) differ,
-							 (long long) rows.count);
-	return true;
 }
 
 void

@@ -30,10 +30,14 @@ typedef struct IdemApply
 	bool reload;	  /* else upsert */
 	bool overriding;  /* the source has an identity column's values */
 	bool by_window;	  /* rows are looked for in the window, not everywhere */
+	bool replaceable; /* nobody notices if rows are replaced instead of updated */
+	bool mismatched;  /* the target's checksum has been another than the rows' */
 	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
 	IdemStatement *occupied;
-	IdemStatement *sampled;
+	IdemStatement *sampled_same;
+	IdemStatement *sampled_changed;
+	IdemStatement *window;
 	IdemStatement *compare;
 	IdemStatement *insert;
 	IdemStatement *insert_new;
@@ -52,8 +56,11 @@ typedef struct IdemPiece
 	bool watched; /* the rows' keys are watched as they arrive */
 	int64 taken;  /* rows so far */
 	bool sampled; /* some of the rows are sampled as they arrive */
-	char *reason; /* for the method, in words */
-	IdemRun *run; /* takes the counts and the method */
+	IdemRows sample;
+	int64 sampled_same; /* how many of the sample are in the target as they are */
+	bool collapsed;		/* duplicates have been removed */
+	char *reason;		/* for the method, in words */
+	IdemRun *run;		/* takes the counts and the method */
 } IdemPiece;
 
 /* Prepares for a call. */
@@ -87,6 +94,7 @@ typedef struct IdemMethod
 } IdemMethod;
 
 extern const IdemMethod idem_method_insert;
+extern const IdemMethod idem_method_unchanged;
 extern const IdemMethod idem_method_difference;
 extern const IdemMethod idem_method_truncate;
 extern const IdemMethod idem_method_replace;
@@ -103,7 +111,7 @@ extern IdemStatement *idem_get_statement(IdemApply *apply, IdemStatement **place
 extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 							 IdemStatement **place, IdemBuild build);
 
-/* Removes duplicates from a piece's rows. */
+/* Removes duplicates from a piece's rows, unless it has been done. */
 extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 
 /*
@@ -114,7 +122,11 @@ extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 extern void idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 extern void idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 
-/* True if so many of the sampled rows are in the target and differ that it is cheaper to replace them. */
+/*
+ * What the sample says: that every sampled row is in the target as it is; that so
+ * many are there and differ that it is cheaper to replace them.  False without one.
+ */
+extern bool idem_sample_is_same(const IdemPiece *piece);
 extern bool idem_most_differ(IdemApply *apply, IdemPiece *piece);
 
 /* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */

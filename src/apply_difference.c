@@ -232,6 +232,7 @@ run_difference(IdemApply *apply, IdemPiece *piece)
 		idem_make_rows(apply->desc),
 	};
 
+	idem_collapse_piece(apply, piece);
 	compare_rows(apply, piece, &difference);
 	write_difference(apply, piece, &difference);
 	idem_free_rows(&difference.changed);

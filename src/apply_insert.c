@@ -114,7 +114,10 @@ static void
 run_insert(IdemApply *apply, IdemPiece *piece)
 {
 	if (piece->watched)
+	{
+		idem_collapse_piece(apply, piece);
 		idem_insert_rows(apply, piece, &piece->rows);
+	}
 	else if (!try_insert(apply, piece, &piece->rows))
 	{
 		idem_collapse_piece(apply, piece);

@@ -38,9 +38,10 @@ static void
 run_replace(IdemApply *apply, IdemPiece *piece)
 {
 	IdemRun *run = piece->run;
-	uint64 deleted = idem_run_apply(apply, piece, &piece->rows, &apply->delete_old,
-									build_delete_old);
+	uint64 deleted;
 
+	idem_collapse_piece(apply, piece);
+	deleted = idem_run_apply(apply, piece, &piece->rows, &apply->delete_old, build_delete_old);
 	idem_insert_rows(apply, piece, &piece->rows);
 	if (apply->reload)
 		run->deleted_rows = deleted;

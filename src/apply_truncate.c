@@ -123,6 +123,7 @@ truncate_applies(IdemApply *apply, IdemPiece *piece)
 static void
 run_truncate(IdemApply *apply, IdemPiece *piece)
 {
+	idem_collapse_piece(apply, piece);
 	idem_run_once(truncate_sql(apply, piece->run->window));
 	piece->run->deleted_rows = IDEM_UNKNOWN_COUNT;
 	idem_insert_rows(apply, piece, &piece->rows);

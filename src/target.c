@@ -436,7 +436,7 @@ idem_require_arbiter(const IdemTarget *target)
 }
 
 bool
-idem_is_replaceable(const IdemTarget *target)
+idem_is_whole(const IdemTarget *target)
 {
 	int i;
 
@@ -445,7 +445,13 @@ idem_is_replaceable(const IdemTarget *target)
 		if (!target->columns[i].in_source && !target->columns[i].generated)
 			return false;
 	}
-	return target->is_plain;
+	return true;
+}
+
+bool
+idem_is_replaceable(const IdemTarget *target)
+{
+	return target->is_plain && idem_is_whole(target);
 }
 
 bool
@@ -619,7 +625,7 @@ append_differs(StringInfo buf, const IdemColumn *column, const char *old, const 
 							  " ROW(%s.%s)::pg_catalog.record",
 						 old, q, new, q);
 	else if (column->not_null)
-		appendStringInfo(buf, "NOT (%s.%s %s %s.%s)", old, q, column->equals, new, q);
+		appendStringInfo(buf, "(%s.%s %s %s.%s) IS NOT TRUE", old, q, column->equals, new, q);
 	else
 		appendStringInfo(buf, "((%s.%s %s %s.%s) IS NOT TRUE"
 							  " AND NOT (%s.%s IS NULL AND %s.%s IS NULL))",

@@ -59,9 +59,12 @@ extern IdemTarget *idem_open_target(Oid relid, char **keys, int nkeys,
 /* Raises 42P10, with the CREATE UNIQUE INDEX to type, if there is no arbiter. */
 extern void idem_require_arbiter(const IdemTarget *target);
 
+/* True if the source has every column, but generated ones. */
+extern bool idem_is_whole(const IdemTarget *target);
+
 /*
  * True if a row can be deleted and inserted again instead of updated without
- * anybody noticing: nothing watches, and the source has every column.
+ * anybody noticing: nothing watches, and the target is whole.
  */
 extern bool idem_is_replaceable(const IdemTarget *target);
 
