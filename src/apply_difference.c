@@ -202,6 +202,26 @@ difference_applies(IdemApply *apply, IdemPiece *piece)
 	return true;
 }
 
+/*
+ * Runs a statement on rows that the join has just found.  All of the window's pages
+ * are in memory now, and the planner does not know it: at its usual price of a random
+ * page it would rather read the window again than look some rows up (1 % of a million
+ * rows changed: 1.4 s, else 1.2).  A trigger's statements keep the session's prices.
+ */
+static uint64
+run_on_found(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+			 IdemStatement **place, IdemBuild build)
+{
+	int nest_level = NewGUCNestLevel();
+	uint64 processed;
+
+	if (apply->target->is_plain)
+		idem_set_for_level("random_page_cost", GetConfigOption("seq_page_cost", false, false));
+	processed = idem_run_apply(apply, piece, rows, place, build);
+	AtEOXact_GUC(true, nest_level);
+	return processed;
+}
+
 /* Deletes, updates and inserts, in this order, so that a unique value can move. */
 static void
 write_difference(IdemApply *apply, IdemPiece *piece, Difference *difference)
@@ -209,11 +229,11 @@ write_difference(IdemApply *apply, IdemPiece *piece, Difference *difference)
 	IdemRun *run = piece->run;
 
 	if (difference->gone.count > 0)
-		run->deleted_rows = idem_run_apply(apply, piece, &difference->gone,
-										   &apply->delete_gone, build_delete_gone);
+		run->deleted_rows = run_on_found(apply, piece, &difference->gone,
+										 &apply->delete_gone, build_delete_gone);
 	if (difference->changed.count > 0)
-		run->updated_rows = idem_run_apply(apply, piece, &difference->changed,
-										   &apply->update, build_update);
+		run->updated_rows = run_on_found(apply, piece, &difference->changed,
+										 &apply->update, build_update);
 
 	/* another session has changed, moved or deleted some since */
 	if (run->updated_rows < difference->changed.count)
