@@ -445,3 +445,304 @@ LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load';
 COMMENT ON FUNCTION idem_load(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text) IS
 'loads the gaps of a window in the caller''s transaction; a row for each window loaded, or left alone as busy';
+
+--
+-- Pipelines: loads that are stored under a name, and run by themselves
+--
+
+CREATE TABLE idem_pipeline (
+    name              text        PRIMARY KEY CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 95),
+    owner             regrole     NOT NULL,
+    ledger            regclass    NOT NULL,
+    target            regclass    NOT NULL,
+    source            text        NOT NULL,
+    mode              text        NOT NULL CHECK (mode IN ('upsert', 'reload')),
+    keys              text[],
+    window_column     text,
+    step              text        NOT NULL,
+    start             text        NOT NULL,
+    time_zone         text        NOT NULL,
+    lag               text,
+    lookback          text,
+    watermark         text,
+    version_column    text,
+    audit             text,
+    newest_first      boolean     NOT NULL,
+    max_windows       integer     NOT NULL,
+    check_every       interval    NOT NULL,
+    retry_base        interval    NOT NULL,
+    retry_max         interval    NOT NULL,
+    max_attempts      integer     NOT NULL,
+    notify            boolean     NOT NULL,
+    enabled           boolean     NOT NULL,
+    search_path       text        NOT NULL,
+    system_identifier bigint      NOT NULL,
+    database_oid      oid         NOT NULL,
+    next_run_at       timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    turn_started_at   timestamptz,
+    turn_booked       boolean     NOT NULL DEFAULT false,
+    waiting_for       text,
+    last_run_at       timestamptz,
+    last_error        text,
+    failures          integer     NOT NULL DEFAULT 0,
+    silent_turns      integer     NOT NULL DEFAULT 0,
+    crashes           integer     NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE idem_pipeline IS
+'pipelines: loads that are stored under a name; each role sees and changes its own';
+COMMENT ON COLUMN idem_pipeline.name IS 'name of the pipeline, in its ledger too';
+COMMENT ON COLUMN idem_pipeline.owner IS 'the role it runs as';
+COMMENT ON COLUMN idem_pipeline.ledger IS 'the ledger';
+COMMENT ON COLUMN idem_pipeline.target IS 'the relation that is loaded';
+COMMENT ON COLUMN idem_pipeline.source IS 'a query with $1 and $2, or a relation''s name';
+COMMENT ON COLUMN idem_pipeline.mode IS 'upsert or reload';
+COMMENT ON COLUMN idem_pipeline.keys IS 'the natural key';
+COMMENT ON COLUMN idem_pipeline.window_column IS 'the target column that places a row in a window';
+COMMENT ON COLUMN idem_pipeline.step IS 'size of a window';
+COMMENT ON COLUMN idem_pipeline.start IS 'where the first window begins';
+COMMENT ON COLUMN idem_pipeline.time_zone IS 'whose calendar steps follow';
+COMMENT ON COLUMN idem_pipeline.lag IS 'how long after its end a window is loaded';
+COMMENT ON COLUMN idem_pipeline.lookback IS 'how much of what is complete is redone when a new window is loaded';
+COMMENT ON COLUMN idem_pipeline.watermark IS 'query for the highest offset that is safe to load';
+COMMENT ON COLUMN idem_pipeline.version_column IS 'the target column that tells a row''s version';
+COMMENT ON COLUMN idem_pipeline.audit IS 'query that fails a window by returning a row';
+COMMENT ON COLUMN idem_pipeline.newest_first IS 'load the newest missing window first';
+COMMENT ON COLUMN idem_pipeline.max_windows IS 'how many windows are loaded before others get their turn';
+COMMENT ON COLUMN idem_pipeline.check_every IS 'how often the watermark is asked';
+COMMENT ON COLUMN idem_pipeline.retry_base IS 'pause after the first failure of a window; doubled after each more';
+COMMENT ON COLUMN idem_pipeline.retry_max IS 'the longest such pause';
+COMMENT ON COLUMN idem_pipeline.max_attempts IS 'failures in a row after which a window is blocked';
+COMMENT ON COLUMN idem_pipeline.notify IS 'NOTIFY idem of every window';
+COMMENT ON COLUMN idem_pipeline.enabled IS 'whether it runs by itself';
+COMMENT ON COLUMN idem_pipeline.search_path IS 'under which its queries'' names are looked up';
+COMMENT ON COLUMN idem_pipeline.system_identifier IS 'the cluster it is at home in; elsewhere it is paused';
+COMMENT ON COLUMN idem_pipeline.database_oid IS 'the database it is at home in; elsewhere it is paused';
+COMMENT ON COLUMN idem_pipeline.next_run_at IS 'when its next turn is due';
+COMMENT ON COLUMN idem_pipeline.turn_started_at IS 'since when it is in its turn; NULL if it is not';
+COMMENT ON COLUMN idem_pipeline.turn_booked IS 'whether the turn has said what came of it';
+COMMENT ON COLUMN idem_pipeline.waiting_for IS 'why it is due and does not run';
+COMMENT ON COLUMN idem_pipeline.last_run_at IS 'when its last turn ended';
+COMMENT ON COLUMN idem_pipeline.last_error IS 'what kept its last turn from beginning';
+COMMENT ON COLUMN idem_pipeline.failures IS 'turns in a row that could not begin';
+COMMENT ON COLUMN idem_pipeline.silent_turns IS 'turns in a row whose worker was ended before it could say what came of it';
+COMMENT ON COLUMN idem_pipeline.crashes IS 'turns in a row that were lost with the server';
+
+-- a role sees and changes the pipelines of the roles whose rights it has
+ALTER TABLE idem_pipeline ENABLE ROW LEVEL SECURITY;
+CREATE POLICY idem_pipeline_owner ON idem_pipeline
+    USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'))
+    WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
+COMMENT ON POLICY idem_pipeline_owner ON idem_pipeline IS
+'a role sees and changes its own pipelines, and those of roles whose rights it has';
+GRANT SELECT, INSERT, UPDATE, DELETE ON idem_pipeline TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('idem_pipeline', '');
+
+CREATE FUNCTION idem_create_pipeline(
+    name           text,
+    ledger         regclass,
+    target         regclass,
+    source         text,
+    mode           text,
+    keys           text[]   DEFAULT NULL,
+    window_column  text     DEFAULT NULL,
+    step           text     DEFAULT NULL,
+    start          text     DEFAULT NULL,
+    time_zone      text     DEFAULT NULL,
+    lag            text     DEFAULT NULL,
+    lookback       text     DEFAULT NULL,
+    watermark      text     DEFAULT NULL,
+    version_column text     DEFAULT NULL,
+    audit          text     DEFAULT NULL,
+    newest_first   boolean  DEFAULT false,
+    max_windows    integer  DEFAULT 100,
+    check_every    interval DEFAULT '1 minute',
+    retry_base     interval DEFAULT '30 seconds',
+    retry_max      interval DEFAULT '1 hour',
+    max_attempts   integer  DEFAULT 10,
+    notify         boolean  DEFAULT false,
+    enabled        boolean  DEFAULT true
+) RETURNS void
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_create_pipeline';
+COMMENT ON FUNCTION idem_create_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, boolean) IS
+'stores a load under a name; the scheduler, or CALL idem_run_pipeline, loads its windows as they close';
+
+CREATE FUNCTION idem_alter_pipeline(
+    name           text,
+    ledger         regclass DEFAULT NULL,
+    target         regclass DEFAULT NULL,
+    source         text     DEFAULT NULL,
+    mode           text     DEFAULT NULL,
+    keys           text[]   DEFAULT NULL,
+    window_column  text     DEFAULT NULL,
+    step           text     DEFAULT NULL,
+    start          text     DEFAULT NULL,
+    time_zone      text     DEFAULT NULL,
+    lag            text     DEFAULT NULL,
+    lookback       text     DEFAULT NULL,
+    watermark      text     DEFAULT NULL,
+    version_column text     DEFAULT NULL,
+    audit          text     DEFAULT NULL,
+    newest_first   boolean  DEFAULT NULL,
+    max_windows    integer  DEFAULT NULL,
+    check_every    interval DEFAULT NULL,
+    retry_base     interval DEFAULT NULL,
+    retry_max      interval DEFAULT NULL,
+    max_attempts   integer  DEFAULT NULL,
+    notify         boolean  DEFAULT NULL,
+    enabled        boolean  DEFAULT NULL
+) RETURNS void
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_alter_pipeline';
+COMMENT ON FUNCTION idem_alter_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, boolean) IS
+'changes what is given of a pipeline; an empty text removes an optional column, lag, lookback, watermark or audit';
+
+CREATE FUNCTION idem_drop_pipeline(name text) RETURNS void
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_drop_pipeline';
+COMMENT ON FUNCTION idem_drop_pipeline(text) IS
+'removes a pipeline''s definition; its ledger and target stay';
+
+CREATE FUNCTION idem_enable_pipeline(name text) RETURNS void
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_enable_pipeline';
+COMMENT ON FUNCTION idem_enable_pipeline(text) IS
+'lets a pipeline run by itself';
+
+CREATE FUNCTION idem_disable_pipeline(name text) RETURNS void
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_disable_pipeline';
+COMMENT ON FUNCTION idem_disable_pipeline(text) IS
+'keeps a pipeline from running by itself; a turn that is running goes on to its end';
+
+CREATE FUNCTION idem_resume() RETURNS bigint
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_resume';
+COMMENT ON FUNCTION idem_resume() IS
+'lets the pipelines run that came with a restored or cloned database, and returns how many there were';
+
+CREATE FUNCTION idem_retry(pipeline text, window_range text DEFAULT NULL) RETURNS bigint
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_retry';
+COMMENT ON FUNCTION idem_retry(text, text) IS
+'forgets the failures of a window, or of all, so that it is tried again at once; returns how many there were';
+
+CREATE PROCEDURE idem_run_pipeline(pipeline text)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_run_pipeline';
+COMMENT ON PROCEDURE idem_run_pipeline(text) IS
+'loads every window of a pipeline that is due, as its owner';
+
+-- no more than four arguments, so that no call of the other idem_load_window is ambiguous
+CREATE PROCEDURE idem_load_window(
+    pipeline       text,
+    window_range   text,
+    force          boolean DEFAULT false,
+    on_busy        text    DEFAULT 'wait'
+)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_load_pipeline_window_text';
+COMMENT ON PROCEDURE idem_load_window(text, text, boolean, text) IS
+'loads the gaps of a window by the definition of a pipeline, as its owner';
+
+CREATE PROCEDURE idem_load_window(
+    pipeline       text,
+    window_range   anyrange,
+    force          boolean DEFAULT false,
+    on_busy        text    DEFAULT 'wait'
+)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_load_pipeline_window';
+COMMENT ON PROCEDURE idem_load_window(text, anyrange, boolean, text) IS
+'loads the gaps of a window by the definition of a pipeline, as its owner';
+
+CREATE PROCEDURE idem_backfill(
+    pipeline       text,
+    window_range   text,
+    workers        integer DEFAULT 2,
+    newest_first   boolean DEFAULT false
+)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_backfill';
+COMMENT ON PROCEDURE idem_backfill(text, text, integer, boolean) IS
+'loads the gaps of a window by the definition of a pipeline, in parallel workers';
+
+CREATE FUNCTION idem_start_worker() RETURNS integer
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_start_worker';
+COMMENT ON FUNCTION idem_start_worker() IS
+'starts the scheduler of the current database, unless it runs; returns its process ID';
+REVOKE EXECUTE ON FUNCTION idem_start_worker() FROM PUBLIC;
+
+CREATE FUNCTION idem_stop_worker() RETURNS boolean
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_stop_worker';
+COMMENT ON FUNCTION idem_stop_worker() IS
+'ends the scheduler of the current database and its workers; false if there is none';
+REVOKE EXECUTE ON FUNCTION idem_stop_worker() FROM PUBLIC;
+
+--
+-- Looking at it
+--
+
+CREATE FUNCTION idem_progress_rows()
+RETURNS TABLE (
+    pid           integer,
+    pipeline      text,
+    target        regclass,
+    window_range  text,
+    phase         text,
+    windows_done  bigint,
+    windows_total bigint,
+    rows_read     bigint,
+    rows_written  bigint,
+    started_at    timestamptz,
+    estimated_end timestamptz
+)
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME', 'idem_progress_rows';
+COMMENT ON FUNCTION idem_progress_rows() IS
+'the loads that are running in this database: your own, or all for members of pg_read_all_stats';
+
+CREATE VIEW idem_progress AS SELECT * FROM idem_progress_rows();
+COMMENT ON VIEW idem_progress IS
+'the loads that are running in this database: your own, or all for members of pg_read_all_stats, as pg_monitor is';
+GRANT SELECT ON idem_progress TO PUBLIC;
+
+CREATE FUNCTION idem_pipeline_status()
+RETURNS TABLE (
+    pipeline        text,
+    owner           regrole,
+    state           text,
+    complete_to     text,
+    gaps            text,
+    failed_windows  bigint,
+    blocked_windows bigint,
+    last_error      text,
+    last_run        timestamptz,
+    lag             interval,
+    next_run        timestamptz,
+    waiting_for     text
+)
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME', 'idem_pipeline_status';
+COMMENT ON FUNCTION idem_pipeline_status() IS
+'how each of your pipelines is doing';
+
+CREATE VIEW idem_status AS SELECT * FROM idem_pipeline_status();
+COMMENT ON VIEW idem_status IS
+'how each of your pipelines is doing: how far it is complete, what is missing, what failed, when it runs next';
+GRANT SELECT ON idem_status TO PUBLIC;
+
+CREATE FUNCTION idem_calendar(ledger regclass, pipeline text, from_bound text, to_bound text, step text)
+RETURNS TABLE (line text, windows text)
+LANGUAGE C VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'idem_calendar';
+COMMENT ON FUNCTION idem_calendar(regclass, text, text, text, text) IS
+'a pipeline''s coverage to look at, a character for each window: # complete, + partly, . missing, ! failed, > being loaded';
+
+CREATE FUNCTION idem_prune(ledger regclass, older_than interval) RETURNS bigint
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_prune';
+COMMENT ON FUNCTION idem_prune(regclass, interval) IS
+'deletes superseded runs, and failed ones that were made good, which ended so long ago; returns how many';

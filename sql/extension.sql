@@ -7,10 +7,13 @@ FROM pg_depend
 WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'idem') AND deptype = 'e'
   AND obj_description(objid, classid::regclass::name) IS NULL
   AND NOT (classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type t WHERE t.oid = objid AND t.typelem <> 0))
-  AND classid <> 'pg_class'::regclass;
+  AND classid <> 'pg_class'::regclass
+  AND NOT (classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid WHERE t.oid = objid AND c.relkind <> 'c'))
+  AND NOT (classid = 'pg_rewrite'::regclass);
 SELECT c.relname, a.attname AS without_comment
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relname LIKE 'idem\_ledger%' AND c.relkind = 'c' AND col_description(c.oid, attnum) IS NULL;
+WHERE c.relname ~ '^idem_(ledger|pipeline)' AND c.relkind IN ('c', 'r') AND attnum > 0 AND col_description(c.oid, attnum) IS NULL;
+SELECT c.relname AS without_comment FROM pg_class c WHERE c.relname LIKE 'idem\_%' AND c.relkind IN ('r', 'v') AND obj_description(c.oid, 'pg_class') IS NULL;
 
 -- the surface
 SELECT p.oid::regprocedure AS object, provolatile, proparallel, proisstrict, prosecdef, proconfig

@@ -47,4 +47,45 @@
 #define idem_interval_is_infinite(i) false
 #endif
 
+/* 17 has the DSM registry; 19 gave its init callback an argument. */
+#if PG_VERSION_NUM >= 190000
+#define IDEM_HAS_DSM_REGISTRY 1
+#include "storage/dsm_registry.h"
+static inline void
+idem_call_init(void *memory, void *init)
+{
+	((void (*)(void *)) init)(memory);
+}
+#define idem_named_segment(name, size, init, found) \
+	GetNamedDSMSegment(name, size, idem_call_init, found, (void *) (init))
+#elif PG_VERSION_NUM >= 170000
+#define IDEM_HAS_DSM_REGISTRY 1
+#include "storage/dsm_registry.h"
+#define idem_named_segment(name, size, init, found) \
+	GetNamedDSMSegment(name, size, init, found)
+#else
+#define IDEM_HAS_DSM_REGISTRY 0
+#endif
+
+/* 17 replaced the number of a PGPROC by MyProcNumber. */
+#if PG_VERSION_NUM >= 170000
+#define idem_my_proc_number() MyProcNumber
+#else
+#define idem_my_proc_number() (MyProc->pgprocno)
+#endif
+
+/* 17 lets a background worker connect as a role that may not log in. */
+#if PG_VERSION_NUM >= 170000
+#define IDEM_BYPASS_LOGIN_CHECK BGWORKER_BYPASS_ROLELOGINCHECK
+#else
+#define IDEM_BYPASS_LOGIN_CHECK 0
+#endif
+
+/* 17 lets extensions name their wait events. */
+#if PG_VERSION_NUM >= 170000
+#define idem_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define idem_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
 #endif /* IDEM_COMPAT_H */

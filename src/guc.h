@@ -17,7 +17,20 @@ extern bool idem_source_digest;
 /* Say in a NOTICE how each window is loaded, and why. */
 extern bool idem_explain_method;
 
-extern void idem_define_settings(void);
+/* The databases for which the launcher keeps a scheduler, separated by commas. */
+extern char *idem_databases;
+
+/* How many pipelines run at once in a database. */
+extern int idem_max_workers;
+
+/* How long a pipeline waits after its worker was lost, in milliseconds. */
+extern int idem_crash_delay;
+
+/* Defines the settings; preloaded: by shared_preload_libraries. */
+extern void idem_define_settings(bool preloaded);
+
+/* True if the launcher keeps a scheduler for a database. */
+extern bool idem_is_scheduled_database(const char *name);
 
 /* Sets one of the server's settings until AtEOXact_GUC ends the level that NewGUCNestLevel began. */
 extern void idem_set_for_level(const char *name, const char *value);

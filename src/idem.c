@@ -6,6 +6,9 @@
 
 #include "fmgr.h"
 #include "guc.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "shared.h"
 
 PG_MODULE_MAGIC;
 
@@ -15,5 +18,10 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
-	idem_define_settings();
+	idem_define_settings(process_shared_preload_libraries_in_progress);
+	if (process_shared_preload_libraries_in_progress)
+	{
+		idem_request_shared();
+		idem_register_launcher();
+	}
 }

@@ -38,6 +38,24 @@
 	" AND f.window_range OPERATOR(pg_catalog.=) $2"                        \
 	" AND f.state OPERATOR(pg_catalog.=) 'failed')"
 
+/* Another run n came after l and touched its window, or has completed it. */
+#define TOUCHES                                    \
+	"n.pipeline OPERATOR(pg_catalog.=) l.pipeline" \
+	" AND n.window_range OPERATOR(pg_catalog.&&) l.window_range"
+#define LATER "(SELECT FROM ONLY @L n WHERE " TOUCHES \
+			  " AND n.run_id OPERATOR(pg_catalog.>) l.run_id)"
+#define COMPLETED "(SELECT FROM ONLY @L n WHERE " TOUCHES \
+				  " AND n.state OPERATOR(pg_catalog.=) 'complete')"
+
+/* The runs l that overlap the window and have failed, and nothing came after them. */
+#define WHERE_LAST_FAILED                                         \
+	WHERE_OVERLAPS " AND l.state OPERATOR(pg_catalog.=) 'failed'" \
+				   " AND NOT EXISTS " LATER " AND NOT EXISTS " COMPLETED
+
+/* When the next attempt at a failed run's window is due; NULL if nobody has said. */
+#define NEXT_ATTEMPT \
+	"(l.details OPERATOR(pg_catalog.->>) 'next_attempt_at')::pg_catalog.timestamptz"
+
 /* The ledger's statements, each made when it is first needed. */
 struct IdemLedgerStatements
 {
@@ -52,6 +70,13 @@ struct IdemLedgerStatements
 	IdemStatement *supersede;
 	IdemStatement *complete;
 	IdemStatement *fail;
+	IdemStatement *failures;
+	IdemStatement *postponed;
+	IdemStatement *last_failures;
+	IdemStatement *last_run;
+	IdemStatement *in_state;
+	IdemStatement *forget;
+	IdemStatement *prune;
 	IdemStatement *invalidated;
 };
 
@@ -134,18 +159,21 @@ idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range)
 }
 
 Datum
-idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum reopened)
+idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum reopened,
+				 Datum postponed)
 {
-	Datum args[] = {CStringGetTextDatum(pipeline), range, reopened};
+	const Oid more[] = {ledger->type->range, ledger->type->multirange};
+	Datum args[] = {CStringGetTextDatum(pipeline), range, reopened, postponed};
 
 	return fetch_value(get_statement(ledger, &ledger->statements->gaps,
 									 ledger->read_snapshot,
 									 "SELECT pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"
 									 " (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
 									 " OPERATOR(pg_catalog.-) pg_catalog.multirange($3))"
+									 " OPERATOR(pg_catalog.-) $4"
 									 " FROM ONLY @L l" WHERE_OVERLAPS
 									 " AND l.state OPERATOR(pg_catalog.=) 'complete'",
-									 1, &ledger->type->range),
+									 lengthof(more), more),
 					   args);
 }
 
@@ -423,16 +451,18 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 }
 
 void
-idem_record_failure(IdemLedger *ledger, const IdemRun *run, const ErrorData *error)
+idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 {
 	static const Oid more[] = {OIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
-							   TEXTOID, TEXTOID, TEXTOID};
+							   TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID};
+	const IdemRun *run = failure->run;
+	const ErrorData *error = failure->error;
 	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message,
 						   error->detail, error->hint, error->context};
-	Datum args[10] = {CStringGetTextDatum(run->pipeline),
+	Datum args[12] = {CStringGetTextDatum(run->pipeline),
 					  idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
 					  CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
-	bool isnull[10] = {false};
+	bool isnull[12] = {false};
 	size_t i;
 
 	for (i = 0; i < lengthof(texts); i++)
@@ -441,6 +471,10 @@ idem_record_failure(IdemLedger *ledger, const IdemRun *run, const ErrorData *err
 		if (texts[i])
 			args[5 + i] = CStringGetTextDatum(texts[i]);
 	}
+	args[10] = TimestampTzGetDatum(failure->next_attempt_at);
+	isnull[10] = failure->next_attempt_at == 0 || failure->blocked;
+	args[11] = BoolGetDatum(true);
+	isnull[11] = !failure->blocked;
 	(void) idem_run(get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
 								  "INSERT INTO @L (pipeline, window_range, state, target,"
 								  " mode, attempt, started_at, finished_at, run_by,"
@@ -449,9 +483,141 @@ idem_record_failure(IdemLedger *ledger, const IdemRun *run, const ErrorData *err
 								  " $5, pg_catalog.clock_timestamp(), current_user,"
 								  " $6, $7, pg_catalog.jsonb_strip_nulls("
 								  "pg_catalog.jsonb_build_object('detail', $8,"
-								  " 'hint', $9, 'context', $10)))",
+								  " 'hint', $9, 'context', $10, 'next_attempt_at', $11,"
+								  " 'blocked', $12)))",
 								  lengthof(more), more),
 					args, isnull);
+}
+
+int64
+idem_count_failures(IdemLedger *ledger, const IdemRun *run)
+{
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window)};
+
+	return DatumGetInt64(fetch_value(get_statement(ledger, &ledger->statements->failures,
+												   IDEM_SNAPSHOT_NEW,
+												   "SELECT pg_catalog.count(*) FROM ONLY @L l"
+												   " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+												   " AND l.window_range OPERATOR(pg_catalog.=) $2"
+												   " AND l.state OPERATOR(pg_catalog.=) 'failed'"
+												   " AND l.run_id OPERATOR(pg_catalog.>) COALESCE(("
+												   "SELECT pg_catalog.max(n.run_id) FROM ONLY @L n"
+												   " WHERE n.pipeline OPERATOR(pg_catalog.=) $1"
+												   " AND n.window_range OPERATOR(pg_catalog.&&) $2"
+												   " AND n.state OPERATOR(pg_catalog.=) ANY"
+												   " ('{complete,superseded}')), 0)",
+												   0, NULL),
+									 args));
+}
+
+Datum
+idem_postponed_windows(IdemLedger *ledger, const char *pipeline, Datum range,
+					   IdemPostpone postpone)
+{
+	static const Oid more[] = {BOOLOID};
+	Datum args[] = {CStringGetTextDatum(pipeline), range,
+					BoolGetDatum(postpone == IDEM_POSTPONE_NOT_DUE)};
+
+	if (postpone == IDEM_POSTPONE_NONE)
+		return idem_parse_multirange(ledger->type, "{}");
+
+	return fetch_value(get_statement(ledger, &ledger->statements->postponed, IDEM_SNAPSHOT_NEW,
+									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									 " FROM ONLY @L l" WHERE_LAST_FAILED
+									 " AND (l.details OPERATOR(pg_catalog.?) 'blocked'"
+									 " OR $3 AND " NEXT_ATTEMPT " OPERATOR(pg_catalog.>)"
+									 " pg_catalog.clock_timestamp())",
+									 lengthof(more), more),
+					   args);
+}
+
+IdemPostponed
+idem_ledger_failures(IdemLedger *ledger, const char *pipeline, Datum range)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), range};
+	Datum values[4];
+	bool nulls[4];
+	IdemPostponed result = {0};
+
+	(void) idem_fetch(get_statement(ledger, &ledger->statements->last_failures, ledger->read_snapshot,
+									"SELECT pg_catalog.count(*),"
+									" pg_catalog.count(*) FILTER (WHERE l.details OPERATOR(pg_catalog.?) 'blocked'),"
+									" pg_catalog.min(" NEXT_ATTEMPT "),"
+									" (pg_catalog.array_agg(l.error_message ORDER BY l.run_id DESC))[1]"
+									" FROM ONLY @L l" WHERE_LAST_FAILED,
+									0, NULL),
+					  args, NULL, lengthof(values), values, nulls);
+	result.failed = DatumGetInt64(values[0]);
+	result.blocked = DatumGetInt64(values[1]);
+	result.next_attempt_at = nulls[2] ? 0 : DatumGetTimestampTz(values[2]);
+	result.last_error = nulls[3] ? NULL : TextDatumGetCString(values[3]);
+	return result;
+}
+
+TimestampTz
+idem_last_run_time(IdemLedger *ledger, const char *pipeline)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), idem_parse_range(ledger->type, "empty")};
+	Datum value;
+	bool isnull;
+
+	if (!idem_fetch(get_statement(ledger, &ledger->statements->last_run, ledger->read_snapshot,
+								  "SELECT l.finished_at FROM ONLY @L l"
+								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+								  " ORDER BY l.run_id DESC LIMIT 1",
+								  0, NULL),
+					args, NULL, 1, &value, &isnull) ||
+		isnull)
+		return 0;
+	return DatumGetTimestampTz(value);
+}
+
+Datum
+idem_windows_in_state(IdemLedger *ledger, const char *pipeline, Datum range, const char *state)
+{
+	static const Oid more[] = {TEXTOID};
+	Datum args[] = {CStringGetTextDatum(pipeline), range, CStringGetTextDatum(state)};
+
+	return fetch_value(get_statement(ledger, &ledger->statements->in_state, ledger->read_snapshot,
+									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									 " FROM ONLY @L l" WHERE_OVERLAPS
+									 " AND l.state::pg_catalog.text OPERATOR(pg_catalog.=) $3",
+									 lengthof(more), more),
+					   args);
+}
+
+int64
+idem_forget_failures(IdemLedger *ledger, const char *pipeline, Datum range)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), range};
+
+	return idem_run(get_statement(ledger, &ledger->statements->forget, IDEM_SNAPSHOT_NEW,
+								  "UPDATE ONLY @L l SET state = 'superseded',"
+								  " details = COALESCE(l.details, '{}') OPERATOR(pg_catalog.||)"
+								  " pg_catalog.jsonb_build_object('superseded_by', current_user,"
+								  " 'superseded_at', pg_catalog.clock_timestamp())" WHERE_OVERLAPS
+								  " AND l.state OPERATOR(pg_catalog.=) 'failed'",
+								  0, NULL),
+					args, NULL);
+}
+
+/* A failure that still says when to try again is not history. */
+int64
+idem_prune_history(IdemLedger *ledger, TimestampTz before)
+{
+	static const Oid more[] = {TIMESTAMPTZOID};
+	Datum args[] = {CStringGetTextDatum(""), idem_parse_range(ledger->type, "empty"),
+					TimestampTzGetDatum(before)};
+
+	return idem_run(get_statement(ledger, &ledger->statements->prune, IDEM_SNAPSHOT_NEW,
+								  "DELETE FROM ONLY @L l"
+								  " WHERE l.finished_at OPERATOR(pg_catalog.<) $3"
+								  " AND (l.state OPERATOR(pg_catalog.=) 'superseded'"
+								  " OR l.state OPERATOR(pg_catalog.=) 'failed'"
+								  " AND (EXISTS " LATER " OR EXISTS " COMPLETED "))",
+								  lengthof(more), more),
+					args, NULL);
 }
 
 /*

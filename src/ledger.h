@@ -32,11 +32,12 @@ extern void idem_init_ledger_statements(IdemLedger *ledger);
 
 /*
  * What of the range is complete, or is not; a multirange datum.  Gaps within
- * reopened, a range too, count as gaps whatever is complete there.
+ * reopened, a range too, count as gaps whatever is complete there; what lies in
+ * postponed, a multirange, does not.
  */
 extern Datum idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range);
 extern Datum idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range,
-							  Datum reopened);
+							  Datum reopened, Datum postponed);
 
 /* What to do where another session holds an overlapping window. */
 typedef enum IdemOnBusy
@@ -101,9 +102,61 @@ extern IdemClaim idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy 
 /* Completes a claimed run: writes its counts. */
 extern void idem_complete_run(IdemLedger *ledger, const IdemRun *run);
 
-/* Records a run that failed with error, in a transaction after its own. */
-extern void idem_record_failure(IdemLedger *ledger, const IdemRun *run,
-								const ErrorData *error);
+/*
+ * Records a run that failed with error, in a transaction after its own.  Its window
+ * is postponed until next_attempt_at, 0 for not at all, or for good if it is blocked.
+ */
+typedef struct IdemFailure
+{
+	const IdemRun *run;
+	const ErrorData *error;
+	TimestampTz next_attempt_at;
+	bool blocked;
+} IdemFailure;
+
+extern void idem_record_failure(IdemLedger *ledger, const IdemFailure *failure);
+
+/* How often a run of just this window has failed since one of it did not. */
+extern int64 idem_count_failures(IdemLedger *ledger, const IdemRun *run);
+
+/* Which windows whose last run has failed a load leaves alone. */
+typedef enum IdemPostpone
+{
+	IDEM_POSTPONE_NONE,
+	IDEM_POSTPONE_BLOCKED,
+	IDEM_POSTPONE_NOT_DUE, /* and those */
+} IdemPostpone;
+
+/* These windows in a range; a multirange. */
+extern Datum idem_postponed_windows(IdemLedger *ledger, const char *pipeline, Datum range,
+									IdemPostpone postpone);
+
+/* What there is to know of them. */
+typedef struct IdemPostponed
+{
+	int64 failed;				 /* windows whose last run has failed, */
+	int64 blocked;				 /* and how many of them are blocked */
+	TimestampTz next_attempt_at; /* of those that are not; 0 if there is none */
+	const char *last_error;		 /* the last failure of all; NULL if there is none */
+} IdemPostponed;
+
+extern IdemPostponed idem_ledger_failures(IdemLedger *ledger, const char *pipeline, Datum range);
+
+/* When the pipeline's newest run ended; 0 if there is none. */
+extern TimestampTz idem_last_run_time(IdemLedger *ledger, const char *pipeline);
+
+/* The windows in a range that are in a state; a multirange. */
+extern Datum idem_windows_in_state(IdemLedger *ledger, const char *pipeline, Datum range,
+								   const char *state);
+
+/*
+ * Forgets the failures of a window, so that it is tried again at once; returns how
+ * many there were.  They turn superseded.
+ */
+extern int64 idem_forget_failures(IdemLedger *ledger, const char *pipeline, Datum range);
+
+/* Deletes the history that ended before a time; returns how many rows it was. */
+extern int64 idem_prune_history(IdemLedger *ledger, TimestampTz before);
 
 /*
  * Makes the window a gap again, waiting for a load in flight; returns how many

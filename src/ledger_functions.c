@@ -9,9 +9,12 @@
 
 #include "fmgr.h"
 #include "ledger_table.h"
+#include "pipeline_state.h"
+#include "schedule.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rangetypes.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(idem_gaps);
 PG_FUNCTION_INFO_V1(idem_gaps_text);
@@ -19,6 +22,7 @@ PG_FUNCTION_INFO_V1(idem_coverage);
 PG_FUNCTION_INFO_V1(idem_coverage_text);
 PG_FUNCTION_INFO_V1(idem_invalidate);
 PG_FUNCTION_INFO_V1(idem_invalidate_text);
+PG_FUNCTION_INFO_V1(idem_prune);
 
 /* The arguments that all of these functions have. */
 typedef struct LedgerCall
@@ -38,7 +42,8 @@ begin_call(FunctionCallInfo fcinfo, bool is_text, bool for_writing)
 	call.caller = CurrentMemoryContext;
 	call.pipeline = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	idem_connect(true);
-	call.ledger = idem_open_ledger(PG_GETARG_OID(0), fcinfo->flinfo->fn_oid, for_writing);
+	call.ledger = idem_open_ledger(PG_GETARG_OID(0),
+								   get_func_namespace(fcinfo->flinfo->fn_oid), for_writing);
 	if (is_text)
 		call.range = idem_parse_range(call.ledger->type,
 									  text_to_cstring(PG_GETARG_TEXT_PP(2)));
@@ -76,9 +81,10 @@ static Datum
 gaps(FunctionCallInfo fcinfo, bool is_text)
 {
 	LedgerCall call = begin_call(fcinfo, is_text, false);
-	Datum none = idem_parse_range(call.ledger->type, "empty");
+	Datum reopened = idem_parse_range(call.ledger->type, "empty");
+	Datum postponed = idem_parse_multirange(call.ledger->type, "{}");
 
-	return end_call(&call, idem_ledger_gaps(call.ledger, call.pipeline, call.range, none),
+	return end_call(&call, idem_ledger_gaps(call.ledger, call.pipeline, call.range, reopened, postponed),
 					is_text);
 }
 
@@ -102,6 +108,12 @@ invalidate(FunctionCallInfo fcinfo, bool is_text)
 
 	if (idem_read_window(call.ledger->type, call.range, &window))
 		superseded = idem_invalidate_window(call.ledger, call.pipeline, window);
+	if (superseded > 0)
+	{
+		/* its pipeline, if it is one that runs by itself, has something to do now */
+		idem_make_due(get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)), call.pipeline);
+		idem_wake_at_end();
+	}
 	idem_finish();
 	return Int64GetDatum(superseded);
 }
@@ -146,4 +158,20 @@ Datum
 idem_invalidate_text(PG_FUNCTION_ARGS)
 {
 	return invalidate(fcinfo, true);
+}
+
+/* SQL: idem_prune(regclass, interval) returns bigint */
+Datum
+idem_prune(PG_FUNCTION_ARGS)
+{
+	Datum before = DirectFunctionCall2(timestamptz_mi_interval,
+									   TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(1));
+	int64 deleted;
+
+	idem_connect(true);
+	deleted = idem_prune_history(idem_open_ledger(PG_GETARG_OID(0),
+												  get_func_namespace(fcinfo->flinfo->fn_oid), true),
+								 DatumGetTimestampTz(before));
+	idem_finish();
+	PG_RETURN_INT64(deleted);
 }

@@ -204,13 +204,13 @@ check_constraints(Relation rel, const IdemRangeType *type)
 }
 
 IdemLedger *
-idem_open_ledger(Oid relid, Oid function, bool for_writing)
+idem_open_ledger(Oid relid, Oid schema, bool for_writing)
 {
 	IdemLedger *ledger = palloc0(sizeof(IdemLedger));
 	Relation rel = relation_open(relid, AccessShareLock);
 
 	ledger->relid = relid;
-	ledger->type = ledger_range_type(rel, get_func_namespace(function));
+	ledger->type = ledger_range_type(rel, schema);
 	ledger->name = idem_qualified_name(rel);
 	if (for_writing)
 		ledger->claim_constraint = check_constraints(rel, ledger->type);

@@ -8,12 +8,11 @@
 #include "ledger.h"
 
 /*
- * Opens a ledger, in the current memory context, on behalf of one of idem's
- * functions (its OID tells the extension's schema).  Raises 42809 if the relation
+ * Opens a ledger, in the current memory context; schema is the extension's.  Raises 42809 if the relation
  * is no ledger and, if it is to be written, 42P16 if it lacks a constraint that
  * loads depend on.
  */
-extern IdemLedger *idem_open_ledger(Oid relid, Oid function, bool for_writing);
+extern IdemLedger *idem_open_ledger(Oid relid, Oid schema, bool for_writing);
 
 /* Raises 42804 for a range of another type than the ledger's. */
 extern void idem_check_range_type(const IdemLedger *ledger, Oid range);

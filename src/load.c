@@ -18,9 +18,14 @@
 #include "ledger_table.h"
 #include "load.h"
 #include "miscadmin.h"
+#include "notify.h"
+#include "progress.h"
+#include "recorder.h"
+#include "retry.h"
 #include "source.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "writers.h"
 
 typedef struct Load
@@ -36,13 +41,11 @@ typedef struct Load
 	IdemApply *apply;
 	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
+	int64 origin;		 /* of the grid of steps */
 	IdemWindow reopened; /* complete windows in it are redone; may be empty */
 	IdemReport report;
 	void *report_arg;
 	IdemSummary *summary;
-	int64 failed; /* windows */
-	ErrorData *first_error;
-	char *first_failed; /* its window */
 } Load;
 
 /* A piece, and what it came to. */
@@ -108,7 +111,7 @@ prepare_load(Load *load)
 
 	check_request(request);
 	check_isolation();
-	load->ledger = idem_open_ledger(request->ledger, request->function, true);
+	load->ledger = idem_open_ledger(request->ledger, request->schema, true);
 	load->type = load->ledger->type;
 	load->target = idem_open_target(request->target, request->keys, request->nkeys,
 									request->window_column, request->version_column,
@@ -172,6 +175,8 @@ reopened_window(const Load *load, IdemWindow window)
 								 &n);
 	if (n == 0)
 		return none;
+	if (load->request->scheduled && complete[n - 1].upper >= window.upper)
+		return none;
 	none.upper = complete[n - 1].upper;
 	none.lower = Max(window.lower, idem_add_steps(load->type, none.upper, &lookback, -1));
 	return none;
@@ -181,10 +186,13 @@ reopened_window(const Load *load, IdemWindow window)
 static IdemWindow *
 find_gaps(const Load *load, IdemWindow window, int *n)
 {
+	Datum range = idem_window_datum(load->type, window);
+	Datum postponed = idem_postponed_windows(load->ledger, load->pipeline, range,
+											 load->request->postpone);
+
 	return idem_read_windows(load->type,
-							 idem_ledger_gaps(load->ledger, load->pipeline,
-											  idem_window_datum(load->type, window),
-											  range_datum(load, load->reopened)),
+							 idem_ledger_gaps(load->ledger, load->pipeline, range,
+											  range_datum(load, load->reopened), postponed),
 							 n);
 }
 
@@ -216,6 +224,7 @@ take_row(void *arg, TupleTableSlot *slot)
 	Intake *intake = arg;
 	IdemDigest hash = {{0, 0}};
 
+	idem_progress_read();
 	slot_getallattrs(slot);
 	if (intake->hashed)
 		hash = idem_hash_row(&intake->buf, slot->tts_tupleDescriptor, slot->tts_values,
@@ -236,9 +245,31 @@ load_rows(Load *load, IdemRun *run)
 	intake.hashed = run->has_digest || load->target->nkeys == 0;
 	initStringInfo(&intake.buf);
 	idem_begin_piece(load->apply, &piece, run);
+	idem_progress_phase(IDEM_PHASE_SOURCE);
 	piece.rows = idem_run_source(load->source, run->window, take_row, &intake);
 	run->source_rows = piece.rows.count;
+	idem_progress_phase(IDEM_PHASE_APPLY);
 	idem_apply_piece(load->apply, &piece);
+}
+
+/* Loads, audits and completes a window that has been claimed. */
+static void
+load_claimed(Load *load, IdemRun *run)
+{
+	if (idem_wait_for_writers)
+	{
+		idem_progress_phase(IDEM_PHASE_WRITERS);
+		idem_wait_for_source_writers(idem_source_relations(load->source));
+	}
+	load_rows(load, run);
+	if (load->audit)
+	{
+		idem_progress_phase(IDEM_PHASE_AUDIT);
+		idem_run_audit(load->audit, load->type, run->window);
+	}
+	idem_complete_run(load->ledger, run);
+	if (load->request->notify)
+		idem_notify_complete(load->type, run);
 }
 
 /* Does one piece, in the current transaction. */
@@ -247,18 +278,14 @@ load_piece(void *arg)
 {
 	PieceResult *result = arg;
 	Load *load = result->load;
-	IdemRun *run = &result->run;
+	IdemScope scope;
 
-	result->claim = idem_claim_window(load->ledger, run, load->request->on_busy);
+	idem_enter_identity(&load->request->identity, &scope);
+	idem_progress_phase(IDEM_PHASE_CLAIM);
+	result->claim = idem_claim_window(load->ledger, &result->run, load->request->on_busy);
 	if (result->claim == IDEM_CLAIMED)
-	{
-		if (idem_wait_for_writers)
-			idem_wait_for_source_writers(idem_source_relations(load->source));
-		load_rows(load, run);
-		if (load->audit)
-			idem_run_audit(load->audit, load->type, run->window);
-		idem_complete_run(load->ledger, run);
-	}
+		load_claimed(load, &result->run);
+	idem_leave_identity(&scope);
 }
 
 /*
@@ -293,29 +320,29 @@ run_transaction(Load *load, void (*work)(void *arg), void *arg)
 }
 
 /* What record_failure needs. */
-typedef struct Failure
+typedef struct FailureRecord
 {
-	IdemLedger *ledger;
-	const IdemRun *run;
-	const ErrorData *error;
-} Failure;
+	Load *load;
+	IdemFailure failure;
+} FailureRecord;
 
 /* Writes a failure to the ledger, in the current transaction. */
 static void
 record_failure(void *arg)
 {
-	const Failure *failure = arg;
+	FailureRecord *record = arg;
+	Load *load = record->load;
+	IdemFailure *failure = &record->failure;
+	IdemScope scope;
 
-	idem_record_failure(failure->ledger, failure->run, failure->error);
-}
-
-/* True for an error after which the user does not want us to go on. */
-static bool
-is_cancel(const ErrorData *error)
-{
-	return error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		   error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		   error->sqlerrcode == ERRCODE_CRASH_SHUTDOWN;
+	idem_enter_identity(&load->request->identity, &scope);
+	if (load->request->retry && !failure->blocked)
+		idem_plan_retry(load->request->retry, idem_count_failures(load->ledger, failure->run),
+						failure);
+	idem_record_failure(load->ledger, failure);
+	if (load->request->notify)
+		idem_notify_failure(load->type, failure);
+	idem_leave_identity(&scope);
 }
 
 /*
@@ -325,24 +352,24 @@ is_cancel(const ErrorData *error)
 static void
 handle_failure(Load *load, const IdemRun *run, ErrorData *error)
 {
-	Failure failure = {load->ledger, run, error};
+	FailureRecord record = {load, {run, error}};
 	ErrorData *second = NULL;
 
-	if (run->run_id != 0)
-		second = run_transaction(load, record_failure, &failure);
+	if (run->run_id != 0 && !(load->request->scheduled && idem_is_cancel(error->sqlerrcode)))
+		second = run_transaction(load, record_failure, &record);
 	if (second)
 		ereport(WARNING,
 				(errcode(second->sqlerrcode),
 				 errmsg("could not record the failure of window %s of pipeline \"%s\": %s",
 						idem_window_text(load->type, run->window), run->pipeline,
 						second->message)));
-	if (!load->request->continue_on_error || is_cancel(error))
+	if (!load->request->continue_on_error || idem_is_cancel(error->sqlerrcode))
 		ReThrowError(error);
-	if (load->failed++ == 0)
+	if (load->summary->failed++ == 0)
 	{
 		MemoryContextSwitchTo(load->context);
-		load->first_error = error;
-		load->first_failed = idem_window_text(load->type, run->window);
+		load->summary->first_error = error;
+		load->summary->first_failed = idem_window_text(load->type, run->window);
 		MemoryContextSwitchTo(load->piece_context);
 	}
 }
@@ -367,6 +394,24 @@ report_piece(Load *load, const PieceResult *result)
 		load->report(load->report_arg, load->type, run, result->claim == IDEM_CLAIM_BUSY);
 }
 
+/* Does one piece in the caller's transaction; a failure outlives its rollback. */
+static void
+load_piece_here(PieceResult *result)
+{
+	PG_TRY();
+	{
+		load_piece(result);
+	}
+	PG_CATCH();
+	{
+		if (result->run.run_id != 0)
+			idem_remember_failure(result->load->type, &result->run,
+								  &result->load->request->identity);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 /* Loads one piece; returns false if some of it is complete by now. */
 static bool
 run_piece(Load *load, IdemWindow window)
@@ -386,11 +431,13 @@ run_piece(Load *load, IdemWindow window)
 	MemoryContextReset(load->piece_context);
 	MemoryContextSwitchTo(load->piece_context);
 	error_context_stack = &context;
+	load->summary->tried++;
+	idem_progress_window(window);
 	idem_enter_run(load->ledger, &result.run);
 	PG_TRY();
 	{
 		if (load->atomic)
-			load_piece(&result);
+			load_piece_here(&result);
 		else
 			error = run_transaction(load, load_piece, &result);
 	}
@@ -404,74 +451,269 @@ run_piece(Load *load, IdemWindow window)
 		handle_failure(load, &result.run, error);
 	else if (result.claim != IDEM_CLAIM_COMPLETE)
 		report_piece(load, &result);
+	idem_progress_done(result.run.inserted_rows + result.run.updated_rows + Max(result.run.deleted_rows, 0));
 	MemoryContextSwitchTo(load->context);
 	return error || result.claim != IDEM_CLAIM_COMPLETE;
+}
+
+/*
+ * Blocks a window that took its worker down whenever it was tried, as if it had been
+ * tried once more.
+ */
+static void
+condemn_window(Load *load, IdemWindow window)
+{
+	IdemRun run = {
+		.pipeline = load->pipeline,
+		.window = window,
+		.target = load->target->relid,
+		.mode = load->request->reload ? "reload" : "upsert",
+		.started_at = GetCurrentTimestamp(),
+	};
+	ErrorData error = {
+		.sqlerrcode = ERRCODE_CRASH_SHUTDOWN,
+		.message = "the worker was lost each time it loaded this window",
+		.hint = "Find out why in the server's log, then SELECT idem_retry(pipeline, window_range).",
+	};
+	FailureRecord record = {load, {.run = &run, .error = &error, .blocked = true}};
+	ErrorData *second = run_transaction(load, record_failure, &record);
+
+	if (second)
+		ReThrowError(second);
+	load->summary->failed++;
+}
+
+/* A window's pieces, in the order in which they are to be loaded. */
+typedef struct PieceList
+{
+	IdemWindow *windows;
+	int n;
+	int room;
+} PieceList;
+
+/* Adds a piece. */
+static void
+add_piece(PieceList *list, IdemWindow piece)
+{
+	if (list->n == list->room)
+	{
+		list->room *= 2;
+		list->windows = repalloc_huge(list->windows, list->room * sizeof(IdemWindow));
+	}
+	list->windows[list->n++] = piece;
+}
+
+/* Turns a list round. */
+static void
+reverse_pieces(PieceList *list)
+{
+	int i;
+
+	for (i = 0; i < list->n / 2; i++)
+	{
+		IdemWindow piece = list->windows[i];
+
+		list->windows[i] = list->windows[list->n - 1 - i];
+		list->windows[list->n - 1 - i] = piece;
+	}
+}
+
+/*
+ * Cuts a window's gaps into pieces of a step, or takes each as one piece if step is
+ * NULL.  All at once, for the grid is the pipeline's time zone's.
+ */
+static PieceList
+list_pieces(const Load *load, IdemWindow window, const IdemStep *step)
+{
+	PieceList list = {palloc(64 * sizeof(IdemWindow)), 0, 64};
+	IdemPieces pieces;
+	IdemWindow piece;
+	IdemWindow *gaps;
+	IdemScope scope;
+	int n;
+
+	idem_enter_identity(&load->request->identity, &scope);
+	gaps = find_gaps(load, window, &n);
+	idem_begin_pieces(&pieces, load->type, step, load->origin, gaps, n);
+	while (idem_next_piece(&pieces, &piece))
+		add_piece(&list, piece);
+	idem_leave_identity(&scope);
+	pfree(gaps);
+	if (load->request->newest_first)
+		reverse_pieces(&list);
+	return list;
 }
 
 /* Loads a window's gaps, in pieces of a step, or each as one piece if step is NULL. */
 static void
 load_gaps(Load *load, IdemWindow window, const IdemStep *step)
 {
-	IdemPieces pieces;
-	IdemWindow piece;
-	IdemWindow *gaps;
-	int n;
+	PieceList list = list_pieces(load, window, step);
+	int64 max = load->request->max_windows;
+	int i;
 
-	gaps = find_gaps(load, window, &n);
-	idem_begin_pieces(&pieces, load->type, step, window.lower, gaps, n);
-	while (idem_next_piece(&pieces, &piece))
+	if (step && max > 0 && list.n > max)
+	{
+		load->summary->more = true;
+		list.n = max;
+	}
+	idem_progress_total(list.n);
+	for (i = 0; i < list.n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (i == 0 && step && load->request->condemn)
+			condemn_window(load, list.windows[i]);
 
 		/* another session completed some of the piece: load what it left */
-		if (!run_piece(load, piece))
-			load_gaps(load, piece, NULL);
+		else if (!run_piece(load, list.windows[i]))
+			load_gaps(load, list.windows[i], NULL);
 	}
-	pfree(gaps);
+	pfree(list.windows);
+}
+
+/* Loads the windows that the request gives one by one. */
+static void
+load_given(Load *load)
+{
+	IdemWindow window;
+
+	while (load->request->next_window(load->request->next_window_arg, &window))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!run_piece(load, window))
+			load_gaps(load, window, NULL);
+	}
 }
 
 /* Raises one error for all windows that failed. */
 static void
 report_failures(const Load *load)
 {
-	if (load->failed == 0)
+	const IdemSummary *summary = load->summary;
+
+	if (summary->failed == 0 || load->request->scheduled)
 		return;
 	ereport(ERROR,
-			(errcode(load->first_error->sqlerrcode),
+			(errcode(summary->first_error->sqlerrcode),
 			 errmsg("%lld of %lld windows of pipeline \"%s\" failed",
-					(long long) load->failed,
-					(long long) (load->failed + load->summary->loaded + load->summary->busy),
+					(long long) summary->failed,
+					(long long) (summary->failed + summary->loaded + summary->busy),
 					load->pipeline),
-			 errdetail("Window %s: %s", load->first_failed, load->first_error->message),
+			 errdetail("Window %s: %s", summary->first_failed, summary->first_error->message),
 			 errhint("SELECT window_range, error_code, error_message FROM %s WHERE pipeline = %s AND state = 'failed';",
 					 load->ledger->name, quote_literal_cstr(load->pipeline))));
+}
+
+/* What a call begins with. */
+static Load
+begin_load(const IdemRequest *request, bool atomic, IdemSummary *summary)
+{
+	Load load = {
+		.request = request,
+		.atomic = atomic,
+		.context = CurrentMemoryContext,
+		.summary = summary,
+	};
+
+	memset(summary, 0, sizeof(*summary));
+	load.piece_context = AllocSetContextCreate(load.context, "idem piece",
+											   ALLOCSET_DEFAULT_SIZES);
+	return load;
+}
+
+/* Where the grid of steps begins, if not at the window's lower bound. */
+static int64
+grid_origin(const Load *load, int64 lower)
+{
+	int64 start;
+
+	if (load->request->grid_start == NULL)
+		return lower;
+	start = idem_parse_bound(load->type, load->request->grid_start);
+	if (lower < start)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("window begins before the start of pipeline \"%s\"", load->pipeline),
+				 errdetail("The pipeline starts at %s.", idem_bound_text(load->type, start)),
+				 errhint("Load it without the pipeline's name, or give the pipeline an earlier start.")));
+	return start;
+}
+
+/* Looks up what is requested, as whom it is requested; false if the window is empty. */
+static bool
+open_request(Load *load, IdemWindow *window, IdemStep *step)
+{
+	const IdemRequest *request = load->request;
+	IdemScope scope;
+	bool found;
+
+	idem_enter_identity(&request->identity, &scope);
+	prepare_load(load);
+	if (request->step)
+		*step = idem_parse_step(load->type, "step", request->step);
+	if (request->lookback)
+		(void) idem_parse_step(load->type, "lookback", request->lookback);
+	found = read_request_window(load, window);
+	if (found)
+	{
+		idem_check_window(load->ledger, load->pipeline, *window);
+		load->origin = grid_origin(load, window->lower);
+		load->reopened = reopened_window(load, *window);
+	}
+	idem_leave_identity(&scope);
+	return found;
+}
+
+void
+idem_check_load(const IdemRequest *request)
+{
+	IdemSummary summary;
+	Load load = begin_load(request, false, &summary);
+	IdemWindow window;
+	IdemStep step;
+
+	(void) open_request(&load, &window, &step);
+}
+
+IdemWindow *
+idem_list_windows(const IdemRequest *request, int *n)
+{
+	IdemSummary summary;
+	Load load = begin_load(request, false, &summary);
+	PieceList list = {NULL, 0, 0};
+	IdemWindow window;
+	IdemStep step;
+
+	if (open_request(&load, &window, &step))
+		list = list_pieces(&load, window, request->step ? &step : NULL);
+	*n = list.n;
+	return list.windows;
 }
 
 void
 idem_run_load(const IdemRequest *request, bool atomic,
 			  IdemReport report, void *report_arg, IdemSummary *summary)
 {
-	Load load = {
-		.request = request,
-		.atomic = atomic,
-		.context = CurrentMemoryContext,
-		.report = report,
-		.report_arg = report_arg,
-		.summary = summary,
-	};
+	Load load = begin_load(request, atomic, summary);
 	IdemWindow window;
 	IdemStep step;
 
-	memset(summary, 0, sizeof(*summary));
-	load.piece_context = AllocSetContextCreate(load.context, "idem piece",
-											   ALLOCSET_DEFAULT_SIZES);
-	prepare_load(&load);
-	if (request->step)
-		step = idem_parse_step(load.type, "step", request->step);
-	if (!read_request_window(&load, &window))
+	load.report = report;
+	load.report_arg = report_arg;
+	if (!open_request(&load, &window, &step) && request->next_window == NULL)
 		return;
-	idem_check_window(load.ledger, load.pipeline, window);
-	load.reopened = reopened_window(&load, window);
-	load_gaps(&load, window, request->step ? &step : NULL);
+	idem_progress_begin(load.pipeline, request->target, load.type);
+	PG_TRY();
+	{
+		if (request->next_window)
+			load_given(&load);
+		else
+			load_gaps(&load, window, request->step ? &step : NULL);
+	}
+	PG_FINALLY();
+	{
+		idem_progress_end();
+	}
+	PG_END_TRY();
 	report_failures(&load);
 }

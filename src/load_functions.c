@@ -12,10 +12,11 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "keys.h"
-#include "load.h"
+#include "load_call.h"
 #include "nodes/parsenodes.h"
 #include "statement.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rangetypes.h"
 
 PG_FUNCTION_INFO_V1(idem_load_window);
@@ -63,12 +64,19 @@ static const char *const argument_names[] = {
 
 /* Fails for a NULL where a value is needed. */
 static void
-require_argument(FunctionCallInfo fcinfo, int arg)
+require_value(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	if (PG_ARGISNULL(arg))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument %s must not be NULL", argument_names[arg])));
+				 errmsg("argument %s must not be NULL", name)));
+}
+
+/* The same for one of the load's arguments. */
+static void
+require_argument(FunctionCallInfo fcinfo, int arg)
+{
+	require_value(fcinfo, arg, argument_names[arg]);
 }
 
 /* A text argument, NULL if it is. */
@@ -80,13 +88,13 @@ text_argument(FunctionCallInfo fcinfo, int arg)
 
 /* The place of a text argument's value in a list of choices that ends with NULL. */
 static int
-choice_argument(FunctionCallInfo fcinfo, int arg, const char *const *choices)
+choice_argument(FunctionCallInfo fcinfo, int arg, const char *name, const char *const *choices)
 {
 	StringInfoData hint;
 	char *value;
 	int i;
 
-	require_argument(fcinfo, arg);
+	require_value(fcinfo, arg, name);
 	value = text_argument(fcinfo, arg);
 	for (i = 0; choices[i]; i++)
 	{
@@ -101,22 +109,29 @@ choice_argument(FunctionCallInfo fcinfo, int arg, const char *const *choices)
 						 choices[i]);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for argument %s: \"%s\"", argument_names[arg], value),
+			 errmsg("invalid value for argument %s: \"%s\"", name, value),
 			 errhint("Use %s.", hint.data)));
 }
 
-/* Reads the window argument in one of its two forms. */
-static void
-read_window_argument(FunctionCallInfo fcinfo, bool is_text, IdemRequest *request)
+void
+idem_read_window_argument(FunctionCallInfo fcinfo, int arg, bool is_text, IdemRequest *request)
 {
-	require_argument(fcinfo, ARG_WINDOW_RANGE);
+	require_value(fcinfo, arg, "window_range");
 	if (is_text)
-		request->window_text = text_argument(fcinfo, ARG_WINDOW_RANGE);
+		request->window_text = text_argument(fcinfo, arg);
 	else
 	{
-		request->window = RangeTypePGetDatum(PG_GETARG_RANGE_P_COPY(ARG_WINDOW_RANGE));
+		request->window = RangeTypePGetDatum(PG_GETARG_RANGE_P_COPY(arg));
 		request->window_type = RangeTypeGetOid(DatumGetRangeTypeP(request->window));
 	}
+}
+
+IdemOnBusy
+idem_read_on_busy(FunctionCallInfo fcinfo, int arg)
+{
+	static const char *const on_busy[] = {"wait", "skip", "error", NULL};
+
+	return (IdemOnBusy) choice_argument(fcinfo, arg, "on_busy", on_busy);
 }
 
 /* Reads the arguments. */
@@ -124,9 +139,8 @@ static IdemRequest
 read_request(FunctionCallInfo fcinfo, bool is_text)
 {
 	static const char *const modes[] = {"upsert", "reload", NULL};
-	static const char *const on_busy[] = {"wait", "skip", "error", NULL};
 	static const char *const on_error[] = {"stop", "continue", NULL};
-	IdemRequest request = {.function = fcinfo->flinfo->fn_oid};
+	IdemRequest request = {.schema = get_func_namespace(fcinfo->flinfo->fn_oid)};
 	int arg;
 
 	for (arg = ARG_LEDGER; arg <= ARG_SOURCE; arg++)
@@ -134,8 +148,8 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 	request.ledger = PG_GETARG_OID(ARG_LEDGER);
 	request.target = PG_GETARG_OID(ARG_TARGET);
 	request.source = text_argument(fcinfo, ARG_SOURCE);
-	read_window_argument(fcinfo, is_text, &request);
-	request.reload = choice_argument(fcinfo, ARG_MODE, modes) == 1;
+	idem_read_window_argument(fcinfo, ARG_WINDOW_RANGE, is_text, &request);
+	request.reload = choice_argument(fcinfo, ARG_MODE, "mode", modes) == 1;
 	if (!PG_ARGISNULL(ARG_KEYS))
 		request.keys = idem_read_keys(PG_GETARG_ARRAYTYPE_P(ARG_KEYS), &request.nkeys);
 	request.window_column = text_argument(fcinfo, ARG_WINDOW_COLUMN);
@@ -146,14 +160,13 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 	request.lookback = text_argument(fcinfo, ARG_LOOKBACK);
 	require_argument(fcinfo, ARG_FORCE);
 	request.force = PG_GETARG_BOOL(ARG_FORCE);
-	request.on_busy = (IdemOnBusy) choice_argument(fcinfo, ARG_ON_BUSY, on_busy);
-	request.continue_on_error = choice_argument(fcinfo, ARG_ON_ERROR, on_error) == 1;
+	request.on_busy = idem_read_on_busy(fcinfo, ARG_ON_BUSY);
+	request.continue_on_error = choice_argument(fcinfo, ARG_ON_ERROR, "on_error", on_error) == 1;
 	return request;
 }
 
-/* Says what a CALL has done. */
-static void
-notice_summary(const IdemSummary *summary, bool atomic)
+void
+idem_notice_summary(const IdemSummary *summary, bool atomic)
 {
 	const IdemRun *total = &summary->total;
 
@@ -163,6 +176,13 @@ notice_summary(const IdemSummary *summary, bool atomic)
 							   "pipeline \"%s\": skipped %lld windows that other sessions are loading",
 							   (unsigned long) summary->busy,
 							   summary->pipeline, (long long) summary->busy)));
+	if (summary->blocked > 0)
+		ereport(NOTICE,
+				(errmsg_plural("pipeline \"%s\": %lld window is blocked after it has failed",
+							   "pipeline \"%s\": %lld windows are blocked after they have failed",
+							   (unsigned long) summary->blocked,
+							   summary->pipeline, (long long) summary->blocked),
+				 errhint("SELECT idem_retry(%s) when the reason is gone.", quote_literal_cstr(summary->pipeline))));
 	if (summary->loaded == 0)
 	{
 		ereport(NOTICE,
@@ -180,24 +200,26 @@ notice_summary(const IdemSummary *summary, bool atomic)
 			 atomic ? errdetail("The load is complete when the calling transaction commits.") : 0));
 }
 
-/*
- * The procedure, in both forms.  It can commit if CALL is at top level, also from
- * DO or a procedure, but not in a transaction block, in a function or under a
- * PL/pgSQL block with an exception handler, which is a subtransaction.
- */
+bool
+idem_call_is_atomic(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->context && IsA(fcinfo->context, CallContext))
+		return castNode(CallContext, fcinfo->context)->atomic || IsSubTransaction();
+	return true;
+}
+
+/* The procedure, in both forms. */
 static Datum
 call_load(FunctionCallInfo fcinfo, bool is_text)
 {
-	bool atomic = true;
+	bool atomic = idem_call_is_atomic(fcinfo);
 	IdemRequest request;
 	IdemSummary summary;
 
-	if (fcinfo->context && IsA(fcinfo->context, CallContext))
-		atomic = castNode(CallContext, fcinfo->context)->atomic || IsSubTransaction();
 	idem_connect(atomic);
 	request = read_request(fcinfo, is_text);
 	idem_run_load(&request, atomic, NULL, NULL, &summary);
-	notice_summary(&summary, atomic);
+	idem_notice_summary(&summary, atomic);
 	idem_finish();
 	return (Datum) 0;
 }

@@ -56,16 +56,51 @@ idem_finish(void)
 		elog(ERROR, "SPI_finish failed");
 }
 
+/* Whether this process has no portal, and so keeps a snapshot itself. */
+static bool keeps_snapshot = false;
+
+void
+idem_keep_snapshot(void)
+{
+	keeps_snapshot = true;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+idem_drop_snapshot(void)
+{
+	keeps_snapshot = false;
+	PopActiveSnapshot();
+}
+
+/* Ends the transaction and begins another one, which there is also after an error. */
+static void
+end_transaction(void (*end)(void))
+{
+	if (keeps_snapshot)
+		PopActiveSnapshot();
+	PG_TRY();
+	{
+		end();
+	}
+	PG_FINALLY();
+	{
+		if (keeps_snapshot)
+			PushActiveSnapshot(GetTransactionSnapshot());
+	}
+	PG_END_TRY();
+}
+
 void
 idem_commit(void)
 {
-	SPI_commit();
+	end_transaction(SPI_commit);
 }
 
 void
 idem_rollback(void)
 {
-	SPI_rollback();
+	end_transaction(SPI_rollback);
 }
 
 char *

@@ -22,6 +22,13 @@ extern void idem_finish(void);
 extern void idem_commit(void);
 extern void idem_rollback(void);
 
+/*
+ * For a background worker, which has no portal to keep a snapshot while its statements
+ * run: keeps one, across idem_commit and idem_rollback too, until it is dropped.
+ */
+extern void idem_keep_snapshot(void);
+extern void idem_drop_snapshot(void);
+
 /* A relation's name for SQL: qualified and quoted. */
 extern char *idem_qualified_name(Relation rel);
 
@@ -33,7 +40,7 @@ extern ErrorData *idem_try(void (*work)(void *arg), void *arg, MemoryContext con
 
 typedef struct IdemStatement IdemStatement;
 
-#define IDEM_MAX_ARGS 12
+#define IDEM_MAX_ARGS 32
 
 /* Under which snapshot a statement runs. */
 typedef enum IdemSnapshot

@@ -14,8 +14,10 @@
 #include "common/int.h"
 #include "compat.h"
 #include "fmgr.h"
+#include "guc.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/multirangetypes.h"
 #include "utils/timestamp.h"
@@ -121,14 +123,58 @@ idem_window_text(const IdemRangeType *type, IdemWindow window)
 	return datum_text(type->range, idem_window_datum(type, window));
 }
 
+char *
+idem_multirange_text(const IdemRangeType *type, Datum multirange)
+{
+	return datum_text(type->multirange, multirange);
+}
+
 Datum
-idem_parse_range(const IdemRangeType *type, const char *text)
+idem_make_multirange(const IdemRangeType *type, const IdemWindow *windows, int n)
+{
+	RangeType **ranges = palloc(Max(n, 1) * sizeof(RangeType *));
+	int i;
+
+	for (i = 0; i < n; i++)
+		ranges[i] = DatumGetRangeTypeP(idem_window_datum(type, windows[i]));
+	return MultirangeTypePGetDatum(make_multirange(type->multirange,
+												   lookup_type_cache(type->range, TYPECACHE_RANGE_INFO),
+												   n, ranges));
+}
+
+/* Reads a datum by its type's input function. */
+static Datum
+parse_datum(Oid type, const char *text)
 {
 	Oid input;
 	Oid param;
 
-	getTypeInputInfo(type->range, &input, &param);
+	getTypeInputInfo(type, &input, &param);
 	return OidInputFunctionCall(input, unconstify(char *, text), param, -1);
+}
+
+Datum
+idem_parse_range(const IdemRangeType *type, const char *text)
+{
+	return parse_datum(type->range, text);
+}
+
+Datum
+idem_parse_multirange(const IdemRangeType *type, const char *text)
+{
+	return parse_datum(type->multirange, text);
+}
+
+int64
+idem_parse_bound(const IdemRangeType *type, const char *text)
+{
+	int64 bound = datum_bound(type, parse_datum(type->bound, text));
+
+	if (!is_finite(type, bound))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("bound must be finite: \"%s\"", text)));
+	return bound;
 }
 
 /* Takes a window from a range; false if it is empty, an error if it is not fit. */
@@ -379,4 +425,51 @@ idem_next_piece(IdemPieces *pieces, IdemWindow *piece)
 		piece->upper = Min(piece->upper, cell_end(pieces));
 	pieces->position = piece->upper;
 	return true;
+}
+
+int64
+idem_grid_line(const IdemRangeType *type, const IdemStep *step, int64 origin,
+			   int64 bound, int64 *next)
+{
+	IdemPieces pieces = {.type = type, .step = step, .origin = origin, .position = Max(bound, origin)};
+
+	*next = cell_end(&pieces);
+	return idem_add_steps(type, origin, step, pieces.cell);
+}
+
+int64
+idem_time_bound(const IdemRangeType *type, TimestampTz time)
+{
+	Datum value = TimestampTzGetDatum(time);
+
+	if (type->bound == DATEOID)
+		return DatumGetDateADT(DirectFunctionCall1(timestamptz_date, value));
+	if (type->bound == TIMESTAMPOID)
+		return DatumGetTimestamp(DirectFunctionCall1(timestamptz_timestamp, value));
+	return time;
+}
+
+TimestampTz
+idem_bound_time(const IdemRangeType *type, int64 bound)
+{
+	Datum value = idem_bound_datum(type, bound);
+
+	if (type->bound == DATEOID)
+		return DatumGetTimestampTz(DirectFunctionCall1(date_timestamptz, value));
+	if (type->bound == TIMESTAMPOID)
+		return DatumGetTimestampTz(DirectFunctionCall1(timestamp_timestamptz, value));
+	return bound;
+}
+
+char *
+idem_bound_iso(const IdemRangeType *type, int64 bound)
+{
+	int nest_level = NewGUCNestLevel();
+	char *text;
+
+	idem_set_for_level("datestyle", "ISO");
+	idem_set_for_level("timezone", "UTC");
+	text = idem_bound_text(type, bound);
+	AtEOXact_GUC(true, nest_level);
+	return text;
 }

@@ -41,8 +41,14 @@ extern char *idem_bound_text(const IdemRangeType *type, int64 bound);
 extern Datum idem_window_datum(const IdemRangeType *type, IdemWindow window);
 extern char *idem_window_text(const IdemRangeType *type, IdemWindow window);
 
-/* Reads a range datum from text, by the range type's input function. */
+/* Reads a range, multirange or bound datum from text, by the type's input function. */
 extern Datum idem_parse_range(const IdemRangeType *type, const char *text);
+extern Datum idem_parse_multirange(const IdemRangeType *type, const char *text);
+extern int64 idem_parse_bound(const IdemRangeType *type, const char *text);
+
+/* A multirange as text, and made of windows in any order, which may overlap. */
+extern char *idem_multirange_text(const IdemRangeType *type, Datum multirange);
+extern Datum idem_make_multirange(const IdemRangeType *type, const IdemWindow *windows, int n);
 
 /*
  * Takes a window from a range datum.  Returns false for an empty range; raises
@@ -81,6 +87,23 @@ extern IdemStep idem_parse_step(const IdemRangeType *type, const char *argument,
  */
 extern int64 idem_add_steps(const IdemRangeType *type, int64 bound,
 							const IdemStep *step, int64 n);
+
+/*
+ * The last line of the grid origin + n * step, n from 0, that is not above bound, and
+ * the one after it; a bound below origin gives origin.
+ */
+extern int64 idem_grid_line(const IdemRangeType *type, const IdemStep *step, int64 origin,
+							int64 bound, int64 *next);
+
+/*
+ * The bound that a moment has reached, by the clock of the session's time zone, and
+ * the moment a bound is reached.  Not for offsets.
+ */
+extern int64 idem_time_bound(const IdemRangeType *type, TimestampTz time);
+extern TimestampTz idem_bound_time(const IdemRangeType *type, int64 bound);
+
+/* A bound as text that any session reads alike. */
+extern char *idem_bound_iso(const IdemRangeType *type, int64 bound);
 
 /* Cuts windows into pieces on the grid origin + n * step; see idem_next_piece. */
 typedef struct IdemPieces

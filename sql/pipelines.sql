@@ -1,0 +1,189 @@
+-- Pipelines: definitions, what is due, failures and retries, what can be seen
+SET timezone = 'UTC'; SET datestyle = 'ISO, MDY';
+CREATE SCHEMA pipes; SET search_path = pipes, public;
+SELECT idem_create_ledger('led', 'int8range'), idem_create_ledger('tled');
+CREATE TABLE src (id bigint, v text);
+INSERT INTO src SELECT i, 'v' || i FROM generate_series(0, 99) i;
+CREATE TABLE tgt (id bigint PRIMARY KEY, v text CHECK (v <> 'bad'));
+CREATE VIEW runs AS SELECT run_id, window_range, state, attempt, source_rows, inserted_rows, error_code, details ? 'blocked' AS blocked,
+    details ? 'next_attempt_at' AS postponed FROM led;
+
+-- the least there can be
+SELECT idem_create_pipeline('offsets', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', step => '10', start => '0', watermark => 'SELECT max(id) FROM src');
+SELECT name, owner = current_user::regrole AS mine, ledger, target, source, mode, keys, step, start, time_zone, search_path, max_windows, retry_base, retry_max,
+    max_attempts, enabled FROM idem_pipeline;
+SELECT pipeline, state, complete_to, gaps, failed_windows, blocked_windows, last_error, lag, waiting_for FROM idem_status;
+CALL idem_run_pipeline('offsets');
+CALL idem_run_pipeline('offsets');
+-- the last window is not full yet: it is loaded when the watermark has passed its end
+INSERT INTO src SELECT i, 'v' || i FROM generate_series(100, 108) i;
+CALL idem_run_pipeline('offsets');
+INSERT INTO src VALUES (109, 'v109');
+CALL idem_run_pipeline('offsets');
+SELECT pipeline, state, complete_to, gaps, failed_windows FROM idem_status;
+-- a window of it, by its name
+CALL idem_load_window(pipeline => 'offsets', window_range => '[100,120)');
+CALL idem_load_window('offsets', '[0,20)', force => true);
+CALL idem_load_window('offsets', int8range(0, 5));
+CALL idem_load_window('offsets', '[-5,5)');
+BEGIN; CALL idem_load_window('offsets', '[0,20)', true, 'error'); ROLLBACK;
+SELECT count(*), count(DISTINCT id) FROM tgt;
+
+-- a window that fails is postponed, the others go on
+UPDATE src SET v = 'bad' WHERE id = 25;
+INSERT INTO src SELECT i, 'v' || i FROM generate_series(110, 129) i;
+SELECT idem_invalidate('led', 'offsets', '[20,40)');
+SELECT idem_alter_pipeline('offsets', max_attempts => 3, retry_base => '1 hour');
+CALL idem_run_pipeline('offsets');
+SELECT window_range, state, attempt, error_code, blocked, postponed FROM runs WHERE run_id > (SELECT max(run_id) - 4 FROM led) ORDER BY run_id;
+SELECT state, complete_to, gaps, failed_windows, blocked_windows, last_error FROM idem_status;
+CALL idem_run_pipeline('offsets');
+-- after so many attempts it is blocked until somebody says otherwise
+CALL idem_run_pipeline('offsets');
+CALL idem_run_pipeline('offsets');
+SELECT window_range, state, attempt, error_code, blocked, postponed FROM runs WHERE state = 'failed' ORDER BY run_id;
+SELECT failed_windows, blocked_windows FROM idem_status;
+SELECT * FROM idem_calendar('led', 'offsets', '0', '150', '10');
+UPDATE src SET v = 'good' WHERE id = 25;
+SELECT idem_retry('offsets', '[20,30)');
+SELECT idem_retry('offsets');
+CALL idem_run_pipeline('offsets');
+SELECT gaps, failed_windows, blocked_windows, last_error FROM idem_status;
+SELECT window_range, state, attempt FROM runs WHERE window_range && '[20,30)' ORDER BY run_id;
+
+-- time: the pipeline's own calendar, not the session's; months; a day of 23 hours
+CREATE TABLE tsrc (id int, ts timestamptz);
+INSERT INTO tsrc SELECT i, '2024-03-29 00:00+00'::timestamptz + i * interval '30 minutes' FROM generate_series(0, 200) i;
+CREATE TABLE ttgt (id int PRIMARY KEY, ts timestamptz NOT NULL);
+SELECT idem_create_pipeline('days', 'tled', 'ttgt', 'tsrc', 'reload', '{id}', 'ts', '1 day', '2024-03-30', 'Europe/Berlin',
+    watermark => 'SELECT timestamptz ''2024-04-02 12:00+00''');
+SELECT start FROM idem_pipeline WHERE name = 'days';
+SET timezone = 'Asia/Tokyo';
+CALL idem_run_pipeline('days');
+SET timezone = 'UTC';
+SELECT window_range, source_rows FROM tled ORDER BY run_id;
+SELECT idem_create_pipeline('months', 'tled', 'ttgt', 'tsrc', 'reload', '{id}', 'ts', '1 month', '2024-01-31', watermark => 'SELECT timestamptz ''2024-06-15''');
+CALL idem_run_pipeline('months');
+SELECT window_range, source_rows FROM tled WHERE pipeline = 'months' ORDER BY run_id;
+SELECT * FROM idem_calendar('tled', 'days', '2024-03-25', '2024-04-10', '1 day');
+SELECT * FROM idem_calendar('tled', 'days', '2024-03-30', '2024-04-01', '1 hour');
+-- lookback redoes the end of what is complete, lag keeps away from the watermark
+SELECT idem_alter_pipeline('days', lookback => '1 day', lag => '12 hours');
+CALL idem_run_pipeline('days');
+SELECT state, window_range FROM tled WHERE pipeline = 'days' ORDER BY run_id;
+SELECT idem_alter_pipeline('days', lookback => '', lag => '', watermark => 'SELECT NULL::timestamptz');
+SELECT lookback, lag FROM idem_pipeline WHERE name = 'days';
+CALL idem_run_pipeline('days');
+
+-- names are looked up as they were when the pipeline was made
+CREATE SCHEMA elsewhere; SET search_path = elsewhere, public;
+CALL idem_load_window('offsets', '[130,140)');
+SET search_path = pipes, public;
+-- a forced run adds a row to the ledger, a thousand add a thousand, and history can be pruned
+SET client_min_messages = warning;
+DO $$ BEGIN FOR i IN 1..1000 LOOP CALL idem_load_window('offsets', '[0,10)', force => true); END LOOP; END $$;
+RESET client_min_messages;
+SELECT state, count(*) FROM led WHERE window_range = '[0,10)' GROUP BY 1 ORDER BY 1;
+SELECT idem_prune('led', '1 hour');
+SELECT idem_prune('led', '0 seconds') > 1000 AS pruned;
+SELECT state, count(*) FROM led WHERE pipeline = 'offsets' GROUP BY 1 ORDER BY 1;
+SELECT idem_gaps('led', 'offsets', '[0,140)');
+
+-- on, off, away
+SELECT idem_disable_pipeline('offsets');
+SELECT state FROM idem_status WHERE pipeline = 'offsets';
+SELECT idem_enable_pipeline('offsets');
+UPDATE idem_pipeline SET system_identifier = 1 WHERE name = 'offsets';
+SELECT state, next_run FROM idem_status WHERE pipeline = 'offsets';
+SELECT idem_resume(), idem_resume() AS again;
+SELECT state, next_run IS NOT NULL AS due FROM idem_status WHERE pipeline = 'offsets';
+SELECT idem_drop_pipeline('months'), idem_drop_pipeline('days');
+
+-- everybody has his own; rights are the owner's, whoever calls
+CREATE ROLE regress_idem_one; CREATE ROLE regress_idem_two;
+GRANT USAGE, CREATE ON SCHEMA pipes TO regress_idem_one, regress_idem_two;
+SET ROLE regress_idem_two;
+SELECT name FROM idem_pipeline;
+SELECT pipeline FROM idem_status;
+CALL idem_run_pipeline('offsets');
+CREATE TABLE secret AS SELECT 1::bigint AS id, 'secret' AS v;
+SET ROLE regress_idem_one;
+CREATE TABLE own_tgt (id bigint PRIMARY KEY, v text);
+CREATE TABLE own_src (id bigint, v text);
+INSERT INTO own_src VALUES (1, 'mine');
+SELECT idem_create_ledger('own_led', 'int8range');
+CREATE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN current_user; END $$;
+SELECT idem_create_pipeline('own', 'own_led', 'own_tgt', 'SELECT id, who() AS v FROM own_src WHERE id >= $1 AND id < $2', 'upsert', '{id}', 'id', '10', '0',
+    watermark => 'SELECT max(id) + 20 FROM own_src');
+SELECT idem_create_pipeline('thief', 'own_led', 'own_tgt', 'SELECT * FROM secret WHERE id >= $1 AND id < $2', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 20::bigint');
+SELECT name FROM idem_pipeline;
+RESET ROLE;
+CALL idem_run_pipeline('own');
+SELECT * FROM own_tgt;
+SELECT run_by FROM own_led ORDER BY run_id LIMIT 1;
+-- a superuser's rights are no help to the owner's code, and its code has no way to them
+CALL idem_run_pipeline('thief');
+CREATE OR REPLACE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('role', 'none', false); RETURN current_user; END $$;
+CALL idem_load_window('own', '[0,10)', force => true);
+CREATE OR REPLACE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('session_authorization', session_user, false); RETURN current_user; END $$;
+CALL idem_load_window('own', '[0,10)', force => true);
+SELECT current_user = session_user AS still_me;
+-- a watermark is the owner's too
+SELECT idem_alter_pipeline('own', watermark => 'SELECT id FROM secret');
+CALL idem_run_pipeline('own');
+SELECT idem_drop_pipeline('own'), idem_drop_pipeline('thief');
+DROP OWNED BY regress_idem_one, regress_idem_two; DROP ROLE regress_idem_one, regress_idem_two;
+
+-- wrong definitions
+\set VERBOSITY default
+SELECT idem_create_pipeline('offsets', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline(repeat('x', 96), 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', NULL, '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'led', 'tgt', NULL, 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'merge', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', NULL, 'id', '10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'SELECT 1 AS nothing', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'tgt', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT now()');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'DELETE FROM src');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '-10', '0', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', 'zero', watermark => 'SELECT 1');
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', 'infinity');
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', 'Mars/Olympus');
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', lag => 'soon');
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', lookback => '-1 day');
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', max_windows => 0);
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', retry_base => '0');
+SELECT idem_alter_pipeline('nobody', max_windows => 5);
+SELECT idem_alter_pipeline(NULL, max_windows => 5);
+SELECT idem_drop_pipeline('nobody');
+SELECT idem_enable_pipeline('nobody');
+SELECT idem_retry('nobody');
+SELECT idem_retry(NULL);
+CALL idem_run_pipeline('nobody');
+CALL idem_run_pipeline(NULL);
+CALL idem_load_window('nobody', '[1,2)');
+CALL idem_load_window('offsets', NULL::text);
+CALL idem_load_window('offsets', '[1,2)', on_busy => 'never');
+CALL idem_load_window('offsets', tstzrange('2024-01-01', '2024-01-02'));
+CALL idem_backfill('offsets', '[1,2)', workers => 0);
+CALL idem_backfill('nobody', '[1,2)');
+CALL idem_backfill(NULL, '[1,2)');
+BEGIN; CALL idem_backfill('offsets', '[1,2)'); ROLLBACK;
+SELECT idem_calendar('led', 'offsets', 'a', 'b', '10');
+SELECT idem_calendar('tgt', 'offsets', '1', '2', '10');
+SELECT idem_prune('tgt', '1 day');
+-- nothing of it has left anything
+SELECT name FROM idem_pipeline;
+-- a ledger that is gone is shown, and does not hide the others
+SELECT idem_create_pipeline('orphan', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01');
+DROP TABLE tled;
+SELECT pipeline, state, last_error FROM idem_status;
+CALL idem_run_pipeline('orphan');
+\set VERBOSITY terse
+SELECT idem_drop_pipeline('orphan'), idem_drop_pipeline('offsets');
+SET client_min_messages = warning;
+DROP SCHEMA pipes, elsewhere CASCADE;

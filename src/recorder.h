@@ -1,0 +1,45 @@
+/*
+ * recorder.h
+ *		A failure outlives the rollback of the transaction it happened in.
+ *
+ * A load in its caller's transaction cannot write its failure down: the record would
+ * be rolled back with the rest.  So it leaves it in shared memory, and the database's
+ * scheduler writes it to the ledger.  There is room for a few; the oldest go first,
+ * and are counted.  Does nothing where there is no shared memory.
+ */
+#ifndef IDEM_RECORDER_H
+#define IDEM_RECORDER_H
+
+#include "identity.h"
+#include "ledger.h"
+
+/*
+ * Remembers that a run has failed with the error that is being handled, which the
+ * caller is about to raise again.  Never fails and never waits.
+ */
+extern void idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
+								  const IdemIdentity *identity);
+
+/* A failure that was remembered, with what it needs to be written down. */
+typedef struct IdemRemembered
+{
+	Oid database;
+	Oid role;
+	Oid ledger;
+	Oid target;
+	Oid range;
+	IdemWindow window;
+	bool reload;
+	int sqlerrcode;
+	TimestampTz started_at;
+	char pipeline[256];
+	char message[512];
+} IdemRemembered;
+
+/* Takes the oldest failure of this database; false if there is none. */
+extern bool idem_take_failure(IdemRemembered *failure);
+
+/* How many have been lost for lack of room since this was last asked. */
+extern uint64 idem_lost_failures(void);
+
+#endif /* IDEM_RECORDER_H */
