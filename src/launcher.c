@@ -2,8 +2,8 @@
  * launcher.c
  *		The launcher: a scheduler for each database in idem.databases.
  *
- * It is started with the server if the library is preloaded, connects to no database
- * and looks after the schedulers: one that ends, for whatever reason, is started
+ * It is started with the server if the library is preloaded, connects to the server but
+ * to no database, so that it is seen in pg_stat_activity and can be signalled, and looks after the schedulers: one that ends, for whatever reason, is started
  * again, after a pause that grows while it ends at once (its database is not there
  * yet, say).  Being terminated ends it with an error code, so that the server starts
  * it again too.
@@ -54,7 +54,6 @@ idem_register_launcher(void)
 	BackgroundWorker worker;
 
 	idem_fill_worker(&worker, "idem_launcher_main", "idem launcher", &args);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
 	worker.bgw_restart_time = 1;
 	worker.bgw_notify_pid = 0;
 	strlcpy(worker.bgw_name, "idem launcher", BGW_MAXLEN);
@@ -198,6 +197,8 @@ idem_launcher_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("idem launcher");
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem launcher",
 												ALLOCSET_DEFAULT_SIZES));
 	read_databases();

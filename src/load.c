@@ -41,6 +41,7 @@ typedef struct Load
 	IdemApply *apply;
 	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
+	bool again;			 /* the piece has failed by a conflict: try it once more */
 	int64 origin;		 /* of the grid of steps */
 	IdemWindow reopened; /* complete windows in it are redone; may be empty */
 	IdemReport report;
@@ -347,7 +348,8 @@ record_failure(void *arg)
 
 /*
  * Books a failed piece, and raises its error unless the load is to go on.  A run
- * begins with its claim: one that did not get it leaves no trace.
+ * begins with its claim: one that did not get it leaves no trace.  A conflict of a
+ * pipeline's window is booked too, but tried again at once, a few times.
  */
 static void
 handle_failure(Load *load, const IdemRun *run, ErrorData *error)
@@ -363,6 +365,10 @@ handle_failure(Load *load, const IdemRun *run, ErrorData *error)
 				 errmsg("could not record the failure of window %s of pipeline \"%s\": %s",
 						idem_window_text(load->type, run->window), run->pipeline,
 						second->message)));
+	load->again = second == NULL && record.failure.next_attempt_at != 0 && !record.failure.blocked &&
+				  record.failure.next_attempt_at <= GetCurrentTimestamp();
+	if (load->again)
+		return;
 	if (!load->request->continue_on_error || idem_is_cancel(error->sqlerrcode))
 		ReThrowError(error);
 	if (load->summary->failed++ == 0)
@@ -431,7 +437,6 @@ run_piece(Load *load, IdemWindow window)
 	MemoryContextReset(load->piece_context);
 	MemoryContextSwitchTo(load->piece_context);
 	error_context_stack = &context;
-	load->summary->tried++;
 	idem_progress_window(window);
 	idem_enter_run(load->ledger, &result.run);
 	PG_TRY();
@@ -451,7 +456,8 @@ run_piece(Load *load, IdemWindow window)
 		handle_failure(load, &result.run, error);
 	else if (result.claim != IDEM_CLAIM_COMPLETE)
 		report_piece(load, &result);
-	idem_progress_done(result.run.inserted_rows + result.run.updated_rows + Max(result.run.deleted_rows, 0));
+	if (!load->again)
+		idem_progress_done(result.run.inserted_rows + result.run.updated_rows + Max(result.run.deleted_rows, 0));
 	MemoryContextSwitchTo(load->context);
 	return error || result.claim != IDEM_CLAIM_COMPLETE;
 }
@@ -544,6 +550,21 @@ list_pieces(const Load *load, IdemWindow window, const IdemStep *step)
 	return list;
 }
 
+static void load_gaps(Load *load, IdemWindow window, const IdemStep *step);
+
+/* Loads one piece, or what another session has left of it. */
+static void
+finish_piece(Load *load, IdemWindow window)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		load->again = false;
+		if (!run_piece(load, window))
+			load_gaps(load, window, NULL);
+	} while (load->again);
+}
+
 /* Loads a window's gaps, in pieces of a step, or each as one piece if step is NULL. */
 static void
 load_gaps(Load *load, IdemWindow window, const IdemStep *step)
@@ -560,13 +581,10 @@ load_gaps(Load *load, IdemWindow window, const IdemStep *step)
 	idem_progress_total(list.n);
 	for (i = 0; i < list.n; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
 		if (i == 0 && step && load->request->condemn)
 			condemn_window(load, list.windows[i]);
-
-		/* another session completed some of the piece: load what it left */
-		else if (!run_piece(load, list.windows[i]))
-			load_gaps(load, list.windows[i], NULL);
+		else
+			finish_piece(load, list.windows[i]);
 	}
 	pfree(list.windows);
 }
@@ -579,9 +597,8 @@ load_given(Load *load)
 
 	while (load->request->next_window(load->request->next_window_arg, &window))
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (!run_piece(load, window))
-			load_gaps(load, window, NULL);
+		finish_piece(load, window);
+		load->summary->tried++;
 	}
 }
 

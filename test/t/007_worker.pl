@@ -1,0 +1,227 @@
+# The scheduler: pipelines load themselves, again after failures, as their owners, and
+# come back whatever is killed.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(usleep time);
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init(allows_streaming => 1);
+$node->append_conf('postgresql.conf', qq{
+shared_preload_libraries = 'idem'
+idem.databases = 'postgres'
+idem.crash_delay = 200
+restart_after_crash = on
+max_worker_processes = 16
+log_min_messages = log
+});
+$node->start;
+
+sub sql { return $node->safe_psql('postgres', shift); }
+
+# Waits until a query is true, for some seconds.
+sub await
+{
+	my ($query, $what) = @_;
+	my $until = time + 30;
+	while (time < $until)
+	{
+		my ($rc, $out) = $node->psql('postgres', $query);
+		return ok(1, $what) if defined $out && $out eq 't';
+		usleep(50_000);
+	}
+	diag($node->psql('postgres', "SELECT row_to_json(p) FROM idem_pipeline p"));
+	diag(($node->psql('postgres', "SELECT json_agg(p) FROM idem_status p"))[1]);
+	diag((slurp_file($node->logfile)) =~ s/.*(?=(.{4000})$)//sr);
+	return ok(0, $what);
+}
+
+sub scheduler_pid
+{
+	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'idem scheduler' AND datname = current_database()");
+}
+
+# an extension that is created later is noticed when it is used
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem scheduler'", 'the launcher starts a scheduler');
+sql(q{
+	CREATE EXTENSION idem CASCADE;
+	CREATE ROLE etl LOGIN; CREATE ROLE sleeper NOLOGIN;
+	GRANT CREATE, USAGE ON SCHEMA public TO etl, sleeper;
+	SET ROLE etl;
+	CREATE TABLE src (id bigint, v text);
+	INSERT INTO src SELECT i, 'v' || i FROM generate_series(0, 99) i;
+	CREATE TABLE tgt (id bigint PRIMARY KEY, v text CHECK (v <> 'bad'));
+	CREATE TABLE mark (w bigint); INSERT INTO mark VALUES (99);
+	SELECT idem_create_ledger('led', 'int8range');
+	SELECT idem_create_pipeline('p', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT w FROM mark',
+		check_every => '0.2 seconds', retry_base => '0.2 seconds', retry_max => '1 second', max_attempts => 3, notify => true);
+});
+await("SELECT count(*) = 100 FROM tgt", 'a pipeline that is created is run at once');
+is(sql("SELECT DISTINCT run_by FROM led"), 'etl', 'by its owner');
+sql("INSERT INTO src SELECT i, 'v' || i FROM generate_series(100, 149) i; UPDATE mark SET w = 149");
+await("SELECT count(*) = 150 FROM tgt", 'new windows are loaded as they close');
+sql("UPDATE src SET v = 'late' WHERE id = 7; SELECT idem_invalidate('led', 'p', '[0,10)')");
+await("SELECT v = 'late' FROM tgt WHERE id = 7", 'an invalidated window is loaded again at once');
+
+# failures: backoff, then blocked; the others go on
+my $listener = $node->background_psql('postgres');
+$listener->query_safe('LISTEN idem');
+sql("INSERT INTO src SELECT i, CASE i WHEN 155 THEN 'bad' ELSE 'v' || i END FROM generate_series(150, 179) i; UPDATE mark SET w = 179");
+await("SELECT blocked_windows = 1 AND failed_windows = 1 FROM idem_status WHERE pipeline = 'p'", 'a window that fails again and again is blocked');
+is(sql("SELECT count(*) FROM led WHERE state = 'failed'"), '3', 'after so many attempts');
+is(sql("SELECT idem_gaps('led', 'p', '[0,180)')"), '{[150,160)}', 'the others are loaded');
+like(sql("SELECT last_error FROM idem_status WHERE pipeline = 'p'"), qr/violates check constraint/, 'the status says why');
+my $gaps = sql(q{SELECT array_agg(extract(epoch FROM finished_at - before) > 0.1) FROM
+	(SELECT finished_at, lag(finished_at) OVER (ORDER BY run_id) AS before FROM led WHERE state = 'failed') f WHERE before IS NOT NULL});
+is($gaps, '{t,t}', 'each attempt waits');
+sleep 1;
+is(sql("SELECT count(*) FROM led WHERE state = 'failed'"), '3', 'a blocked window is left alone');
+sql("UPDATE src SET v = 'good' WHERE id = 155; SELECT idem_retry('p', '[150,160)')");
+await("SELECT count(*) = 180 FROM tgt", 'until somebody says to retry');
+my $notes = $listener->query('SELECT 1');
+like($notes, qr/"event": "failed".*"event": "blocked".*"event": "complete"/s, 'NOTIFY tells of failed, blocked and complete windows') or diag($notes);
+$listener->quit;
+
+# conflicts are tried again at once, a cancel is no failure
+sql(q{SET ROLE etl; CREATE TABLE script (step int, what text);
+	CREATE FUNCTION act(lower bigint) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+		IF lower = 180 AND (SELECT count(*) FROM led WHERE state = 'failed' AND error_code = '40001') < 2 THEN RAISE EXCEPTION USING errcode = '40001'; END IF;
+		IF lower = 190 THEN PERFORM pg_advisory_xact_lock_shared(7); END IF;
+		RETURN true; END $$;
+	SELECT idem_alter_pipeline('p', source => 'SELECT * FROM src WHERE id >= $1 AND id < $2 AND act($1)', retry_base => '1 hour', retry_max => '1 hour', max_attempts => 100);});
+my $blocker = $node->background_psql('postgres');
+$blocker->query_safe('SELECT pg_advisory_lock(7)');
+sql("INSERT INTO src SELECT i, 'v' || i FROM generate_series(180, 199) i; UPDATE mark SET w = 199");
+await("SELECT state = 'complete' FROM led WHERE window_range = '[180,190)' ORDER BY run_id DESC LIMIT 1", 'a serialization failure is tried again at once, in spite of an hour of retry_base');
+await("SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'the worker is in the middle of a window');
+is(sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'idem worker'"), 't', 'it is cancelled');
+await("SELECT count(*) > 0 FROM pg_locks l WHERE locktype = 'advisory' AND NOT granted AND pid NOT IN (SELECT pid FROM pg_stat_activity WHERE backend_start < now() - interval '2 seconds')", 'and runs again');
+is(sql("SELECT count(*) FROM led WHERE window_range = '[190,200)'"), '0', 'a cancel is no failure');
+
+# SIGTERM: within a second, the window rolled back; and everything comes back
+my $old = scheduler_pid();
+my $started = time;
+is(sql("SELECT pg_terminate_backend($old)"), 't', 'the scheduler is terminated');
+await("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $old OR backend_type = 'idem worker' AND backend_start < now() - interval '2 seconds')", 'it and its worker end');
+cmp_ok(time - $started, '<', 1.5, 'within a second');
+$blocker->query_safe('SELECT pg_advisory_unlock(7)');
+await("SELECT count(*) = 200 FROM tgt", 'another one goes on');
+isnt(scheduler_pid(), $old, 'it is another process');
+my $launcher = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'idem launcher'");
+sql("SELECT pg_terminate_backend($launcher)");
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem launcher' AND pid <> $launcher", 'a launcher that is terminated comes back');
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem scheduler'", 'with one scheduler');
+sql("INSERT INTO src SELECT i, 'v' || i FROM generate_series(200, 209) i; UPDATE mark SET w = 209");
+await("SELECT count(*) = 210 FROM tgt", 'that works');
+
+# two schedulers never run in one database
+is(sql("SELECT idem_start_worker() = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'idem scheduler')"), 't', 'a second one is not started');
+my ($rc, $out, $err) = $node->psql('postgres', 'SELECT idem_stop_worker()');
+like($err, qr/kept running by idem.databases.*HINT:  Take the database out of the setting/s, 'the launcher\'s scheduler is not stopped by hand');
+
+# a crash of the worker restarts the server; the pipeline is tried again, one window at a time
+sql(q{SET ROLE etl; CREATE UNLOGGED TABLE uptime (x int);
+	SELECT idem_alter_pipeline('p', source => 'SELECT s.* FROM src s, (SELECT pg_sleep(CASE WHEN $1 = 210 AND (SELECT count(*) < 3 FROM crashes) THEN 60 ELSE 0 END)) z WHERE id >= $1 AND id < $2')})
+  if sql("CREATE TABLE crashes (at timestamptz DEFAULT now()); GRANT SELECT ON crashes TO etl") eq '';
+sub crash_worker
+{
+	await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem worker' AND wait_event = 'PgSleep'", 'the worker is at the window that kills it');
+	sql("INSERT INTO uptime VALUES (1)");
+	kill 'KILL', sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'idem worker' AND wait_event = 'PgSleep'");
+	await('SELECT count(*) = 0 FROM uptime', 'the server restarts');
+}
+sql("INSERT INTO src SELECT i, 'v' || i FROM generate_series(210, 229) i; UPDATE mark SET w = 229");
+crash_worker();
+is(sql("SELECT crashes FROM idem_pipeline"), '1', 'the crash is counted');
+crash_worker();
+crash_worker();
+await("SELECT count(*) = 1 FROM led WHERE window_range = '[210,220)' AND state = 'failed' AND error_code = '57P02' AND details ? 'blocked'", 'a window that kills its worker three times is blocked');
+await("SELECT count(*) = 1 FROM led WHERE window_range = '[220,230)' AND state = 'complete'", 'the next one is loaded');
+sql("INSERT INTO crashes SELECT now() FROM generate_series(1, 3); SELECT idem_retry('p')");
+await("SELECT count(*) = 230 FROM tgt", 'and the blocked one when it may');
+is(sql("SELECT crashes FROM idem_pipeline"), '0', 'the crashes are forgotten');
+
+# owners: NOLOGIN, dropped
+sql(q{SET ROLE sleeper;
+	CREATE TABLE s_tgt (id bigint PRIMARY KEY, v text);
+	SELECT idem_create_ledger('s_led', 'int8range');
+	SELECT idem_create_pipeline('nologin', 's_led', 's_tgt', 'SELECT i AS id, session_user || '' '' || current_user AS v FROM generate_series($1, $2 - 1) i', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 9::bigint');});
+await("SELECT count(*) = 10 FROM s_tgt", 'a pipeline whose owner may not log in runs');
+like(sql("SELECT DISTINCT v FROM s_tgt"), qr/ sleeper$/, 'as its owner');
+sql("SELECT idem_drop_pipeline('nologin')");
+sql("CREATE ROLE gone; GRANT ALL ON SCHEMA public TO gone; SET ROLE gone; CREATE TABLE g_tgt (id bigint PRIMARY KEY); SELECT idem_create_ledger('g_led', 'int8range');
+	SELECT idem_create_pipeline('gone', 'g_led', 'g_tgt', 'SELECT 1::bigint AS id', 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 0::bigint'); RESET ROLE;
+	DROP OWNED BY gone; DROP ROLE gone; UPDATE idem_pipeline SET next_run_at = now() WHERE name = 'gone'");
+sql("SELECT idem_resume(); SELECT idem_alter_pipeline('p', notify => false)");
+await("SELECT last_error = 'its owner has been dropped' FROM idem_pipeline WHERE name = 'gone'", 'a pipeline without an owner says so');
+sql("SELECT idem_drop_pipeline('gone')");
+
+# settings are reread, and a database that is taken out of the list is left alone
+$node->safe_psql('postgres', "ALTER SYSTEM SET idem.databases = ''");
+$node->reload;
+await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem scheduler'", 'a database that is taken out of idem.databases loses its scheduler');
+sql("SELECT idem_start_worker()");
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem scheduler'", 'one can be started by hand');
+is(sql("SELECT idem_stop_worker()"), 't', 'and stopped');
+is(sql("SELECT idem_stop_worker()"), 'f', 'there is none to stop');
+sleep 1;
+is(sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'idem scheduler'"), '0', 'it does not come back');
+$node->safe_psql('postgres', "ALTER SYSTEM SET idem.databases = 'postgres, nowhere'");
+($rc, $out, $err) = $node->psql('postgres', "ALTER SYSTEM SET idem.databases = 'a,,b'");
+like($err, qr/invalid value for parameter "idem.databases".*List syntax is invalid/s, 'the list is checked');
+$node->reload;
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem scheduler'", 'and the launcher can start it again, beside a database that does not exist');
+
+# many pipelines at once, few workers, all get their turn
+sql(q{SET ROLE etl; CREATE TABLE many (id bigint PRIMARY KEY, p int);
+	SELECT count(idem_create_pipeline('many ' || i, 'led', 'many', format('SELECT $1 * 1000 + %s AS id, %1$s AS p', i), 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 4::bigint', max_windows => 2))
+	FROM generate_series(1, 200) i});
+await("SELECT count(*) = 1000 AND count(DISTINCT p) = 200 FROM many", '200 pipelines of 5 windows each');
+is(sql("SELECT count(*) FROM led WHERE pipeline LIKE 'many %' AND state = 'failed'"), '0', 'none of which failed');
+# dropping many in one transaction does not deadlock with the scheduler
+sql("BEGIN; UPDATE idem_pipeline SET next_run_at = now() WHERE name LIKE 'many%'; SELECT idem_drop_pipeline(name) FROM idem_pipeline WHERE name LIKE 'many %' ORDER BY random(); COMMIT");
+is(sql("SELECT count(*) FROM idem_pipeline WHERE name LIKE 'many%'"), '0', 'are dropped in one transaction');
+
+# a standby is silent, and works when it is promoted
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'idem%'"), '0', 'nothing runs on a standby');
+$node->stop('immediate');
+$standby->promote;
+$node = $standby;
+sql("INSERT INTO src SELECT i, 'v' || i FROM generate_series(230, 239) i; UPDATE mark SET w = 239");
+await("SELECT count(*) = 240 FROM tgt", 'its pipelines run when it is promoted');
+
+# a database that is copied is paused
+sql("SELECT idem_disable_pipeline('p')");
+sql("ALTER SYSTEM SET idem.databases = ''");
+$node->reload;
+await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'idem scheduler'", 'nobody is connected');
+$node->safe_psql('template1', 'CREATE DATABASE copy TEMPLATE postgres');
+sql("SELECT idem_enable_pipeline('p')");
+$node->safe_psql('copy', "SELECT idem_enable_pipeline('p'); INSERT INTO src VALUES (240, 'copied'); UPDATE mark SET w = 249");
+$node->safe_psql('copy', "SELECT idem_start_worker()");
+sleep 1;
+is($node->safe_psql('copy', "SELECT count(*) FROM tgt"), '240', 'a copied database does not start loading by itself');
+is($node->safe_psql('copy', "SELECT state FROM idem_status"), 'paused', 'and says so');
+$node->safe_psql('copy', "SELECT idem_resume()");
+ok($node->poll_query_until('copy', "SELECT count(*) = 241 FROM tgt"), 'until it is told to');
+
+# DROP EXTENSION and DROP DATABASE while it runs
+$node->safe_psql('copy', "DROP EXTENSION idem CASCADE; CREATE EXTENSION idem");
+is($node->safe_psql('copy', "SELECT count(*) FROM idem_pipeline"), '0', 'the extension can be dropped while the scheduler runs');
+is($node->safe_psql('copy', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'idem scheduler' AND datname = 'copy'"), '1', 'which goes on');
+$node->safe_psql('postgres', "DROP DATABASE copy WITH (FORCE)");
+sleep 6;
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'idem scheduler'"), '0', 'a database can be dropped, and its scheduler does not come back');
+unlike(slurp_file($node->logfile), qr/database \d+ does not exist/, 'and does not try to');
+
+$node->stop;
+done_testing();
