@@ -149,6 +149,8 @@ SELECT idem_create_pipeline('e', 'tgt', 'tgt', 'src', 'upsert', '{id}', 'id', '1
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0');
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT now()');
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'DELETE FROM src');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1::bigint; SELECT 2::bigint');
+SELECT idem_create_pipeline('e', 'led', 'tgt', 'SELECT * FROM src; SELECT 1', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1::bigint');
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '-10', '0', watermark => 'SELECT 1');
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', 'zero', watermark => 'SELECT 1');
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', 'infinity');

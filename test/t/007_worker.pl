@@ -176,6 +176,26 @@ like($err, qr/invalid value for parameter "idem.databases".*List syntax is inval
 $node->reload;
 await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem scheduler'", 'and the launcher can start it again, beside a database that does not exist');
 
+# a slow pipeline holds up no other, and does not pile up; a load by hand waits for it, then finds its window complete
+sql(q{SET ROLE etl; CREATE TABLE slow (id bigint PRIMARY KEY, v text); CREATE TABLE fast (LIKE slow INCLUDING ALL);
+	SELECT idem_create_pipeline('slow', 'led', 'slow', 'SELECT $1 AS id, pg_sleep(3)::text AS v', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 0::bigint', check_every => '0.1 s');
+	SELECT idem_create_pipeline('fast', 'led', 'fast', 'SELECT $1 AS id, NULL::text AS v', 'upsert', '{id}', step => '1', start => '0', newest_first => true,
+		watermark => 'SELECT 9::bigint', check_every => '0.1 s');});
+await("SELECT count(*) = 10 FROM fast", 'a fast pipeline gets its turn beside a slow one');
+is(sql("SELECT array_agg(lower(window_range) ORDER BY run_id) FROM led WHERE pipeline = 'fast'"), '{9,8,7,6,5,4,3,2,1,0}', 'newest first, where it wants so');
+is(sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'idem worker' AND query = 'pipeline slow'"), '1', 'a slow one is running, once');
+($rc, $out, $err) = $node->psql('postgres', "CALL idem_load_window('slow', '[0,1)')");
+like($err, qr/pipeline "slow": nothing to load/, 'a load by hand of the same window waits for it, and finds it complete');
+is(sql("SELECT count(*) FROM led WHERE pipeline = 'slow'"), '1', 'it has run once');
+sql("SELECT idem_drop_pipeline('slow'), idem_drop_pipeline('fast')");
+
+# an owner who may not connect any more: nothing is hidden, nothing spins
+sql("ALTER ROLE etl CONNECTION LIMIT 0; UPDATE mark SET w = 249; UPDATE idem_pipeline SET next_run_at = now()");
+await("SELECT silent_turns >= 2 FROM idem_pipeline WHERE name = 'p'", 'a worker that cannot connect is tried again');
+ok(sql("SELECT next_run_at - now() > interval '0.9 seconds' FROM idem_pipeline WHERE name = 'p'") eq 't', 'with growing pauses');
+sql("ALTER ROLE etl CONNECTION LIMIT -1; UPDATE mark SET w = 229; UPDATE idem_pipeline SET next_run_at = now()");
+await("SELECT silent_turns = 0 FROM idem_pipeline WHERE name = 'p'", 'until it can');
+
 # many pipelines at once, few workers, all get their turn
 sql(q{SET ROLE etl; CREATE TABLE many (id bigint PRIMARY KEY, p int);
 	SELECT count(idem_create_pipeline('many ' || i, 'led', 'many', format('SELECT $1 * 1000 + %s AS id, %1$s AS p', i), 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 4::bigint', max_windows => 2))
