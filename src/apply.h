@@ -43,6 +43,7 @@ typedef struct IdemApply
 	IdemStatement *insert_new;
 	IdemStatement *upsert;
 	IdemStatement *update;
+	IdemStatement *update_any;
 	IdemStatement *delete_gone;
 	IdemStatement *delete_old;
 } IdemApply;

@@ -40,6 +40,18 @@ build_upsert(StringInfo sql, IdemApply *apply)
 	idem_append_changed(sql, apply->target, "d", "excluded", !apply->reload);
 }
 
+/* Builds: UPDATE target d SET c = s.c, … FROM idem_source s WHERE d.k = s.k AND changed */
+static void
+build_update_any(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "UPDATE %s d", apply->target->name);
+	idem_append_set(sql, apply->target, "s");
+	appendStringInfo(sql, " FROM %s s WHERE ", IDEM_ROWS);
+	idem_append_match(sql, apply->target, "d", "s");
+	appendStringInfoString(sql, " AND ");
+	idem_append_changed(sql, apply->target, "d", "s", !apply->reload);
+}
+
 /* An attempt to insert, as an argument of idem_try. */
 typedef struct Attempt
 {
@@ -73,15 +85,38 @@ try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 	return false;
 }
 
-void
-idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+/* Inserts the rows whose keys are not there; returns how many it was. */
+static int64
+insert_new(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
 	int64 inserted = idem_run_apply(apply, piece, rows, &apply->insert_new, build_insert_new);
 
 	piece->run->inserted_rows += inserted;
-	if (inserted < rows->count && idem_has_updates(apply->target))
-		piece->run->updated_rows += idem_run_apply(apply, piece, rows, &apply->upsert,
-												   build_upsert);
+	return inserted;
+}
+
+/*
+ * Inserts what is not there, then updates what is: two statements, so that each can be
+ * counted.  A row that somebody deletes between the two has to be inserted after all.
+ * Where every key can be NULL no index finds the rows for an UPDATE, so the arbiter
+ * does, and such a row is counted as updated.
+ */
+void
+idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+{
+	IdemRun *run = piece->run;
+
+	if (insert_new(apply, piece, rows) == rows->count || !idem_has_updates(apply->target))
+		return;
+	if (!idem_has_not_null_key(apply->target))
+	{
+		run->updated_rows += idem_run_apply(apply, piece, rows, &apply->upsert, build_upsert);
+		return;
+	}
+	do
+	{
+		run->updated_rows += idem_run_apply(apply, piece, rows, &apply->update_any, build_update_any);
+	} while (insert_new(apply, piece, rows) > 0);
 }
 
 void

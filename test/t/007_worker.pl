@@ -190,10 +190,10 @@ is(sql("SELECT count(*) FROM led WHERE pipeline = 'slow'"), '1', 'it has run onc
 sql("SELECT idem_drop_pipeline('slow'), idem_drop_pipeline('fast')");
 
 # an owner who may not connect any more: nothing is hidden, nothing spins
-sql("ALTER ROLE etl CONNECTION LIMIT 0; UPDATE mark SET w = 249; UPDATE idem_pipeline SET next_run_at = now()");
+sql("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; UPDATE idem_pipeline SET next_run_at = now()");
 await("SELECT silent_turns >= 2 FROM idem_pipeline WHERE name = 'p'", 'a worker that cannot connect is tried again');
-ok(sql("SELECT next_run_at - now() > interval '0.9 seconds' FROM idem_pipeline WHERE name = 'p'") eq 't', 'with growing pauses');
-sql("ALTER ROLE etl CONNECTION LIMIT -1; UPDATE mark SET w = 229; UPDATE idem_pipeline SET next_run_at = now()");
+await("SELECT next_run_at - now() > interval '1.5 seconds' FROM idem_pipeline WHERE name = 'p'", 'with growing pauses');
+sql("GRANT CONNECT ON DATABASE postgres TO PUBLIC; UPDATE idem_pipeline SET next_run_at = now()");
 await("SELECT silent_turns = 0 FROM idem_pipeline WHERE name = 'p'", 'until it can');
 
 # many pipelines at once, few workers, all get their turn
