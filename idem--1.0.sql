@@ -537,6 +537,18 @@ COMMENT ON POLICY idem_pipeline_owner ON idem_pipeline IS
 GRANT SELECT, INSERT, UPDATE, DELETE ON idem_pipeline TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('idem_pipeline', '');
 
+-- not a column of idem_pipeline: to make a pipeline due must not lock its row
+CREATE TABLE idem_wakeup (pipeline text NOT NULL);
+COMMENT ON TABLE idem_wakeup IS
+'pipelines that somebody has made due, until the scheduler notices';
+COMMENT ON COLUMN idem_wakeup.pipeline IS 'name of the pipeline';
+ALTER TABLE idem_wakeup ENABLE ROW LEVEL SECURITY;
+CREATE POLICY idem_wakeup_owner ON idem_wakeup FOR INSERT
+    WITH CHECK (EXISTS (SELECT FROM idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) pipeline));
+COMMENT ON POLICY idem_wakeup_owner ON idem_wakeup IS
+'a role wakes its own pipelines';
+GRANT INSERT ON idem_wakeup TO PUBLIC;
+
 CREATE FUNCTION idem_create_pipeline(
     name           text,
     ledger         regclass,
@@ -740,6 +752,13 @@ LANGUAGE C VOLATILE STRICT
 AS 'MODULE_PATHNAME', 'idem_calendar';
 COMMENT ON FUNCTION idem_calendar(regclass, text, text, text, text) IS
 'a pipeline''s coverage to look at, a character for each window: # complete, + partly, . missing, ! failed, > being loaded';
+
+CREATE FUNCTION idem_calendar(ledger regclass, pipeline text, from_bound anyelement, to_bound anyelement, step text)
+RETURNS TABLE (line text, windows text)
+LANGUAGE C VOLATILE STRICT
+AS 'MODULE_PATHNAME', 'idem_calendar';
+COMMENT ON FUNCTION idem_calendar(regclass, text, anyelement, anyelement, text) IS
+'a pipeline''s coverage to look at, between two bounds of the ledger''s type';
 
 CREATE FUNCTION idem_prune(ledger regclass, older_than interval) RETURNS bigint
 LANGUAGE C STRICT

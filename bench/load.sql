@@ -39,6 +39,7 @@ CALL bench.measure('1 % changed', ('{' || :by_hand || '}')::text[], bench.statem
 CALL bench.measure('10 % changed', ('{' || :by_hand || '}')::text[], bench.statements('bench.src10'), :refill);
 CALL bench.measure('50 % changed', ('{' || :by_hand || '}')::text[], bench.statements('bench.src50'), :refill);
 CALL bench.measure('100 % changed', ('{' || :by_hand || '}')::text[], bench.statements('bench.src100'), :refill);
+CALL bench.measure('no keys, 10 % changed', '{delete+insert,reload}', ARRAY[(bench.statements('bench.src10'))[3], bench.load('bench.tgt', 'reload', NULL, 'bench.src10')], :refill);
 CALL bench.measure('no keys', '{delete+insert,reload}', ARRAY[(bench.statements('bench.src'))[3], bench.load('bench.tgt', 'reload', NULL, 'bench.src')], :refill);
 
 \echo
@@ -52,5 +53,5 @@ FROM (SELECT job, variant, min(ctid) AS place FROM bench.result WHERE job <> 'ha
     ('10 % changed', 'upsert', '{on conflict,delete+insert}', 0.8), ('10 % changed', 'reload', '{on conflict,delete+insert}', 0.8),
     ('50 % changed', 'upsert', '{on conflict,delete+insert}', 1.15), ('50 % changed', 'reload', '{on conflict,delete+insert}', 1.15),
     ('100 % changed', 'upsert', '{on conflict,delete+insert}', 1.15), ('100 % changed', 'reload', '{on conflict,delete+insert}', 1.15),
-    ('no keys', 'reload', '{delete+insert}', 1.10)) g(job, variant, bases, goal) USING (job, variant)
+    ('no keys', 'reload', '{delete+insert}', 1.10), ('no keys, 10 % changed', 'reload', '{delete+insert}', 1.10)) g(job, variant, bases, goal) USING (job, variant)
 ORDER BY place, goal;

@@ -128,6 +128,16 @@ CALL idem_load_window('own', '[0,10)', force => true);
 CREATE OR REPLACE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('session_authorization', session_user, false); RETURN current_user; END $$;
 CALL idem_load_window('own', '[0,10)', force => true);
 SELECT current_user = session_user AS still_me;
+SET ROLE regress_idem_one;
+CREATE OR REPLACE FUNCTION who() RETURNS text LANGUAGE sql AS 'SELECT current_user::text';
+CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'at commit I am %', current_user; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER later AFTER INSERT OR UPDATE ON own_tgt DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION later();
+TRUNCATE own_tgt;
+RESET ROLE;
+CALL idem_load_window('own', '[0,10)', force => true);
+SET ROLE regress_idem_one;
+CALL idem_load_window('own', '[0,10)', force => true);
+RESET ROLE;
 -- a watermark is the owner's too
 SELECT idem_alter_pipeline('own', watermark => 'SELECT id FROM secret');
 CALL idem_run_pipeline('own');

@@ -172,6 +172,20 @@ set_layout(Calendar *calendar, const IdemStep *step)
 	initStringInfo(&calendar->line);
 }
 
+/* A bound from an argument: text, or a value whose text the bound's type reads. */
+static int64
+bound_argument(FunctionCallInfo fcinfo, int arg, const IdemRangeType *type)
+{
+	Oid given = get_fn_expr_argtype(fcinfo->flinfo, arg);
+	Oid output;
+	bool varlena;
+
+	if (given == TEXTOID)
+		return idem_parse_bound(type, text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+	getTypeOutputInfo(given, &output, &varlena);
+	return idem_parse_bound(type, OidOutputFunctionCall(output, PG_GETARG_DATUM(arg)));
+}
+
 /* SQL: idem_calendar(ledger, pipeline, from_bound, to_bound, step) */
 Datum
 idem_calendar(PG_FUNCTION_ARGS)
@@ -189,8 +203,8 @@ idem_calendar(PG_FUNCTION_ARGS)
 	idem_connect(true);
 	ledger = idem_open_ledger(PG_GETARG_OID(0), get_func_namespace(fcinfo->flinfo->fn_oid), false);
 	calendar.type = ledger->type;
-	window.lower = idem_parse_bound(ledger->type, text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	window.upper = idem_parse_bound(ledger->type, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	window.lower = bound_argument(fcinfo, 2, ledger->type);
+	window.upper = bound_argument(fcinfo, 3, ledger->type);
 	step = idem_parse_step(ledger->type, "step", step_text);
 	set_layout(&calendar, &step);
 	if (window.lower < window.upper)

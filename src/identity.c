@@ -17,7 +17,7 @@ void
 idem_enter_identity(const IdemIdentity *identity, IdemScope *scope)
 {
 	GetUserIdAndSecContext(&scope->user, &scope->security);
-	if (OidIsValid(identity->role) && identity->role != scope->user)
+	if (OidIsValid(identity->role) && (identity->restricted || identity->role != scope->user))
 		SetUserIdAndSecContext(identity->role, scope->security | SECURITY_RESTRICTED_OPERATION |
 												   SECURITY_LOCAL_USERID_CHANGE);
 	scope->nest_level = NewGUCNestLevel();

@@ -9,6 +9,7 @@
 typedef struct IdemIdentity
 {
 	Oid role;				 /* InvalidOid: the caller */
+	bool restricted;		 /* even if the role is the caller */
 	const char *search_path; /* NULL: the session's */
 	const char *time_zone;	 /* NULL: the session's */
 } IdemIdentity;

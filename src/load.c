@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "apply.h"
 #include "audit.h"
+#include "catalog/namespace.h"
 #include "guc.h"
 #include "ledger_table.h"
 #include "load.h"
@@ -53,6 +54,7 @@ typedef struct Load
 typedef struct PieceResult
 {
 	Load *load;
+	IdemIdentity identity; /* as whom it is loaded */
 	IdemRun run;
 	IdemClaim claim;
 } PieceResult;
@@ -411,11 +413,23 @@ load_piece_here(PieceResult *result)
 	PG_CATCH();
 	{
 		if (result->run.run_id != 0)
-			idem_remember_failure(result->load->type, &result->run,
-								  &result->load->request->identity);
+			idem_remember_failure(result->load->type, &result->run, &result->identity);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+/* As whom, and under which search_path, a load runs. */
+static IdemIdentity
+current_identity(const Load *load)
+{
+	IdemIdentity identity = load->request->identity;
+
+	if (!OidIsValid(identity.role))
+		identity.role = GetUserId();
+	if (identity.search_path == NULL)
+		identity.search_path = pstrdup(namespace_search_path);
+	return identity;
 }
 
 /* Loads one piece; returns false if some of it is complete by now. */
@@ -436,6 +450,7 @@ run_piece(Load *load, IdemWindow window)
 
 	MemoryContextReset(load->piece_context);
 	MemoryContextSwitchTo(load->piece_context);
+	result.identity = current_identity(load);
 	error_context_stack = &context;
 	idem_progress_window(window);
 	idem_enter_run(load->ledger, &result.run);
@@ -487,6 +502,7 @@ condemn_window(Load *load, IdemWindow window)
 	if (second)
 		ReThrowError(second);
 	load->summary->failed++;
+	MemoryContextSwitchTo(load->context);
 }
 
 /* A window's pieces, in the order in which they are to be loaded. */

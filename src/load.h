@@ -64,7 +64,7 @@ typedef struct IdemSummary
 	int64 loaded; /* windows */
 	int64 busy;	  /* windows left to another session */
 	int64 failed; /* windows */
-	int64 tried;   /* windows that next_window gave, whatever came of them */
+	int64 tried;  /* windows that next_window gave, whatever came of them */
 	ErrorData *first_error;
 	const char *first_failed; /* its window */
 	int64 blocked;			  /* windows of a pipeline that are left alone until idem_retry */

@@ -93,7 +93,7 @@ report_missing(const char *name)
 }
 
 void
-idem_read_pipeline_row(const char *schema, const char *name, IdemPipelineRow *row)
+idem_read_pipeline_row(const char *schema, const char *name, bool lock, IdemPipelineRow *row)
 {
 	StringInfoData sql;
 	Datum args[] = {CStringGetTextDatum(name)};
@@ -103,8 +103,8 @@ idem_read_pipeline_row(const char *schema, const char *name, IdemPipelineRow *ro
 	appendStringInfoString(&sql, "SELECT ");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%sp.%s", i > 0 ? ", " : "", columns[i].name);
-	appendStringInfo(&sql, " FROM %s.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1",
-					 quote_identifier(schema));
+	appendStringInfo(&sql, " FROM %s.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1%s",
+					 quote_identifier(schema), lock ? " FOR NO KEY UPDATE" : "");
 	if (!idem_fetch(name_statement(sql.data), args, NULL, PIPELINE_COLUMNS, row->values, row->nulls))
 		report_missing(name);
 }
@@ -228,7 +228,7 @@ idem_open_pipeline(const char *schema, const char *name)
 	IdemPipelineRow row;
 	IdemPipeline *pipeline;
 
-	idem_read_pipeline_row(schema, name, &row);
+	idem_read_pipeline_row(schema, name, false, &row);
 	pipeline = idem_make_pipeline(schema, &row);
 	check_relation(pipeline, PIPELINE_LEDGER, pipeline->ledger);
 	check_relation(pipeline, PIPELINE_TARGET, pipeline->target);

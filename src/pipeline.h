@@ -59,11 +59,12 @@ typedef struct IdemPipelineRow
 extern const char *idem_pipeline_column(int column);
 
 /*
- * Reads the row of a pipeline that the current role can see, or writes it; schema is
- * the extension's.  Reading raises 42704 if there is none, inserting 42710 if there is
+ * Reads the row of a pipeline that the current role can see, locked to be written if
+ * lock, or writes it; schema is the extension's.  Reading raises 42704 if there is none, inserting 42710 if there is
  * one already, updating and deleting 42704.
  */
-extern void idem_read_pipeline_row(const char *schema, const char *name, IdemPipelineRow *row);
+extern void idem_read_pipeline_row(const char *schema, const char *name, bool lock,
+								   IdemPipelineRow *row);
 extern void idem_insert_pipeline_row(const char *schema, const IdemPipelineRow *row);
 extern void idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row);
 extern void idem_delete_pipeline_row(const char *schema, const char *name);

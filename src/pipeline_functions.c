@@ -198,7 +198,7 @@ idem_alter_pipeline(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument name must not be NULL")));
 	idem_connect(true);
-	idem_read_pipeline_row(schema, text_to_cstring(PG_GETARG_TEXT_PP(PIPELINE_NAME)), &row);
+	idem_read_pipeline_row(schema, text_to_cstring(PG_GETARG_TEXT_PP(PIPELINE_NAME)), true, &row);
 	for (i = PIPELINE_LEDGER; i < PIPELINE_ARGUMENTS; i++)
 	{
 		if (PG_ARGISNULL(i))
@@ -234,7 +234,7 @@ set_enabled(FunctionCallInfo fcinfo, bool enabled)
 	IdemPipelineRow row;
 
 	idem_connect(true);
-	idem_read_pipeline_row(schema, text_to_cstring(PG_GETARG_TEXT_PP(0)), &row);
+	idem_read_pipeline_row(schema, text_to_cstring(PG_GETARG_TEXT_PP(0)), true, &row);
 	set_column(&row, PIPELINE_ENABLED, BoolGetDatum(enabled));
 	idem_update_pipeline_row(schema, &row);
 	idem_finish();

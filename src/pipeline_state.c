@@ -191,10 +191,12 @@ idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at, co
 	static const Oid types[] = {TEXTOID, TIMESTAMPTZOID, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name), TimestampTzGetDatum(next_run_at),
 					error ? CStringGetTextDatum(error) : (Datum) 0};
-	bool isnull[] = {false, false, error == NULL};
+	bool isnull[] = {false, next_run_at == 0, error == NULL};
 
 	(void) idem_run(make_statement(schema,
-								   "UPDATE @.idem_pipeline SET next_run_at = $2, last_error = $3,"
+								   "UPDATE @.idem_pipeline SET last_error = $3,"
+								   " next_run_at = CASE WHEN next_run_at OPERATOR(pg_catalog.>) turn_started_at"
+								   " THEN LEAST(next_run_at, $2) ELSE $2 END,"
 								   " failures = CASE WHEN $3 IS NULL THEN 0 ELSE failures OPERATOR(pg_catalog.+) 1 END,"
 								   " last_run_at = pg_catalog.clock_timestamp(), turn_booked = true" THIS_UNLOCKED,
 								   lengthof(types), types),
@@ -214,13 +216,31 @@ idem_book_waiting(const char *schema, const char *name, const char *why)
 					args, NULL);
 }
 
+/* Inserts, for whoever has locked the pipeline's row would keep it from running. */
 void
 idem_make_due(const char *schema, const char *name)
 {
 	(void) run_by_name(schema,
-					   "UPDATE @.idem_pipeline SET next_run_at = pg_catalog.clock_timestamp()"
-					   " WHERE name OPERATOR(pg_catalog.=) $1",
+					   "INSERT INTO @.idem_wakeup (pipeline) SELECT p.name FROM @.idem_pipeline p"
+					   " WHERE p.name OPERATOR(pg_catalog.=) $1",
 					   name);
+}
+
+bool
+idem_take_wakeups(const char *schema)
+{
+	(void) idem_run(make_statement(schema,
+								   "WITH unlocked AS (SELECT p.name FROM @.idem_pipeline p"
+								   " WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name)"
+								   " FOR NO KEY UPDATE SKIP LOCKED), taken AS ("
+								   "DELETE FROM @.idem_wakeup w WHERE EXISTS ("
+								   "SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
+								   " OR NOT EXISTS (SELECT FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
+								   " UPDATE @.idem_pipeline p SET next_run_at = pg_catalog.clock_timestamp()"
+								   " FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
+								   0, NULL),
+					NULL, NULL);
+	return idem_run(make_statement(schema, "SELECT FROM @.idem_wakeup LIMIT 1", 0, NULL), NULL, NULL) == 0;
 }
 
 int64

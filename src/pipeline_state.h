@@ -61,8 +61,9 @@ extern IdemPipelineState idem_read_pipeline_state(const char *schema, const char
 extern int idem_pipeline_crashes(const char *schema, const char *name);
 
 /*
- * Books what came of a turn: when the next one is due, and the error that ended it,
- * NULL if none did.  failures counts turns in a row that ended so.
+ * Books what came of a turn: when the next one is due, 0 for never, unless somebody has
+ * made the pipeline due since it began; and the error that ended it, NULL if none did.
+ * failures counts turns in a row that ended so.
  */
 extern void idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at,
 						   const char *error);
@@ -71,8 +72,13 @@ extern int idem_pipeline_failures(const char *schema, const char *name);
 /* Says why a pipeline that is due does not run; NULL that it does. */
 extern void idem_book_waiting(const char *schema, const char *name, const char *why);
 
-/* Makes a pipeline due at once, if it is there and the current role may change it. */
+/*
+ * Makes a pipeline due at once, if it is there and the current role owns it, when the
+ * scheduler next takes wake-ups; which returns false if it has to come back for some,
+ * whose pipelines somebody has locked.
+ */
 extern void idem_make_due(const char *schema, const char *name);
+extern bool idem_take_wakeups(const char *schema);
 
 /*
  * Says that the pipelines which were restored or cloned with the database are at home

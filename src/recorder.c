@@ -75,7 +75,7 @@ idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 	ErrorData *error;
 	IdemRemembered failure = {
 		.database = MyDatabaseId,
-		.role = OidIsValid(identity->role) ? identity->role : GetUserId(),
+		.role = identity->role,
 		.ledger = run->ledger,
 		.target = run->target,
 		.range = type->range,
@@ -92,6 +92,8 @@ idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 	failure.sqlerrcode = error->sqlerrcode;
 	copy_text(failure.pipeline, run->pipeline, sizeof(failure.pipeline));
 	copy_text(failure.message, error->message ? error->message : "", sizeof(failure.message));
+	if (strlen(identity->search_path) < sizeof(failure.search_path))
+		strcpy(failure.search_path, identity->search_path);
 	FreeErrorData(error);
 	put_failure(ring, &failure);
 	idem_wake_at_end();

@@ -15,7 +15,9 @@
 
 /*
  * Remembers that a run has failed with the error that is being handled, which the
- * caller is about to raise again.  Never fails and never waits.
+ * caller is about to raise again.  Never fails and never waits.  The identity is the
+ * one the run began with: while an error is handled, the current one may still be that
+ * of a SECURITY DEFINER function that raised it.
  */
 extern void idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 								  const IdemIdentity *identity);
@@ -33,6 +35,7 @@ typedef struct IdemRemembered
 	int sqlerrcode;
 	TimestampTz started_at;
 	char pipeline[256];
+	char search_path[256]; /* empty if it does not fit */
 	char message[512];
 } IdemRemembered;
 

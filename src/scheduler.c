@@ -89,7 +89,11 @@ handle_stop(SIGNAL_ARGS)
 static void
 write_failure(const char *schema, const IdemRemembered *remembered)
 {
-	IdemIdentity identity = {.role = remembered->role};
+	IdemIdentity identity = {
+		.role = remembered->role,
+		.restricted = true,
+		.search_path = remembered->search_path,
+	};
 	IdemRun run = {
 		.pipeline = remembered->pipeline,
 		.window = remembered->window,
@@ -239,6 +243,7 @@ take_turn_back(const char *schema, const Turn *turn)
 {
 	idem_book_turn_end(schema, turn->name);
 	idem_make_due(schema, turn->name);
+	(void) idem_take_wakeups(schema);
 	idem_book_waiting(schema, turn->name, "a worker slot: increase max_worker_processes");
 }
 
@@ -298,6 +303,7 @@ run_round(Scheduler *scheduler)
 	if (schema)
 	{
 		book_ended_turns(scheduler, schema);
+		scheduler->soon |= !idem_take_wakeups(schema);
 		begin_due_turns(scheduler, schema);
 		next_due = idem_next_due_time(schema);
 	}

@@ -4,7 +4,7 @@ SET LOCAL client_min_messages = warning;
 SET LOCAL timezone = 'UTC';
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(17);
+SELECT plan(18);
 
 SELECT has_view('idem_status'); SELECT has_view('idem_progress');
 SELECT setseed(0.3);
@@ -46,5 +46,7 @@ SELECT is((SELECT count(*) FROM idem_calendar('led', 'c', '5', '5', '10')), 0::b
 SELECT is((SELECT windows FROM idem_calendar('led', 'c', '0', '1000', '1000')) IN ('+', '!'), true, 'a window that is partly complete says so');
 SELECT is((SELECT array_agg(line || ' ' || length(windows)) FROM idem_calendar('tled', 'c', '2024-01-31', '2024-03-02', '1 day')), '{"2024-01 1","2024-02 29","2024-03 1"}', 'days are put into months');
 SELECT is((SELECT array_agg(line || ' ' || length(windows)) FROM idem_calendar('tled', 'c', '2024-03-30 22:00', '2024-04-01', '1 hour')), '{"2024-03-30 2","2024-03-31 24"}', 'hours into days');
+SELECT is((SELECT array_agg(line || ' ' || length(windows)) FROM idem_calendar('tled', 'c', timestamptz '2024-01-31' - interval '1 day', now() - now() + timestamptz '2024-02-02', '1 day')),
+    '{"2024-01 2","2024-02 1"}', 'bounds may be computed');
 SELECT * FROM finish();
 ROLLBACK;

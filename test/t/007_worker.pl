@@ -67,6 +67,14 @@ await("SELECT count(*) = 150 FROM tgt", 'new windows are loaded as they close');
 sql("UPDATE src SET v = 'late' WHERE id = 7; SELECT idem_invalidate('led', 'p', '[0,10)')");
 await("SELECT v = 'late' FROM tgt WHERE id = 7", 'an invalidated window is loaded again at once');
 
+my $writer = $node->background_psql('postgres');
+$writer->query_safe("BEGIN; SELECT idem_invalidate('led', 'p', '[10,20)'); UPDATE src SET v = 'later' WHERE id = 17");
+sleep 1;
+await("SELECT last_run_at > now() - interval '0.5 seconds' FROM idem_pipeline WHERE name = 'p'", 'who invalidates in a long transaction does not keep the pipeline from its turns');
+$writer->query_safe('COMMIT');
+$writer->quit;
+await("SELECT v = 'later' FROM tgt WHERE id = 17", 'and his window is loaded again when he commits');
+
 # failures: backoff, then blocked; the others go on
 my $listener = $node->background_psql('postgres');
 $listener->query_safe('LISTEN idem');
@@ -184,9 +192,12 @@ sql(q{SET ROLE etl; CREATE TABLE slow (id bigint PRIMARY KEY, v text); CREATE TA
 await("SELECT count(*) = 10 FROM fast", 'a fast pipeline gets its turn beside a slow one');
 is(sql("SELECT array_agg(lower(window_range) ORDER BY run_id) FROM led WHERE pipeline = 'fast'"), '{9,8,7,6,5,4,3,2,1,0}', 'newest first, where it wants so');
 is(sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'idem worker' AND query = 'pipeline slow'"), '1', 'a slow one is running, once');
+# what is changed while a pipeline is in its turn is not forgotten at its end
+sql("SELECT idem_alter_pipeline('slow', watermark => 'SELECT 1::bigint', check_every => '1 hour')");
 ($rc, $out, $err) = $node->psql('postgres', "CALL idem_load_window('slow', '[0,1)')");
 like($err, qr/pipeline "slow": nothing to load/, 'a load by hand of the same window waits for it, and finds it complete');
-is(sql("SELECT count(*) FROM led WHERE pipeline = 'slow'"), '1', 'it has run once');
+is(sql("SELECT count(*) FROM led WHERE pipeline = 'slow' AND window_range = '[0,1)'"), '1', 'it has run once');
+await("SELECT count(*) = 2 FROM slow", 'a pipeline that is altered in its turn has another one at once');
 sql("SELECT idem_drop_pipeline('slow'), idem_drop_pipeline('fast')");
 
 # an owner who may not connect any more: nothing is hidden, nothing spins

@@ -69,6 +69,14 @@ ok($node->wait_for_log(qr/could not record the failure of pipeline "in transacti
 # as the role that failed: who cannot write the ledger cannot have his failure written to it
 $node->psql('postgres', q{SET SESSION AUTHORIZATION other; BEGIN; } . sprintf($load, $bad, '[30,40)'));
 is(sql("SELECT count(*) FROM led WHERE run_by = 'other'"), '0', 'nobody writes to a ledger that he may not write to');
+# a function that raises the error with higher rights does not lend them to the record
+sql(q{CREATE FUNCTION boom(bigint) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN RAISE EXCEPTION 'boom'; END $$;
+	SET ROLE etl; SELECT idem_create_ledger('etl_led', 'int8range'); CREATE TABLE who (r text);
+	CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO who VALUES (current_user); RETURN NULL; END $$;
+	CREATE TRIGGER who AFTER INSERT ON etl_led FOR EACH ROW WHEN (NEW.state = 'failed') EXECUTE FUNCTION who();});
+$node->psql('postgres', q{SET SESSION AUTHORIZATION etl; BEGIN; SELECT * FROM idem_load('etl_led', 'tgt', 'SELECT id, boom(id) AS v FROM src WHERE id >= $1 AND id < $2', '[0,10)', 'upsert', keys => '{id}', window_column => 'id');});
+await("SELECT count(*) = 1 FROM etl_led WHERE state = 'failed' AND error_message = 'boom'", 'a failure within a SECURITY DEFINER function is recorded');
+is(sql("SELECT array_agg(r) FROM who"), '{etl}', 'with the rights of the role that loaded');
 # a flood: the newest are kept, the others counted, nobody waits
 my $scheduler = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'idem scheduler'");
 kill 'STOP', $scheduler;
