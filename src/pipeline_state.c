@@ -203,17 +203,17 @@ idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at, co
 					args, isnull);
 }
 
-void
+bool
 idem_book_waiting(const char *schema, const char *name, const char *why)
 {
 	static const Oid types[] = {TEXTOID, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name), CStringGetTextDatum(why)};
 
-	(void) idem_run(make_statement(schema,
+	return idem_run(make_statement(schema,
 								   "UPDATE @.idem_pipeline SET waiting_for = $2" THIS_UNLOCKED
 								   " AND waiting_for IS DISTINCT FROM $2",
 								   lengthof(types), types),
-					args, NULL);
+					args, NULL) > 0;
 }
 
 /* Inserts, for whoever has locked the pipeline's row would keep it from running. */
@@ -227,19 +227,22 @@ idem_make_due(const char *schema, const char *name)
 }
 
 bool
-idem_take_wakeups(const char *schema)
+idem_take_wakeups(const char *schema, bool *taken)
 {
-	(void) idem_run(make_statement(schema,
-								   "WITH unlocked AS (SELECT p.name FROM @.idem_pipeline p"
-								   " WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name)"
-								   " FOR NO KEY UPDATE SKIP LOCKED), taken AS ("
-								   "DELETE FROM @.idem_wakeup w WHERE EXISTS ("
-								   "SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
-								   " OR NOT EXISTS (SELECT FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
-								   " UPDATE @.idem_pipeline p SET next_run_at = pg_catalog.clock_timestamp()"
-								   " FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
-								   0, NULL),
-					NULL, NULL);
+	bool any = idem_run(make_statement(schema,
+									   "WITH unlocked AS (SELECT p.name FROM @.idem_pipeline p"
+									   " WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name)"
+									   " FOR NO KEY UPDATE SKIP LOCKED), taken AS ("
+									   "DELETE FROM @.idem_wakeup w WHERE EXISTS ("
+									   "SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
+									   " OR NOT EXISTS (SELECT FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
+									   " UPDATE @.idem_pipeline p SET next_run_at = pg_catalog.clock_timestamp()"
+									   " FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
+									   0, NULL),
+						NULL, NULL) > 0;
+
+	if (taken)
+		*taken |= any;
 	return idem_run(make_statement(schema, "SELECT FROM @.idem_wakeup LIMIT 1", 0, NULL), NULL, NULL) == 0;
 }
 

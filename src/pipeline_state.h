@@ -69,16 +69,16 @@ extern void idem_book_turn(const char *schema, const char *name, TimestampTz nex
 						   const char *error);
 extern int idem_pipeline_failures(const char *schema, const char *name);
 
-/* Says why a pipeline that is due does not run; NULL that it does. */
-extern void idem_book_waiting(const char *schema, const char *name, const char *why);
+/* Says why a pipeline that is due does not run; false if that was known. */
+extern bool idem_book_waiting(const char *schema, const char *name, const char *why);
 
 /*
  * Makes a pipeline due at once, if it is there and the current role owns it, when the
  * scheduler next takes wake-ups; which returns false if it has to come back for some,
- * whose pipelines somebody has locked.
+ * whose pipelines somebody has locked, and sets *taken if it took some.
  */
 extern void idem_make_due(const char *schema, const char *name);
-extern bool idem_take_wakeups(const char *schema);
+extern bool idem_take_wakeups(const char *schema, bool *taken);
 
 /*
  * Says that the pipelines which were restored or cloned with the database are at home

@@ -48,6 +48,9 @@ PG_FUNCTION_INFO_V1(idem_stop_worker);
 /* How soon to try again what a lock or a missing slot prevented, in milliseconds. */
 #define SOON 1000
 
+/* However long nothing is due, in milliseconds. */
+#define LONGEST_SLEEP 600000
+
 /* How long idem_start_worker and idem_stop_worker wait, in milliseconds. */
 #define PATIENCE 10000
 
@@ -70,6 +73,7 @@ typedef struct Scheduler
 	List *turns;
 	bool waiting; /* something is due for which there is no slot */
 	bool soon;	  /* something has to be tried again soon */
+	bool wrote;	  /* something was written: see run_round */
 } Scheduler;
 
 static volatile sig_atomic_t stop_requested = false;
@@ -151,13 +155,16 @@ write_failure_or_log(const IdemRemembered *remembered)
 
 /* Writes down all failures that sessions have left for us. */
 static void
-write_failures(void)
+write_failures(Scheduler *scheduler)
 {
 	IdemRemembered *remembered = palloc(sizeof(IdemRemembered));
 	uint64 lost;
 
 	while (idem_take_failure(remembered))
+	{
 		write_failure_or_log(remembered);
+		scheduler->wrote = true;
+	}
 	lost = idem_lost_failures();
 	if (lost > 0)
 		ereport(LOG,
@@ -182,7 +189,10 @@ book_ended_turns(Scheduler *scheduler, const char *schema)
 		if (!idem_book_turn_end(schema, turn->name) && idem_pipeline_exists(schema, turn->name))
 			scheduler->soon = true; /* somebody has locked it */
 		else
+		{
 			scheduler->turns = foreach_delete_current(scheduler->turns, lc);
+			scheduler->wrote = true;
+		}
 	}
 }
 
@@ -193,6 +203,7 @@ begin_turn(Scheduler *scheduler, const char *schema, const IdemDuePipeline *due)
 	MemoryContext old;
 	Turn *turn;
 
+	scheduler->wrote = true;
 	if (!due->owner_exists)
 	{
 		idem_book_turn(schema, due->name, GetCurrentTimestamp() + USECS_PER_HOUR,
@@ -231,7 +242,7 @@ begin_due_turns(Scheduler *scheduler, const char *schema)
 			begin_turn(scheduler, schema, &due[i]);
 		else
 		{
-			idem_book_waiting(schema, due[i].name, "its turn: idem.max_workers are busy");
+			scheduler->wrote |= idem_book_waiting(schema, due[i].name, "its turn: idem.max_workers are busy");
 			scheduler->waiting = true;
 		}
 	}
@@ -243,8 +254,8 @@ take_turn_back(const char *schema, const Turn *turn)
 {
 	idem_book_turn_end(schema, turn->name);
 	idem_make_due(schema, turn->name);
-	(void) idem_take_wakeups(schema);
-	idem_book_waiting(schema, turn->name, "a worker slot: increase max_worker_processes");
+	(void) idem_take_wakeups(schema, NULL);
+	(void) idem_book_waiting(schema, turn->name, "a worker slot: increase max_worker_processes");
 }
 
 /* Starts workers for the turns that have been booked; those that get none are taken back. */
@@ -277,18 +288,45 @@ start_workers(Scheduler *scheduler)
 	scheduler->soon = true;
 }
 
-/* How long to sleep, in milliseconds; -1: until woken. */
+/* True if the worker of a turn has ended since it was last looked at. */
+static bool
+has_ended_turn(const Scheduler *scheduler)
+{
+	ListCell *lc;
+	pid_t pid;
+
+	foreach (lc, scheduler->turns)
+	{
+		if (GetBackgroundWorkerPid(((Turn *) lfirst(lc))->handle, &pid) == BGWH_STOPPED)
+			return true;
+	}
+	return false;
+}
+
+/* How long to sleep, in milliseconds. */
 static long
 time_to_sleep(const Scheduler *scheduler, TimestampTz next_due)
 {
+	long until_due;
+
 	if (scheduler->soon)
 		return SOON;
+	if (scheduler->wrote || has_ended_turn(scheduler))
+		return 0;
 	if (scheduler->waiting || next_due == 0)
-		return -1; /* a worker that ends will wake us */
-	return Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due));
+		return LONGEST_SLEEP; /* a worker that ends will wake us */
+	until_due = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due);
+	return Max(1, Min(until_due, LONGEST_SLEEP));
 }
 
-/* One round: book what has ended, begin what is due; returns how long to sleep. */
+/*
+ * One round: book what has ended, begin what is due; returns how long to sleep.
+ *
+ * A statement that has to wait for a lock, for more room in the table perhaps, takes
+ * the latch's news with it: what has happened since this round looked is then only
+ * seen by another one.  So a round that wrote is followed by one that finds nothing to
+ * write.
+ */
 static long
 run_round(Scheduler *scheduler)
 {
@@ -297,13 +335,14 @@ run_round(Scheduler *scheduler)
 
 	scheduler->waiting = false;
 	scheduler->soon = false;
-	write_failures();
+	scheduler->wrote = false;
+	write_failures(scheduler);
 	idem_begin_work(true);
 	schema = idem_find_schema();
 	if (schema)
 	{
 		book_ended_turns(scheduler, schema);
-		scheduler->soon |= !idem_take_wakeups(schema);
+		scheduler->soon |= !idem_take_wakeups(schema, &scheduler->wrote);
 		begin_due_turns(scheduler, schema);
 		next_due = idem_next_due_time(schema);
 	}
@@ -427,8 +466,7 @@ sleep_until(long sleep)
 	if (wait_event == 0)
 		wait_event = idem_wait_event("IdemScheduler");
 	pgstat_report_activity(STATE_IDLE, NULL);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (sleep >= 0 ? WL_TIMEOUT : 0),
-					 sleep, wait_event);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT, sleep, wait_event);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
