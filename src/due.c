@@ -101,6 +101,20 @@ apply_lag(const IdemPipeline *pipeline, const IdemRangeType *type, int64 bound, 
 	return idem_add_steps(of, bound, &lag, sign);
 }
 
+/*
+ * When a window that ends at a bound will be due.  To add a lag of months and to take
+ * it away is not the same at a month's end, and local time can be set back: what was
+ * not due when it should have been is looked at a minute later.
+ */
+static TimestampTz
+close_time(const IdemPipeline *pipeline, const IdemRangeType *type, int64 bound)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz close = apply_lag(pipeline, NULL, idem_bound_time(type, bound), 1);
+
+	return close > now ? close : now + USECS_PER_MINUTE;
+}
+
 /* Finds out what is due, under the pipeline's settings. */
 static void
 find_due(const IdemPipeline *pipeline, IdemDue *due)
@@ -119,7 +133,7 @@ find_due(const IdemPipeline *pipeline, IdemDue *due)
 		return;
 	due->window.upper = idem_grid_line(due->type, &due->step, due->window.lower, bound, &next);
 	if (pipeline->watermark == NULL)
-		due->next_close = apply_lag(pipeline, NULL, idem_bound_time(due->type, next), 1);
+		due->next_close = close_time(pipeline, due->type, next);
 }
 
 /* The range type of a pipeline's ledger. */

@@ -63,7 +63,8 @@ typedef struct Turn
 	char *name;
 	Oid owner;
 	bool may_log_in;
-	BackgroundWorkerHandle *handle; /* NULL until the worker is started */
+	BackgroundWorkerHandle *handle; /* NULL if the worker has not been started */
+	bool done;						/* its end is booked, if the transaction commits */
 } Turn;
 
 typedef struct Scheduler
@@ -173,7 +174,7 @@ write_failures(Scheduler *scheduler)
 	pfree(remembered);
 }
 
-/* Books the turns whose workers have ended. */
+/* Books the turns whose workers have ended, or were never started. */
 static void
 book_ended_turns(Scheduler *scheduler, const char *schema)
 {
@@ -184,15 +185,28 @@ book_ended_turns(Scheduler *scheduler, const char *schema)
 	{
 		Turn *turn = lfirst(lc);
 
+		turn->done = false;
 		if (turn->handle && GetBackgroundWorkerPid(turn->handle, &pid) != BGWH_STOPPED)
 			continue;
-		if (!idem_book_turn_end(schema, turn->name) && idem_pipeline_exists(schema, turn->name))
-			scheduler->soon = true; /* somebody has locked it */
-		else
-		{
-			scheduler->turns = foreach_delete_current(scheduler->turns, lc);
+		turn->done = idem_book_turn_end(schema, turn->name) ||
+					 !idem_pipeline_exists(schema, turn->name);
+		if (turn->done)
 			scheduler->wrote = true;
-		}
+		else
+			scheduler->soon = true; /* somebody has locked it */
+	}
+}
+
+/* Forgets turns whose end is booked: not before that is committed, or it would be lost. */
+static void
+forget_done_turns(Scheduler *scheduler)
+{
+	ListCell *lc;
+
+	foreach (lc, scheduler->turns)
+	{
+		if (((Turn *) lfirst(lc))->done)
+			scheduler->turns = foreach_delete_current(scheduler->turns, lc);
 	}
 }
 
@@ -224,18 +238,30 @@ begin_turn(Scheduler *scheduler, const char *schema, const IdemDuePipeline *due)
 	MemoryContextSwitchTo(old);
 }
 
+/* How many more turns there is room for. */
+static int
+count_room(const Scheduler *scheduler)
+{
+	int room = idem_max_workers;
+	ListCell *lc;
+
+	foreach (lc, scheduler->turns)
+		room -= !((Turn *) lfirst(lc))->done;
+	return Max(room, 0);
+}
+
 /* Begins the turns of pipelines that are due, as far as idem.max_workers allows. */
 static void
 begin_due_turns(Scheduler *scheduler, const char *schema)
 {
-	int room = idem_max_workers - list_length(scheduler->turns);
+	int room = count_room(scheduler);
 	IdemDuePipeline *due;
 	int n;
 	int i;
 
 	/* one more than there is room for, to see whether somebody has to wait */
-	due = palloc((Max(room, 0) + 1) * sizeof(IdemDuePipeline));
-	n = idem_find_due_pipelines(schema, Max(room, 0) + 1, due);
+	due = palloc((room + 1) * sizeof(IdemDuePipeline));
+	n = idem_find_due_pipelines(schema, room + 1, due);
 	for (i = 0; i < n; i++)
 	{
 		if (i < room)
@@ -250,12 +276,33 @@ begin_due_turns(Scheduler *scheduler, const char *schema)
 
 /* Takes a turn back for which there is no worker slot. */
 static void
-take_turn_back(const char *schema, const Turn *turn)
+take_turn_back(const char *schema, Turn *turn)
 {
-	idem_book_turn_end(schema, turn->name);
+	turn->done = idem_book_turn_end(schema, turn->name);
 	idem_make_due(schema, turn->name);
 	(void) idem_take_wakeups(schema, NULL);
 	(void) idem_book_waiting(schema, turn->name, "a worker slot: increase max_worker_processes");
+}
+
+/* Takes back the turns that got no worker. */
+static void
+take_turns_back(Scheduler *scheduler)
+{
+	ListCell *lc;
+	char *schema;
+
+	idem_begin_work(true);
+	schema = idem_find_schema();
+	foreach (lc, scheduler->turns)
+	{
+		Turn *turn = lfirst(lc);
+
+		if (schema && turn->handle == NULL)
+			take_turn_back(schema, turn);
+	}
+	idem_end_work();
+	forget_done_turns(scheduler);
+	scheduler->soon = true;
 }
 
 /* Starts workers for the turns that have been booked; those that get none are taken back. */
@@ -263,7 +310,7 @@ static void
 start_workers(Scheduler *scheduler)
 {
 	MemoryContext old = MemoryContextSwitchTo(scheduler->context);
-	List *without = NIL;
+	bool all = true;
 	ListCell *lc;
 
 	foreach (lc, scheduler->turns)
@@ -274,18 +321,12 @@ start_workers(Scheduler *scheduler)
 			!idem_start_pipeline_worker(turn->name, turn->owner, turn->may_log_in, 0, 0, &turn->handle))
 		{
 			turn->handle = NULL;
-			without = lappend(without, turn);
-			scheduler->turns = foreach_delete_current(scheduler->turns, lc);
+			all = false;
 		}
 	}
 	MemoryContextSwitchTo(old);
-	if (without == NIL)
-		return;
-	idem_begin_work(true);
-	foreach (lc, without)
-		take_turn_back(idem_find_schema(), lfirst(lc));
-	idem_end_work();
-	scheduler->soon = true;
+	if (!all)
+		take_turns_back(scheduler);
 }
 
 /* True if the worker of a turn has ended since it was last looked at. */
@@ -297,7 +338,9 @@ has_ended_turn(const Scheduler *scheduler)
 
 	foreach (lc, scheduler->turns)
 	{
-		if (GetBackgroundWorkerPid(((Turn *) lfirst(lc))->handle, &pid) == BGWH_STOPPED)
+		Turn *turn = lfirst(lc);
+
+		if (turn->handle && GetBackgroundWorkerPid(turn->handle, &pid) == BGWH_STOPPED)
 			return true;
 	}
 	return false;
@@ -347,6 +390,7 @@ run_round(Scheduler *scheduler)
 		next_due = idem_next_due_time(schema);
 	}
 	idem_end_work();
+	forget_done_turns(scheduler);
 	start_workers(scheduler);
 	return time_to_sleep(scheduler, next_due);
 }
