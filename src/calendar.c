@@ -178,11 +178,11 @@ bound_argument(FunctionCallInfo fcinfo, int arg, const IdemRangeType *type)
 {
 	Oid given = get_fn_expr_argtype(fcinfo->flinfo, arg);
 	Oid output;
-	bool varlena;
+	bool is_varlena;
 
 	if (given == TEXTOID)
 		return idem_parse_bound(type, text_to_cstring(PG_GETARG_TEXT_PP(arg)));
-	getTypeOutputInfo(given, &output, &varlena);
+	getTypeOutputInfo(given, &output, &is_varlena);
 	return idem_parse_bound(type, OidOutputFunctionCall(output, PG_GETARG_DATUM(arg)));
 }
 

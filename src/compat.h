@@ -83,9 +83,17 @@ idem_call_init(void *memory, void *init)
 
 /* 17 lets extensions name their wait events. */
 #if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
 #define idem_wait_event(name) WaitEventExtensionNew(name)
 #else
 #define idem_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 19 wants to know when a descriptor is complete, to cache offsets. */
+#if PG_VERSION_NUM >= 190000
+#define idem_finalize_desc(desc) TupleDescFinalize(desc)
+#else
+#define idem_finalize_desc(desc) ((void) 0)
 #endif
 
 #endif /* IDEM_COMPAT_H */

@@ -61,12 +61,12 @@ end_call(LedgerCall *call, Datum multirange, bool as_text)
 {
 	Datum result;
 	Oid output;
-	bool varlena;
+	bool is_varlena;
 	MemoryContext old = MemoryContextSwitchTo(call->caller);
 
 	if (as_text)
 	{
-		getTypeOutputInfo(call->ledger->type->multirange, &output, &varlena);
+		getTypeOutputInfo(call->ledger->type->multirange, &output, &is_varlena);
 		result = CStringGetTextDatum(OidOutputFunctionCall(output, multirange));
 	}
 	else

@@ -9,6 +9,7 @@
 
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "compat.h"
 #include "due.h"
 #include "fmgr.h"
 #include "miscadmin.h"

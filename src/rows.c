@@ -59,7 +59,7 @@ append_value(StringInfo buf, TupleTableSlot *slot, int index)
 	bool isnull;
 	Datum value = slot_getattr(slot, index + 1, &isnull);
 	Oid output;
-	bool varlena;
+	bool is_varlena;
 	char *text;
 	int len;
 
@@ -69,7 +69,7 @@ append_value(StringInfo buf, TupleTableSlot *slot, int index)
 		return;
 	}
 	getTypeOutputInfo(TupleDescAttr(slot->tts_tupleDescriptor, index)->atttypid,
-					  &output, &varlena);
+					  &output, &is_varlena);
 	text = OidOutputFunctionCall(output, value);
 	len = pg_mbcliplen(text, strlen(text), MAX_SHOWN);
 	appendBinaryStringInfo(buf, text, len);

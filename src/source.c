@@ -13,6 +13,8 @@
 
 #include "access/relation.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
@@ -243,6 +245,7 @@ build_projection(IdemSource *source)
 		n++;
 	}
 	source->desc->natts = n;
+	idem_finalize_desc(source->desc);
 	source->as_is = n == from->natts && is_identity(source->projection);
 }
 

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "due.h"
 #include "fmgr.h"
 #include "funcapi.h"

@@ -74,9 +74,9 @@ static char *
 datum_text(Oid type, Datum datum)
 {
 	Oid output;
-	bool varlena;
+	bool is_varlena;
 
-	getTypeOutputInfo(type, &output, &varlena);
+	getTypeOutputInfo(type, &output, &is_varlena);
 	return OidOutputFunctionCall(output, datum);
 }
 
