@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "backfill.h"
 #include "due.h"
 #include "fmgr.h"
@@ -23,7 +24,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "worker.h"
-#include "access/xact.h"
 
 PG_FUNCTION_INFO_V1(idem_backfill);
 
@@ -232,7 +232,9 @@ report_backfill(const IdemPipeline *pipeline, const Crew *crew)
 						pipeline->name, loaded, shared->nwindows),
 				 errhint("CALL idem_backfill again loads what is missing.")));
 	ereport(NOTICE,
-			(errmsg("pipeline \"%s\": loaded %u windows", pipeline->name, loaded)));
+			(errmsg_plural("pipeline \"%s\": loaded %u window",
+						   "pipeline \"%s\": loaded %u windows",
+						   loaded, pipeline->name, loaded)));
 }
 
 /* Loads the windows that are missing. */
