@@ -284,6 +284,17 @@ idem_append_set(StringInfo sql, const IdemTarget *target, const char *new)
 }
 
 void
+idem_append_update(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "UPDATE %s d", apply->target->name);
+	idem_append_set(sql, apply->target, "s");
+	appendStringInfo(sql, " FROM %s s WHERE ", IDEM_ROWS);
+	idem_append_match(sql, apply->target, "d", "s");
+	appendStringInfoString(sql, " AND ");
+	idem_append_changed(sql, apply->target, "d", "s", !apply->reload);
+}
+
+void
 idem_append_by_window(StringInfo sql, IdemApply *apply, const char *prefix)
 {
 	if (!apply->by_window)

@@ -133,6 +133,9 @@ extern bool idem_most_differ(IdemApply *apply, IdemPiece *piece);
 /* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */
 extern void idem_append_insert(StringInfo sql, IdemApply *apply);
 
+/* Appends UPDATE target d SET … FROM rows s WHERE d.k = s.k AND changed, as an IdemBuild. */
+extern void idem_append_update(StringInfo sql, IdemApply *apply);
+
 /* True if there is a column that an update writes. */
 extern bool idem_has_updates(const IdemTarget *target);
 

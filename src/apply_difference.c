@@ -78,17 +78,12 @@ build_delete_gone(StringInfo sql, IdemApply *apply)
 	idem_append_by_window(sql, apply, " AND ");
 }
 
-/* Builds: UPDATE target d SET c = s.c, … FROM idem_source s WHERE d.k = s.k AND changed */
+/* Builds: UPDATE target d SET c = s.c, … FROM idem_source s WHERE d.k = s.k AND changed AND in window */
 static void
 build_update(StringInfo sql, IdemApply *apply)
 {
-	appendStringInfo(sql, "UPDATE %s d", apply->target->name);
-	idem_append_set(sql, apply->target, "s");
-	appendStringInfo(sql, " FROM %s s WHERE ", IDEM_ROWS);
-	idem_append_match(sql, apply->target, "d", "s");
+	idem_append_update(sql, apply);
 	idem_append_by_window(sql, apply, " AND ");
-	appendStringInfoString(sql, " AND ");
-	idem_append_changed(sql, apply->target, "d", "s", !apply->reload);
 }
 
 /* Sorts the join's rows by what is to be done. */

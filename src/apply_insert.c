@@ -40,18 +40,6 @@ build_upsert(StringInfo sql, IdemApply *apply)
 	idem_append_changed(sql, apply->target, "d", "excluded", !apply->reload);
 }
 
-/* Builds: UPDATE target d SET c = s.c, … FROM idem_source s WHERE d.k = s.k AND changed */
-static void
-build_update_any(StringInfo sql, IdemApply *apply)
-{
-	appendStringInfo(sql, "UPDATE %s d", apply->target->name);
-	idem_append_set(sql, apply->target, "s");
-	appendStringInfo(sql, " FROM %s s WHERE ", IDEM_ROWS);
-	idem_append_match(sql, apply->target, "d", "s");
-	appendStringInfoString(sql, " AND ");
-	idem_append_changed(sql, apply->target, "d", "s", !apply->reload);
-}
-
 /* An attempt to insert, as an argument of idem_try. */
 typedef struct Attempt
 {
@@ -115,7 +103,7 @@ idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 	}
 	do
 	{
-		run->updated_rows += idem_run_apply(apply, piece, rows, &apply->update_any, build_update_any);
+		run->updated_rows += idem_run_apply(apply, piece, rows, &apply->update_any, idem_append_update);
 	} while (insert_new(apply, piece, rows) > 0);
 }
 
