@@ -99,7 +99,11 @@ load_windows(const char *name, Backfill *shared)
 
 	idem_begin_work(false);
 	schema = idem_find_schema();
-	pipeline = idem_open_pipeline(schema ? schema : "public", name);
+	if (schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"idem\" has been dropped")));
+	pipeline = idem_open_pipeline(schema, name);
 	request = idem_pipeline_request(pipeline);
 	request.window_text = "empty";
 	request.scheduled = true;
@@ -115,7 +119,7 @@ load_windows(const char *name, Backfill *shared)
 }
 
 void
-idem_run_backfill_part(const char *pipeline, uint32 handle, int number)
+idem_run_backfill_part(const char *pipeline, uint32 handle)
 {
 	MemoryContext context = CurrentMemoryContext;
 	dsm_segment *segment;
@@ -188,8 +192,7 @@ run_crew(Crew *crew, const IdemPipeline *pipeline, int workers)
 
 	while (crew->nworkers < workers &&
 		   idem_start_pipeline_worker(pipeline->name, pipeline->identity.role, may_log_in,
-									  dsm_segment_handle(crew->segment), crew->nworkers,
-									  &crew->handles[crew->nworkers]))
+									  dsm_segment_handle(crew->segment), &crew->handles[crew->nworkers]))
 		crew->nworkers++;
 	if (crew->nworkers == 0)
 		ereport(ERROR,
@@ -270,10 +273,6 @@ read_workers(FunctionCallInfo fcinfo)
 static void
 check_call(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument pipeline must not be NULL")));
 	if (idem_call_is_atomic(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -294,8 +293,7 @@ idem_backfill(PG_FUNCTION_ARGS)
 
 	check_call(fcinfo);
 	idem_connect(false);
-	pipeline = idem_open_pipeline(get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)),
-								  text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	pipeline = idem_argument_pipeline(fcinfo);
 	request = idem_pipeline_request(pipeline);
 	request.step = pipeline->step;
 	request.grid_start = pipeline->start;

@@ -6,6 +6,6 @@
 #define IDEM_BACKFILL_H
 
 /* A worker's part: loads windows of the segment's list until there are none left. */
-extern void idem_run_backfill_part(const char *pipeline, uint32 segment, int number);
+extern void idem_run_backfill_part(const char *pipeline, uint32 segment);
 
 #endif /* IDEM_BACKFILL_H */

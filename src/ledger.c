@@ -31,6 +31,13 @@
 	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1" \
 	" AND l.window_range OPERATOR(pg_catalog.&&) $2"
 
+/* Says of runs l that they no longer count, by whom and since when. */
+#define SET_SUPERSEDED                                              \
+	"SET state = 'superseded',"                                     \
+	" details = COALESCE(l.details, '{}') OPERATOR(pg_catalog.||)"  \
+	" pg_catalog.jsonb_build_object('superseded_by', current_user," \
+	" 'superseded_at', pg_catalog.clock_timestamp())"
+
 /* The number of this attempt at just the window: one more than have failed. */
 #define ATTEMPT                                                            \
 	" 1 OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM ONLY @L f" \
@@ -190,10 +197,7 @@ supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 
 	statement = get_statement(ledger, &ledger->statements->supersede, IDEM_SNAPSHOT_NEW,
 							  "WITH old AS ("
-							  "UPDATE ONLY @L l SET state = 'superseded',"
-							  " details = COALESCE(l.details, '{}') OPERATOR(pg_catalog.||)"
-							  " pg_catalog.jsonb_build_object('superseded_by', current_user,"
-							  " 'superseded_at', pg_catalog.clock_timestamp())" WHERE_OVERLAPS
+							  "UPDATE ONLY @L l " SET_SUPERSEDED WHERE_OVERLAPS
 							  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
 							  " RETURNING l.*), rest AS ("
 							  "INSERT INTO @L (pipeline, window_range, state, target, mode,"
@@ -593,10 +597,7 @@ idem_forget_failures(IdemLedger *ledger, const char *pipeline, Datum range)
 	Datum args[] = {CStringGetTextDatum(pipeline), range};
 
 	return idem_run(get_statement(ledger, &ledger->statements->forget, IDEM_SNAPSHOT_NEW,
-								  "UPDATE ONLY @L l SET state = 'superseded',"
-								  " details = COALESCE(l.details, '{}') OPERATOR(pg_catalog.||)"
-								  " pg_catalog.jsonb_build_object('superseded_by', current_user,"
-								  " 'superseded_at', pg_catalog.clock_timestamp())" WHERE_OVERLAPS
+								  "UPDATE ONLY @L l " SET_SUPERSEDED WHERE_OVERLAPS
 								  " AND l.state OPERATOR(pg_catalog.=) 'failed'",
 								  0, NULL),
 					args, NULL);

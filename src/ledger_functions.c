@@ -9,6 +9,7 @@
 
 #include "fmgr.h"
 #include "ledger_table.h"
+#include "pipeline.h"
 #include "pipeline_state.h"
 #include "schedule.h"
 #include "utils/builtins.h"
@@ -111,7 +112,7 @@ invalidate(FunctionCallInfo fcinfo, bool is_text)
 	if (superseded > 0)
 	{
 		/* its pipeline, if it is one that runs by itself, has something to do now */
-		idem_make_due(get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)), call.pipeline);
+		idem_make_due(idem_function_schema(fcinfo), call.pipeline);
 		idem_wake_at_end();
 	}
 	idem_finish();

@@ -54,6 +54,12 @@ static const struct
 
 StaticAssertDecl(lengthof(columns) == PIPELINE_COLUMNS, "a column's name and type is missing");
 
+char *
+idem_function_schema(FunctionCallInfo fcinfo)
+{
+	return get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
+}
+
 const char *
 idem_pipeline_column(int column)
 {
@@ -233,6 +239,17 @@ idem_open_pipeline(const char *schema, const char *name)
 	check_relation(pipeline, PIPELINE_LEDGER, pipeline->ledger);
 	check_relation(pipeline, PIPELINE_TARGET, pipeline->target);
 	return pipeline;
+}
+
+IdemPipeline *
+idem_argument_pipeline(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument pipeline must not be NULL")));
+	return idem_open_pipeline(idem_function_schema(fcinfo),
+							  text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
 
 IdemRequest

@@ -9,6 +9,7 @@
 #ifndef IDEM_PIPELINE_H
 #define IDEM_PIPELINE_H
 
+#include "fmgr.h"
 #include "load.h"
 
 /* Longest name, in bytes: it travels to a worker in the 128 bytes a worker is given. */
@@ -58,6 +59,9 @@ typedef struct IdemPipelineRow
 /* A column's name. */
 extern const char *idem_pipeline_column(int column);
 
+/* The extension's schema, told by the function that was called. */
+extern char *idem_function_schema(FunctionCallInfo fcinfo);
+
 /*
  * Reads the row of a pipeline that the current role can see, locked to be written if
  * lock, or writes it; schema is the extension's.  Reading raises 42704 if there is none, inserting 42710 if there is
@@ -102,6 +106,9 @@ extern IdemPipeline *idem_make_pipeline(const char *schema, const IdemPipelineRo
 
 /* Reads a pipeline by its name; raises 42704 if there is none, 42P01 if what it names is gone. */
 extern IdemPipeline *idem_open_pipeline(const char *schema, const char *name);
+
+/* The same for the pipeline that a function's first argument names; 22004 if it is NULL. */
+extern IdemPipeline *idem_argument_pipeline(FunctionCallInfo fcinfo);
 
 /* The request to load a window of a pipeline; the window itself is the caller's to add. */
 extern IdemRequest idem_pipeline_request(const IdemPipeline *pipeline);

@@ -29,13 +29,6 @@ PG_FUNCTION_INFO_V1(idem_enable_pipeline);
 PG_FUNCTION_INFO_V1(idem_disable_pipeline);
 PG_FUNCTION_INFO_V1(idem_resume);
 
-/* The extension's schema, by one of its functions. */
-static char *
-extension_schema(FunctionCallInfo fcinfo)
-{
-	return get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
-}
-
 /* Fails for a definition that lacks something. */
 static void
 require_columns(const IdemPipelineRow *row)
@@ -146,7 +139,7 @@ set_search_path(IdemPipelineRow *row)
 Datum
 idem_create_pipeline(PG_FUNCTION_ARGS)
 {
-	char *schema = extension_schema(fcinfo);
+	char *schema = idem_function_schema(fcinfo);
 	IdemPipelineRow row;
 	int i;
 
@@ -190,7 +183,7 @@ is_removal(FunctionCallInfo fcinfo, int column)
 Datum
 idem_alter_pipeline(PG_FUNCTION_ARGS)
 {
-	char *schema = extension_schema(fcinfo);
+	char *schema = idem_function_schema(fcinfo);
 	IdemPipelineRow row;
 	int i;
 
@@ -222,7 +215,7 @@ Datum
 idem_drop_pipeline(PG_FUNCTION_ARGS)
 {
 	idem_connect(true);
-	idem_delete_pipeline_row(extension_schema(fcinfo), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	idem_delete_pipeline_row(idem_function_schema(fcinfo), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	idem_finish();
 	PG_RETURN_VOID();
 }
@@ -231,7 +224,7 @@ idem_drop_pipeline(PG_FUNCTION_ARGS)
 static Datum
 set_enabled(FunctionCallInfo fcinfo, bool enabled)
 {
-	char *schema = extension_schema(fcinfo);
+	char *schema = idem_function_schema(fcinfo);
 	IdemPipelineRow row;
 
 	idem_connect(true);
@@ -264,7 +257,7 @@ idem_resume(PG_FUNCTION_ARGS)
 	int64 resumed;
 
 	idem_connect(true);
-	resumed = idem_adopt_pipelines(extension_schema(fcinfo));
+	resumed = idem_adopt_pipelines(idem_function_schema(fcinfo));
 	idem_finish();
 	idem_wake_at_end();
 	PG_RETURN_INT64(resumed);

@@ -57,12 +57,15 @@ run_by_name(const char *schema, const char *template, const char *name)
 	return idem_run(make_statement(schema, template, lengthof(types), types), args, NULL);
 }
 
-/* Fetches a number from a statement whose only parameter is a pipeline's name. */
+/* Fetches a pipeline's column that is a number. */
 static int
-fetch_by_name(const char *schema, const char *template, const char *name)
+fetch_number(const char *schema, const char *column, const char *name)
 {
 	static const Oid types[] = {TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name)};
+	const char *template = psprintf("SELECT p.%s FROM @.idem_pipeline p"
+									" WHERE p.name OPERATOR(pg_catalog.=) $1",
+									column);
 	Datum value;
 	bool isnull;
 
@@ -80,29 +83,25 @@ int
 idem_find_due_pipelines(const char *schema, int max, IdemDuePipeline *due)
 {
 	IdemStatement *statement = make_statement(schema,
-											  "SELECT d.name, d.owner, r.oid IS NOT NULL, r.rolcanlogin"
-											  " FROM (SELECT p.name, p.owner::pg_catalog.oid AS owner, p.next_run_at"
+											  "SELECT p.name, p.owner::pg_catalog.oid"
 											  " FROM @.idem_pipeline p WHERE" NOT_PAUSED
 											  " AND p.turn_started_at IS NULL"
 											  " AND p.next_run_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
 											  " ORDER BY p.next_run_at USING OPERATOR(pg_catalog.<)"
-											  " LIMIT 1 OFFSET $3 FOR NO KEY UPDATE SKIP LOCKED) d"
-											  " LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) d.owner",
+											  " LIMIT 1 OFFSET $3 FOR NO KEY UPDATE SKIP LOCKED",
 											  lengthof(here_types), here_types);
 	int n = 0;
 
 	while (n < max)
 	{
 		Datum args[] = {HERE, Int32GetDatum(n)};
-		Datum values[4];
-		bool nulls[4];
+		Datum values[2];
+		bool nulls[2];
 
 		if (!idem_fetch(statement, args, NULL, lengthof(values), values, nulls))
 			break;
 		due[n].name = TextDatumGetCString(values[0]);
 		due[n].owner = DatumGetObjectId(values[1]);
-		due[n].owner_exists = DatumGetBool(values[2]);
-		due[n].owner_may_log_in = !nulls[3] && DatumGetBool(values[3]);
 		n++;
 	}
 	return n;
@@ -170,19 +169,13 @@ idem_book_lost_turns(const char *schema, int delay)
 int
 idem_pipeline_crashes(const char *schema, const char *name)
 {
-	return fetch_by_name(schema,
-						 "SELECT p.crashes FROM @.idem_pipeline p"
-						 " WHERE p.name OPERATOR(pg_catalog.=) $1",
-						 name);
+	return fetch_number(schema, "crashes", name);
 }
 
 int
 idem_pipeline_failures(const char *schema, const char *name)
 {
-	return fetch_by_name(schema,
-						 "SELECT p.failures FROM @.idem_pipeline p"
-						 " WHERE p.name OPERATOR(pg_catalog.=) $1",
-						 name);
+	return fetch_number(schema, "failures", name);
 }
 
 void

@@ -16,8 +16,6 @@ typedef struct IdemDuePipeline
 {
 	char *name;
 	Oid owner;
-	bool owner_exists;
-	bool owner_may_log_in;
 } IdemDuePipeline;
 
 /*

@@ -23,18 +23,6 @@ PG_FUNCTION_INFO_V1(idem_load_pipeline_window);
 PG_FUNCTION_INFO_V1(idem_load_pipeline_window_text);
 PG_FUNCTION_INFO_V1(idem_retry);
 
-/* The pipeline that the first argument names. */
-static IdemPipeline *
-argument_pipeline(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument pipeline must not be NULL")));
-	return idem_open_pipeline(get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)),
-							  text_to_cstring(PG_GETARG_TEXT_PP(0)));
-}
-
 /* SQL: CALL idem_run_pipeline(pipeline) */
 Datum
 idem_run_pipeline(PG_FUNCTION_ARGS)
@@ -43,7 +31,7 @@ idem_run_pipeline(PG_FUNCTION_ARGS)
 	IdemSummary summary;
 
 	idem_connect(atomic);
-	(void) idem_run_turn(argument_pipeline(fcinfo), IDEM_TURN_BY_HAND, atomic, 0, &summary);
+	(void) idem_run_turn(idem_argument_pipeline(fcinfo), IDEM_TURN_BY_HAND, atomic, 0, &summary);
 	idem_notice_summary(&summary, atomic);
 	idem_finish();
 	return (Datum) 0;
@@ -59,7 +47,7 @@ load_pipeline_window(FunctionCallInfo fcinfo, bool is_text)
 	IdemSummary summary;
 
 	idem_connect(atomic);
-	pipeline = argument_pipeline(fcinfo);
+	pipeline = idem_argument_pipeline(fcinfo);
 	request = idem_pipeline_request(pipeline);
 	request.step = pipeline->step;
 	request.grid_start = pipeline->start;
@@ -103,7 +91,7 @@ idem_retry(PG_FUNCTION_ARGS)
 	int64 forgotten;
 
 	idem_connect(true);
-	pipeline = argument_pipeline(fcinfo);
+	pipeline = idem_argument_pipeline(fcinfo);
 	idem_enter_identity(&pipeline->identity, &scope);
 	ledger = idem_open_ledger(pipeline->ledger, idem_pipeline_request(pipeline).schema, true);
 	forgotten = idem_forget_failures(ledger, pipeline->name, optional_range(fcinfo, 1, ledger->type));

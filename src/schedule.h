@@ -26,7 +26,6 @@ typedef struct IdemWorkerArgs
 	Oid database;
 	Oid role;		 /* InvalidOid: as a superuser, who takes the owner's rights */
 	uint32 backfill; /* handle of the shared segment, or 0 for a turn */
-	int number;		 /* of the worker in a backfill */
 	char name[96];	 /* of the pipeline; or the path of the database's files */
 } IdemWorkerArgs;
 

@@ -40,6 +40,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "worker.h"
 
@@ -219,7 +220,7 @@ begin_turn(Scheduler *scheduler, const char *schema, const IdemDuePipeline *due)
 	Turn *turn;
 
 	scheduler->wrote = true;
-	if (!due->owner_exists)
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(due->owner)))
 	{
 		idem_book_turn(schema, due->name, GetCurrentTimestamp() + USECS_PER_HOUR,
 					   "its owner has been dropped");
@@ -234,7 +235,7 @@ begin_turn(Scheduler *scheduler, const char *schema, const IdemDuePipeline *due)
 	turn = palloc0(sizeof(Turn));
 	turn->name = pstrdup(due->name);
 	turn->owner = due->owner;
-	turn->may_log_in = due->owner_may_log_in;
+	turn->may_log_in = idem_role_may_log_in(due->owner);
 	scheduler->turns = lappend(scheduler->turns, turn);
 	MemoryContextSwitchTo(old);
 }
@@ -319,7 +320,7 @@ start_workers(Scheduler *scheduler)
 		Turn *turn = lfirst(lc);
 
 		if (turn->handle == NULL &&
-			!idem_start_pipeline_worker(turn->name, turn->owner, turn->may_log_in, 0, 0, &turn->handle))
+			!idem_start_pipeline_worker(turn->name, turn->owner, turn->may_log_in, 0, &turn->handle))
 		{
 			turn->handle = NULL;
 			all = false;

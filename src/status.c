@@ -146,7 +146,7 @@ put_status(ReturnSetInfo *rsinfo, const char *schema, const char *name)
 Datum
 idem_pipeline_status(PG_FUNCTION_ARGS)
 {
-	char *schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
+	char *schema = idem_function_schema(fcinfo);
 	char **names;
 	int n;
 	int i;

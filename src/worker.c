@@ -38,13 +38,12 @@
 
 bool
 idem_start_pipeline_worker(const char *pipeline, Oid owner, bool owner_may_log_in,
-						   uint32 backfill, int number, BackgroundWorkerHandle **handle)
+						   uint32 backfill, BackgroundWorkerHandle **handle)
 {
 	IdemWorkerArgs args = {
 		.database = MyDatabaseId,
 		.role = owner_may_log_in || IDEM_BYPASS_LOGIN_CHECK ? owner : InvalidOid,
 		.backfill = backfill,
-		.number = number,
 	};
 	BackgroundWorker worker;
 
@@ -197,7 +196,7 @@ idem_worker_main(Datum arg)
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem worker",
 												ALLOCSET_DEFAULT_SIZES));
 	if (args->backfill)
-		idem_run_backfill_part(args->name, args->backfill, args->number);
+		idem_run_backfill_part(args->name, args->backfill);
 	else
 		run_and_book(args->name);
 	proc_exit(0);

@@ -13,8 +13,7 @@
  * handle is allocated in the current memory context.
  */
 extern bool idem_start_pipeline_worker(const char *pipeline, Oid owner, bool owner_may_log_in,
-									   uint32 backfill, int number,
-									   BackgroundWorkerHandle **handle);
+									   uint32 backfill, BackgroundWorkerHandle **handle);
 
 /* True if a role may log in; false also if there is no such role. */
 extern bool idem_role_may_log_in(Oid role);
