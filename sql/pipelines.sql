@@ -147,47 +147,90 @@ DROP OWNED BY regress_idem_one, regress_idem_two; DROP ROLE regress_idem_one, re
 -- wrong definitions
 \set VERBOSITY default
 SELECT idem_create_pipeline('offsets', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline(repeat('x', 96), 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', NULL, '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', NULL, 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'merge', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', NULL, 'id', '10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'SELECT 1 AS nothing', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tgt', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT now()');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'DELETE FROM src');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1::bigint; SELECT 2::bigint');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'SELECT * FROM src; SELECT 1', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 1::bigint');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '-10', '0', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', 'zero', watermark => 'SELECT 1');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', 'infinity');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', 'Mars/Olympus');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', lag => 'soon');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', lookback => '-1 day');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', max_windows => 0);
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', retry_base => '0');
+\echo :SQLSTATE
 SELECT idem_alter_pipeline('nobody', max_windows => 5);
+\echo :SQLSTATE
 SELECT idem_alter_pipeline(NULL, max_windows => 5);
+\echo :SQLSTATE
 SELECT idem_drop_pipeline('nobody');
+\echo :SQLSTATE
 SELECT idem_enable_pipeline('nobody');
+\echo :SQLSTATE
 SELECT idem_retry('nobody');
+\echo :SQLSTATE
 SELECT idem_retry(NULL);
+\echo :SQLSTATE
 CALL idem_run_pipeline('nobody');
+\echo :SQLSTATE
 CALL idem_run_pipeline(NULL);
+\echo :SQLSTATE
 CALL idem_load_window('nobody', '[1,2)');
+\echo :SQLSTATE
 CALL idem_load_window('offsets', NULL::text);
+\echo :SQLSTATE
 CALL idem_load_window('offsets', '[1,2)', on_busy => 'never');
+\echo :SQLSTATE
 CALL idem_load_window('offsets', tstzrange('2024-01-01', '2024-01-02'));
+\echo :SQLSTATE
 CALL idem_backfill('offsets', '[1,2)', workers => 0);
+\echo :SQLSTATE
 CALL idem_backfill('nobody', '[1,2)');
+\echo :SQLSTATE
 CALL idem_backfill(NULL, '[1,2)');
-BEGIN; CALL idem_backfill('offsets', '[1,2)'); ROLLBACK;
+\echo :SQLSTATE
+BEGIN; CALL idem_backfill('offsets', '[1,2)');
+\echo :SQLSTATE
+ROLLBACK;
 SELECT idem_calendar('led', 'offsets', 'a', 'b', '10');
+\echo :SQLSTATE
 SELECT idem_calendar('tgt', 'offsets', '1', '2', '10');
+\echo :SQLSTATE
 SELECT idem_prune('tgt', '1 day');
+\echo :SQLSTATE
 -- nothing of it has left anything
 SELECT name FROM idem_pipeline;
 -- a ledger that is gone is shown, and does not hide the others

@@ -4,6 +4,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
+use IdemTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -23,22 +27,7 @@ $node->start;
 
 sub sql { return $node->safe_psql('postgres', shift); }
 
-# Waits until a query is true, for some seconds.
-sub await
-{
-	my ($query, $what) = @_;
-	my $until = time + 30;
-	while (time < $until)
-	{
-		my ($rc, $out) = $node->psql('postgres', $query);
-		return ok(1, $what) if defined $out && $out eq 't';
-		usleep(50_000);
-	}
-	diag($node->psql('postgres', "SELECT row_to_json(p) FROM idem_pipeline p"));
-	diag(($node->psql('postgres', "SELECT json_agg(p) FROM idem_status p"))[1]);
-	diag((slurp_file($node->logfile)) =~ s/.*(?=(.{4000})$)//sr);
-	return ok(0, $what);
-}
+sub await { return await_true($node, @_); }
 
 sub scheduler_pid
 {

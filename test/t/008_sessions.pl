@@ -4,6 +4,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
+use IdemTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -21,18 +25,7 @@ $node->start;
 
 sub sql { return $node->safe_psql('postgres', shift); }
 
-sub await
-{
-	my ($query, $what) = @_;
-	my $until = time + 30;
-	while (time < $until)
-	{
-		my ($rc, $out) = $node->psql('postgres', $query);
-		return ok(1, $what) if defined $out && $out eq 't';
-		usleep(50_000);
-	}
-	return ok(0, $what);
-}
+sub await { return await_true($node, @_); }
 
 # a session in the background, as a role
 sub session
