@@ -6,7 +6,7 @@
 EXTENSION = idem
 MODULE_big = idem
 DATA = idem--1.0.sql
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 PG_CONFIG ?= pg_config
 PG_CPPFLAGS = -I$(srcdir)/src
@@ -26,7 +26,7 @@ EXTRA_CLEAN = test/isolation/output_iso test/isolation/results tmp_check
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*/*.h)
 
 .PHONY: demo test bench format lint
 
@@ -40,7 +40,7 @@ bench:
 	bench/run
 
 format:
-	clang-format -i src/*.c src/*.h
+	clang-format -i src/*.c src/*/*.[ch]
 
 lint:
 	test/lint

@@ -5,10 +5,10 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "guc.h"
-#include "launcher.h"
 #include "miscadmin.h"
-#include "shared.h"
+#include "pipeline/launcher.h"
+#include "server/settings.h"
+#include "server/shared.h"
 
 PG_MODULE_MAGIC;
 

@@ -1,0 +1,230 @@
+/*
+ * functions.c
+ *		idem_hash(), idem_uuid() and idem_canonical(): a record's deterministic ID.
+ *
+ * The ID is the SHA-256 of the canonical JSON of the record's key columns, so it
+ * agrees with sha256(json.dumps({k: r[k] for k in keys}, sort_keys=True)) in
+ * Python.  Everything that depends on the row type and the keys is prepared once
+ * and kept in fn_extra; per row the keys are taken out, written and hashed.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "id/canonical.h"
+#include "id/json.h"
+#include "id/jsonstring.h"
+#include "id/keys.h"
+#include "id/sha256.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/uuid.h"
+
+/* What one call site keeps from row to row. */
+typedef struct HashCall
+{
+	IdemSha256 *sha;
+	StringInfoData buf;			/* the canonical form of the current record */
+	bool constant_keys;			/* the keys argument cannot change */
+	MemoryContext keys_context; /* holds the next four */
+	ArrayType *array;			/* the keys, as they were given */
+	char **keys;
+	int nkeys;
+	IdemMember *members; /* the keys, sorted: for jsonb */
+	IdemShape shape;	 /* for records */
+} HashCall;
+
+/* Returns the call site's state, made at its first call. */
+static HashCall *
+get_call(FunctionCallInfo fcinfo)
+{
+	HashCall *call = fcinfo->flinfo->fn_extra;
+	MemoryContext cxt = fcinfo->flinfo->fn_mcxt;
+	MemoryContext old;
+
+	if (call != NULL)
+		return call;
+	old = MemoryContextSwitchTo(cxt);
+	call = palloc0(sizeof(HashCall));
+	initStringInfo(&call->buf);
+	call->sha = idem_make_sha256(cxt);
+	call->constant_keys = get_fn_expr_arg_stable(fcinfo->flinfo, 1);
+	MemoryContextSwitchTo(old);
+	fcinfo->flinfo->fn_extra = call;
+	return call;
+}
+
+/* Makes the jsonb members of the keys: their sorted names and prefixes. */
+static void
+make_members(HashCall *call)
+{
+	int i;
+
+	call->members = palloc0(call->nkeys * sizeof(IdemMember));
+	for (i = 0; i < call->nkeys; i++)
+	{
+		int len;
+
+		call->members[i].name = idem_to_utf8(call->keys[i], strlen(call->keys[i]), &len);
+		call->members[i].index = i;
+	}
+	idem_sort_members(call->members, call->nkeys);
+}
+
+/* Makes the call's keys those of the array, if they are not. */
+static void
+fit_keys(HashCall *call, Datum keys, MemoryContext parent)
+{
+	ArrayType *array;
+	MemoryContext old;
+
+	if (call->members && call->constant_keys)
+		return;
+	array = DatumGetArrayTypeP(keys);
+	if (call->members && VARSIZE(array) == VARSIZE(call->array) &&
+		memcmp(array, call->array, VARSIZE(array)) == 0)
+		return;
+
+	call->members = NULL;
+	call->shape.identifier = 0; /* was made for other keys */
+	if (call->keys_context)
+		MemoryContextReset(call->keys_context);
+	else
+		call->keys_context = AllocSetContextCreate(parent, "idem keys",
+												   ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(call->keys_context);
+	call->array = (ArrayType *) PG_DETOAST_DATUM_COPY(PointerGetDatum(array));
+	call->keys = idem_read_keys(call->array, &call->nkeys);
+	make_members(call);
+	MemoryContextSwitchTo(old);
+}
+
+/* Writes the canonical form of the record argument into the call's buffer. */
+static HashCall *
+write_record(FunctionCallInfo fcinfo)
+{
+	HashCall *call = get_call(fcinfo);
+	HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(0);
+
+	fit_keys(call, PG_GETARG_DATUM(1), fcinfo->flinfo->fn_mcxt);
+	idem_fit_shape(&call->shape, row, call->keys, call->nkeys, fcinfo->flinfo->fn_mcxt);
+	resetStringInfo(&call->buf);
+	idem_write_row(&call->buf, &call->shape, row);
+	return call;
+}
+
+/* The same for a jsonb argument. */
+static HashCall *
+write_jsonb_object(FunctionCallInfo fcinfo)
+{
+	HashCall *call = get_call(fcinfo);
+	Jsonb *object = PG_GETARG_JSONB_P(0);
+	int i;
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("record is not a JSON object"),
+				 errhint("Pass an object, for example '{\"id\": 1}'.")));
+	fit_keys(call, PG_GETARG_DATUM(1), fcinfo->flinfo->fn_mcxt);
+	resetStringInfo(&call->buf);
+	for (i = 0; i < call->nkeys; i++)
+	{
+		const IdemMember *m = &call->members[i];
+		const char *key = call->keys[m->index];
+		JsonbValue value;
+
+		if (getKeyJsonValueFromContainer(&object->root, key, strlen(key), &value) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("record has no key \"%s\"", key),
+					 errhint("A key without a value must be present as null.")));
+		appendBinaryStringInfo(&call->buf, m->prefix, m->prefix_len);
+		idem_append_jsonb_value(&call->buf, &value);
+	}
+	appendStringInfoChar(&call->buf, '}');
+	return call;
+}
+
+/* Returns the text of what was written. */
+static Datum
+canonical_result(HashCall *call)
+{
+	return PointerGetDatum(cstring_to_text_with_len(call->buf.data, call->buf.len));
+}
+
+/* Returns the 64 hex digits of the SHA-256 of what was written. */
+static Datum
+hash_result(HashCall *call)
+{
+	text *result = palloc(VARHDRSZ + 2 * PG_SHA256_DIGEST_LENGTH);
+	uint8 digest[PG_SHA256_DIGEST_LENGTH];
+
+	idem_sha256(call->sha, call->buf.data, call->buf.len, digest);
+	SET_VARSIZE(result, VARHDRSZ + 2 * PG_SHA256_DIGEST_LENGTH);
+	hex_encode((char *) digest, sizeof(digest), VARDATA(result));
+	return PointerGetDatum(result);
+}
+
+/* Returns the first 16 bytes of the SHA-256 as a UUID of version 8, RFC 9562. */
+static Datum
+uuid_result(HashCall *call)
+{
+	pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
+	uint8 digest[PG_SHA256_DIGEST_LENGTH];
+
+	idem_sha256(call->sha, call->buf.data, call->buf.len, digest);
+	memcpy(uuid->data, digest, UUID_LEN);
+	uuid->data[6] = (uuid->data[6] & 0x0f) | 0x80;
+	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80;
+	return UUIDPGetDatum(uuid);
+}
+
+PG_FUNCTION_INFO_V1(idem_canonical_record);
+PG_FUNCTION_INFO_V1(idem_canonical_jsonb);
+PG_FUNCTION_INFO_V1(idem_hash_record);
+PG_FUNCTION_INFO_V1(idem_hash_jsonb);
+PG_FUNCTION_INFO_V1(idem_uuid_record);
+PG_FUNCTION_INFO_V1(idem_uuid_jsonb);
+
+/* SQL: idem_canonical(record, text[]) returns text */
+Datum
+idem_canonical_record(PG_FUNCTION_ARGS)
+{
+	return canonical_result(write_record(fcinfo));
+}
+
+/* SQL: idem_canonical(jsonb, text[]) returns text */
+Datum
+idem_canonical_jsonb(PG_FUNCTION_ARGS)
+{
+	return canonical_result(write_jsonb_object(fcinfo));
+}
+
+/* SQL: idem_hash(record, text[]) returns text */
+Datum
+idem_hash_record(PG_FUNCTION_ARGS)
+{
+	return hash_result(write_record(fcinfo));
+}
+
+/* SQL: idem_hash(jsonb, text[]) returns text */
+Datum
+idem_hash_jsonb(PG_FUNCTION_ARGS)
+{
+	return hash_result(write_jsonb_object(fcinfo));
+}
+
+/* SQL: idem_uuid(record, text[]) returns uuid */
+Datum
+idem_uuid_record(PG_FUNCTION_ARGS)
+{
+	return uuid_result(write_record(fcinfo));
+}
+
+/* SQL: idem_uuid(jsonb, text[]) returns uuid */
+Datum
+idem_uuid_jsonb(PG_FUNCTION_ARGS)
+{
+	return uuid_result(write_jsonb_object(fcinfo));
+}

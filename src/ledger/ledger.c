@@ -1,0 +1,665 @@
+/*
+ * ledger.c
+ *		The ledger: which windows of which pipeline are complete.
+ *
+ * The claim is INSERT … ON CONFLICT DO NOTHING, a statement of its own before any
+ * that reads or writes the target: under READ COMMITTED everything the previous
+ * holder committed is then visible.  A plain INSERT would do the same but lets two
+ * simultaneous claims deadlock; the speculative insertion of ON CONFLICT does not.
+ * The claim is inserted as complete, so that writing the counts at the end touches
+ * no indexed column; it becomes visible to others when it is true, or never.
+ *
+ * This file must not know targets, sources or how rows are applied.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "ledger/ledger.h"
+#include "miscadmin.h"
+#include "server/settings.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* How long a claim waits before it calls a window busy, in ms. */
+#define BUSY_TIMEOUT "10"
+
+/* The runs l that overlap the window, which every statement knows as $1 and $2. */
+#define WHERE_OVERLAPS                            \
+	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1" \
+	" AND l.window_range OPERATOR(pg_catalog.&&) $2"
+
+/* Says of runs l that they no longer count, by whom and since when. */
+#define SET_SUPERSEDED                                              \
+	"SET state = 'superseded',"                                     \
+	" details = COALESCE(l.details, '{}') OPERATOR(pg_catalog.||)"  \
+	" pg_catalog.jsonb_build_object('superseded_by', current_user," \
+	" 'superseded_at', pg_catalog.clock_timestamp())"
+
+/* The number of this attempt at just the window: one more than have failed. */
+#define ATTEMPT                                                            \
+	" 1 OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM ONLY @L f" \
+	" WHERE f.pipeline OPERATOR(pg_catalog.=) $1"                          \
+	" AND f.window_range OPERATOR(pg_catalog.=) $2"                        \
+	" AND f.state OPERATOR(pg_catalog.=) 'failed')"
+
+/* Another run n came after l and touched its window, or has completed it. */
+#define TOUCHES                                    \
+	"n.pipeline OPERATOR(pg_catalog.=) l.pipeline" \
+	" AND n.window_range OPERATOR(pg_catalog.&&) l.window_range"
+#define LATER "(SELECT FROM ONLY @L n WHERE " TOUCHES \
+			  " AND n.run_id OPERATOR(pg_catalog.>) l.run_id)"
+#define COMPLETED "(SELECT FROM ONLY @L n WHERE " TOUCHES \
+				  " AND n.state OPERATOR(pg_catalog.=) 'complete')"
+
+/* The runs l that overlap the window and have failed, and nothing came after them. */
+#define WHERE_LAST_FAILED                                         \
+	WHERE_OVERLAPS " AND l.state OPERATOR(pg_catalog.=) 'failed'" \
+				   " AND NOT EXISTS " LATER " AND NOT EXISTS " COMPLETED
+
+/* When the next attempt at a failed run's window is due; NULL if nobody has said. */
+#define NEXT_ATTEMPT \
+	"(l.details OPERATOR(pg_catalog.->>) 'next_attempt_at')::pg_catalog.timestamptz"
+
+/* The ledger's statements, each made when it is first needed. */
+struct IdemLedgerStatements
+{
+	MemoryContext context;
+	int64 added; /* rows, by this call */
+	IdemStatement *coverage;
+	IdemStatement *gaps;
+	IdemStatement *claim;
+	IdemStatement *running;
+	IdemStatement *count_latest;
+	IdemStatement *count;
+	IdemStatement *supersede;
+	IdemStatement *complete;
+	IdemStatement *fail;
+	IdemStatement *failures;
+	IdemStatement *postponed;
+	IdemStatement *last_failures;
+	IdemStatement *last_run;
+	IdemStatement *in_state;
+	IdemStatement *forget;
+	IdemStatement *prune;
+	IdemStatement *invalidated;
+};
+
+void
+idem_init_ledger_statements(IdemLedger *ledger)
+{
+	ledger->statements = palloc0(sizeof(IdemLedgerStatements));
+	ledger->statements->context = CurrentMemoryContext;
+}
+
+/* Replaces the words of a statement's template that depend on the ledger. */
+static char *
+expand_template(const IdemLedger *ledger, const char *template)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (; *template; template ++)
+	{
+		if (*template != '@')
+			appendStringInfoChar(&sql, *template);
+		else if (*++template == 'L')
+			appendStringInfoString(&sql, ledger->name);
+		else if (*template == 'C')
+			appendStringInfoString(&sql, ledger->claim_constraint);
+		else
+			appendStringInfo(&sql, "pg_catalog.%s", ledger->type->multirange_name);
+	}
+	return sql.data;
+}
+
+/*
+ * Returns the statement kept in *place, made from its template at the first use.
+ * Every statement's parameters begin with the pipeline and the window.
+ */
+static IdemStatement *
+get_statement(IdemLedger *ledger, IdemStatement **place, IdemSnapshot snapshot,
+			  const char *template, int nmore, const Oid *more)
+{
+	if (*place == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(ledger->statements->context);
+		Oid types[IDEM_MAX_ARGS] = {TEXTOID, ledger->type->range};
+
+		if (nmore > 0)
+			memcpy(types + 2, more, nmore * sizeof(Oid));
+		*place = idem_make_statement(expand_template(ledger, template),
+									 nmore + 2, types, snapshot);
+		MemoryContextSwitchTo(old);
+	}
+	idem_fit_statement(*place, 0, ledger->statements->added);
+	return *place;
+}
+
+/* Runs a statement that returns one value, not NULL, and returns it. */
+static Datum
+fetch_value(IdemStatement *statement, const Datum *args)
+{
+	Datum value;
+	bool isnull;
+
+	if (!idem_fetch(statement, args, NULL, 1, &value, &isnull) || isnull)
+		elog(ERROR, "ledger statement returned no value");
+	return value;
+}
+
+Datum
+idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), range};
+
+	return fetch_value(get_statement(ledger, &ledger->statements->coverage,
+									 ledger->read_snapshot,
+									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									 " OPERATOR(pg_catalog.*) pg_catalog.multirange($2)"
+									 " FROM ONLY @L l" WHERE_OVERLAPS
+									 " AND l.state OPERATOR(pg_catalog.=) 'complete'",
+									 0, NULL),
+					   args);
+}
+
+Datum
+idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum reopened,
+				 Datum postponed)
+{
+	const Oid more[] = {ledger->type->range, ledger->type->multirange};
+	Datum args[] = {CStringGetTextDatum(pipeline), range, reopened, postponed};
+
+	return fetch_value(get_statement(ledger, &ledger->statements->gaps,
+									 ledger->read_snapshot,
+									 "SELECT pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"
+									 " (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									 " OPERATOR(pg_catalog.-) pg_catalog.multirange($3))"
+									 " OPERATOR(pg_catalog.-) $4"
+									 " FROM ONLY @L l" WHERE_OVERLAPS
+									 " AND l.state OPERATOR(pg_catalog.=) 'complete'",
+									 lengthof(more), more),
+					   args);
+}
+
+/*
+ * Supersedes the complete rows that overlap the window and keeps what they cover
+ * outside of it complete, in rows of their own.  Returns how many it superseded.
+ */
+static int64
+supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline),
+					idem_window_datum(ledger->type, window)};
+	IdemStatement *statement;
+
+	statement = get_statement(ledger, &ledger->statements->supersede, IDEM_SNAPSHOT_NEW,
+							  "WITH old AS ("
+							  "UPDATE ONLY @L l " SET_SUPERSEDED WHERE_OVERLAPS
+							  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+							  " RETURNING l.*), rest AS ("
+							  "INSERT INTO @L (pipeline, window_range, state, target, mode,"
+							  " method, attempt, started_at, finished_at, run_by, details)"
+							  " SELECT o.pipeline, r, 'complete', o.target, o.mode, o.method,"
+							  " o.attempt, o.started_at, o.finished_at, o.run_by,"
+							  " pg_catalog.jsonb_build_object('split_from', o.run_id)"
+							  " FROM old o, LATERAL pg_catalog.unnest("
+							  "pg_catalog.multirange(o.window_range) OPERATOR(pg_catalog.-)"
+							  " pg_catalog.multirange($2)) r)"
+							  " SELECT pg_catalog.count(*) FROM old",
+							  0, NULL);
+	return DatumGetInt64(fetch_value(statement, args));
+}
+
+/* Inserts the claim; false if an overlapping row is in the way. */
+static bool
+insert_claim(IdemLedger *ledger, IdemRun *run)
+{
+	static const Oid more[] = {OIDOID, TEXTOID, TIMESTAMPTZOID};
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
+					CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
+	Datum run_id;
+	bool isnull;
+
+	if (!idem_fetch(get_statement(ledger, &ledger->statements->claim, IDEM_SNAPSHOT_NEW,
+								  "INSERT INTO @L (pipeline, window_range, state, target,"
+								  " mode, attempt, started_at, run_by)"
+								  " VALUES ($1, $2, 'complete', $3::pg_catalog.regclass, $4," ATTEMPT ","
+								  " $5, current_user)"
+								  " ON CONFLICT ON CONSTRAINT @C DO NOTHING"
+								  " RETURNING run_id",
+								  lengthof(more), more),
+					args, NULL, 1, &run_id, &isnull))
+		return false;
+	run->run_id = DatumGetInt64(run_id);
+	ledger->statements->added++;
+	return true;
+}
+
+/* Fails if a row that was written by hand is running in the window. */
+static void
+check_not_running(IdemLedger *ledger, const char *pipeline, IdemWindow window)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline),
+					idem_window_datum(ledger->type, window)};
+	Datum run_id;
+	bool isnull;
+
+	if (idem_fetch(get_statement(ledger, &ledger->statements->running, IDEM_SNAPSHOT_NEW,
+								 "SELECT l.run_id FROM ONLY @L l" WHERE_OVERLAPS
+								 " AND l.state OPERATOR(pg_catalog.=) 'running' LIMIT 1",
+								 0, NULL),
+				   args, NULL, 1, &run_id, &isnull))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("window %s of pipeline \"%s\" overlaps run " INT64_FORMAT ", which is running",
+						idem_window_text(ledger->type, window), pipeline,
+						DatumGetInt64(run_id)),
+				 errdetail("The row in ledger %s was written by hand.", ledger->name),
+				 errhint("Set its state to failed.")));
+}
+
+/* The runs of this session that have begun and not ended, innermost first. */
+static const IdemRun *active_run = NULL;
+
+void
+idem_check_window(const IdemLedger *ledger, const char *pipeline, IdemWindow window)
+{
+	const IdemRun *run;
+
+	for (run = active_run; run; run = run->outer)
+	{
+		if (run->ledger == ledger->relid && strcmp(run->pipeline, pipeline) == 0 &&
+			run->window.lower < window.upper && window.lower < run->window.upper)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("window %s of pipeline \"%s\" is being loaded by this session",
+							idem_window_text(ledger->type, run->window), pipeline),
+					 errhint("A source, an audit or a trigger must not load or invalidate the window it belongs to.")));
+	}
+}
+
+void
+idem_enter_run(const IdemLedger *ledger, IdemRun *run)
+{
+	run->ledger = ledger->relid;
+	run->outer = active_run;
+	active_run = run;
+}
+
+void
+idem_leave_run(const IdemRun *run)
+{
+	active_run = run->outer;
+}
+
+/* One try to claim: supersede what is to be redone, then insert. */
+static bool
+try_claim(IdemLedger *ledger, IdemRun *run)
+{
+	if (run->redo)
+		(void) supersede_window(ledger, run->pipeline, run->window);
+	return insert_claim(ledger, run);
+}
+
+/* A try to claim, as an argument of idem_try. */
+typedef struct ClaimTry
+{
+	IdemLedger *ledger;
+	IdemRun *run;
+	bool claimed;
+} ClaimTry;
+
+/* Tries to claim under a short lock_timeout. */
+static void
+try_claim_briefly(void *arg)
+{
+	ClaimTry *try = arg;
+	int nest_level = NewGUCNestLevel();
+
+	idem_set_for_level("lock_timeout", BUSY_TIMEOUT);
+	try->claimed = try_claim(try->ledger, try->run);
+	AtEOXact_GUC(true, nest_level);
+}
+
+/*
+ * Tries to claim without waiting: in a subtransaction, with a short lock_timeout.
+ * Returns false with *busy set if it had to wait.
+ */
+static bool
+try_claim_nowait(IdemLedger *ledger, IdemRun *run, bool *busy)
+{
+	ClaimTry try = {ledger, run, false};
+	ErrorData *error = idem_try(try_claim_briefly, &try, CurrentMemoryContext);
+
+	if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	*busy = error != NULL;
+	return try.claimed;
+}
+
+/* Fails for a window that another session holds. */
+static void
+report_busy(IdemLedger *ledger, const IdemRun *run)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("window %s of pipeline \"%s\" is being loaded by another session",
+					idem_window_text(ledger->type, run->window), run->pipeline),
+			 errhint("Use on_busy => 'wait' to wait for it, or 'skip' to go on without it.")));
+}
+
+/* Counts the runs that overlap the window, under one of two snapshots. */
+static int64
+count_runs(IdemLedger *ledger, const IdemRun *run, bool latest)
+{
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window)};
+	IdemLedgerStatements *all = ledger->statements;
+
+	return DatumGetInt64(fetch_value(get_statement(ledger,
+												   latest ? &all->count_latest : &all->count,
+												   latest ? IDEM_SNAPSHOT_LATEST : IDEM_SNAPSHOT_NEW,
+												   "SELECT pg_catalog.count(*) FROM ONLY @L l" WHERE_OVERLAPS
+												   " AND l.state OPERATOR(pg_catalog.=) ANY"
+												   " ('{complete,superseded}')",
+												   0, NULL),
+									 args));
+}
+
+/*
+ * Fails if the transaction keeps a snapshot that is older than an earlier run of
+ * the window.  The claim itself reports a conflict with a complete row that the
+ * snapshot does not see; this finds one that has been superseded since.
+ */
+static void
+check_snapshot_age(IdemLedger *ledger, const IdemRun *run)
+{
+	if (IsolationUsesXactSnapshot() &&
+		count_runs(ledger, run, true) != count_runs(ledger, run, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access to window %s of pipeline \"%s\"",
+						idem_window_text(ledger->type, run->window), run->pipeline),
+				 errdetail("It was loaded after this transaction's snapshot was taken."),
+				 errhint("Retry the transaction.")));
+}
+
+IdemClaim
+idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
+{
+	run->started_at = GetCurrentTimestamp();
+	for (;;)
+	{
+		bool busy = false;
+		bool claimed;
+
+		CHECK_FOR_INTERRUPTS();
+		if (on_busy == IDEM_BUSY_WAIT)
+			claimed = try_claim(ledger, run);
+		else
+			claimed = try_claim_nowait(ledger, run, &busy);
+		if (claimed)
+		{
+			check_snapshot_age(ledger, run);
+			return IDEM_CLAIMED;
+		}
+		if (busy && on_busy == IDEM_BUSY_ERROR)
+			report_busy(ledger, run);
+		if (busy)
+			return IDEM_CLAIM_BUSY;
+		check_not_running(ledger, run->pipeline, run->window);
+		if (!run->redo)
+			return IDEM_CLAIM_COMPLETE;
+		/* to be redone, but completed by another session meanwhile: again */
+	}
+}
+
+void
+idem_complete_run(IdemLedger *ledger, const IdemRun *run)
+{
+	static const Oid more[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID,
+							   INT8OID, INT8OID, BYTEAOID};
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
+					CStringGetTextDatum(run->method), Int64GetDatum(run->source_rows),
+					Int64GetDatum(run->inserted_rows), Int64GetDatum(run->updated_rows),
+					Int64GetDatum(run->deleted_rows), Int64GetDatum(run->unchanged_rows),
+					Int64GetDatum(run->duplicate_rows),
+					run->has_digest ? idem_digest_bytea(&run->digest) : (Datum) 0};
+	bool isnull[lengthof(args)] = {false};
+
+	isnull[7] = run->deleted_rows == IDEM_UNKNOWN_COUNT;
+	isnull[10] = !run->has_digest;
+
+	if (idem_run(get_statement(ledger, &ledger->statements->complete, IDEM_SNAPSHOT_NEW,
+							   "UPDATE ONLY @L SET method = $4,"
+							   " source_rows = $5, inserted_rows = $6, updated_rows = $7,"
+							   " deleted_rows = $8, unchanged_rows = $9,"
+							   " source_digest = $11,"
+							   " finished_at = pg_catalog.clock_timestamp(),"
+							   " details = CASE WHEN $10 OPERATOR(pg_catalog.>) 0 THEN"
+							   " pg_catalog.jsonb_build_object('duplicate_rows', $10) END"
+							   " WHERE run_id OPERATOR(pg_catalog.=) $3"
+							   " AND state OPERATOR(pg_catalog.=) 'complete'",
+							   lengthof(more), more),
+				 args, isnull) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("run " INT64_FORMAT " has vanished from ledger %s",
+						run->run_id, ledger->name),
+				 errhint("A source, an audit or a trigger must not change the ledger; a row security policy must let its role update it.")));
+}
+
+void
+idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
+{
+	static const Oid more[] = {OIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
+							   TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID};
+	const IdemRun *run = failure->run;
+	const ErrorData *error = failure->error;
+	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message,
+						   error->detail, error->hint, error->context};
+	Datum args[12] = {CStringGetTextDatum(run->pipeline),
+					  idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
+					  CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
+	bool isnull[12] = {false};
+	size_t i;
+
+	for (i = 0; i < lengthof(texts); i++)
+	{
+		isnull[5 + i] = texts[i] == NULL;
+		if (texts[i])
+			args[5 + i] = CStringGetTextDatum(texts[i]);
+	}
+	args[10] = TimestampTzGetDatum(failure->next_attempt_at);
+	isnull[10] = failure->next_attempt_at == 0 || failure->blocked;
+	args[11] = BoolGetDatum(true);
+	isnull[11] = !failure->blocked;
+	(void) idem_run(get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
+								  "INSERT INTO @L (pipeline, window_range, state, target,"
+								  " mode, attempt, started_at, finished_at, run_by,"
+								  " error_code, error_message, details)"
+								  " VALUES ($1, $2, 'failed', $3::pg_catalog.regclass, $4," ATTEMPT ","
+								  " $5, pg_catalog.clock_timestamp(), current_user,"
+								  " $6, $7, pg_catalog.jsonb_strip_nulls("
+								  "pg_catalog.jsonb_build_object('detail', $8,"
+								  " 'hint', $9, 'context', $10, 'next_attempt_at', $11,"
+								  " 'blocked', $12)))",
+								  lengthof(more), more),
+					args, isnull);
+}
+
+int64
+idem_count_failures(IdemLedger *ledger, const IdemRun *run)
+{
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window)};
+
+	return DatumGetInt64(fetch_value(get_statement(ledger, &ledger->statements->failures,
+												   IDEM_SNAPSHOT_NEW,
+												   "SELECT pg_catalog.count(*) FROM ONLY @L l"
+												   " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+												   " AND l.window_range OPERATOR(pg_catalog.=) $2"
+												   " AND l.state OPERATOR(pg_catalog.=) 'failed'"
+												   " AND l.run_id OPERATOR(pg_catalog.>) COALESCE(("
+												   "SELECT pg_catalog.max(n.run_id) FROM ONLY @L n"
+												   " WHERE n.pipeline OPERATOR(pg_catalog.=) $1"
+												   " AND n.window_range OPERATOR(pg_catalog.&&) $2"
+												   " AND n.state OPERATOR(pg_catalog.=) ANY"
+												   " ('{complete,superseded}')), 0)",
+												   0, NULL),
+									 args));
+}
+
+Datum
+idem_postponed_windows(IdemLedger *ledger, const char *pipeline, Datum range,
+					   IdemPostpone postpone)
+{
+	static const Oid more[] = {BOOLOID};
+	Datum args[] = {CStringGetTextDatum(pipeline), range,
+					BoolGetDatum(postpone == IDEM_POSTPONE_NOT_DUE)};
+
+	if (postpone == IDEM_POSTPONE_NONE)
+		return idem_parse_multirange(ledger->type, "{}");
+
+	return fetch_value(get_statement(ledger, &ledger->statements->postponed, IDEM_SNAPSHOT_NEW,
+									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									 " FROM ONLY @L l" WHERE_LAST_FAILED
+									 " AND (l.details OPERATOR(pg_catalog.?) 'blocked'"
+									 " OR $3 AND " NEXT_ATTEMPT " OPERATOR(pg_catalog.>)"
+									 " pg_catalog.clock_timestamp())",
+									 lengthof(more), more),
+					   args);
+}
+
+IdemPostponed
+idem_ledger_failures(IdemLedger *ledger, const char *pipeline, Datum range)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), range};
+	Datum values[4];
+	bool nulls[4];
+	IdemPostponed result = {0};
+
+	(void) idem_fetch(get_statement(ledger, &ledger->statements->last_failures, ledger->read_snapshot,
+									"SELECT pg_catalog.count(*),"
+									" pg_catalog.count(*) FILTER (WHERE l.details OPERATOR(pg_catalog.?) 'blocked'),"
+									" pg_catalog.min(" NEXT_ATTEMPT "),"
+									" (pg_catalog.array_agg(l.error_message ORDER BY l.run_id DESC))[1]"
+									" FROM ONLY @L l" WHERE_LAST_FAILED,
+									0, NULL),
+					  args, NULL, lengthof(values), values, nulls);
+	result.failed = DatumGetInt64(values[0]);
+	result.blocked = DatumGetInt64(values[1]);
+	result.next_attempt_at = nulls[2] ? 0 : DatumGetTimestampTz(values[2]);
+	result.last_error = nulls[3] ? NULL : TextDatumGetCString(values[3]);
+	return result;
+}
+
+TimestampTz
+idem_last_run_time(IdemLedger *ledger, const char *pipeline)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), idem_parse_range(ledger->type, "empty")};
+	Datum value;
+	bool isnull;
+
+	if (!idem_fetch(get_statement(ledger, &ledger->statements->last_run, ledger->read_snapshot,
+								  "SELECT l.finished_at FROM ONLY @L l"
+								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+								  " ORDER BY l.run_id DESC LIMIT 1",
+								  0, NULL),
+					args, NULL, 1, &value, &isnull) ||
+		isnull)
+		return 0;
+	return DatumGetTimestampTz(value);
+}
+
+Datum
+idem_windows_in_state(IdemLedger *ledger, const char *pipeline, Datum range, const char *state)
+{
+	static const Oid more[] = {TEXTOID};
+	Datum args[] = {CStringGetTextDatum(pipeline), range, CStringGetTextDatum(state)};
+
+	return fetch_value(get_statement(ledger, &ledger->statements->in_state, ledger->read_snapshot,
+									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									 " FROM ONLY @L l" WHERE_OVERLAPS
+									 " AND l.state::pg_catalog.text OPERATOR(pg_catalog.=) $3",
+									 lengthof(more), more),
+					   args);
+}
+
+int64
+idem_forget_failures(IdemLedger *ledger, const char *pipeline, Datum range)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), range};
+
+	return idem_run(get_statement(ledger, &ledger->statements->forget, IDEM_SNAPSHOT_NEW,
+								  "UPDATE ONLY @L l " SET_SUPERSEDED WHERE_OVERLAPS
+								  " AND l.state OPERATOR(pg_catalog.=) 'failed'",
+								  0, NULL),
+					args, NULL);
+}
+
+/* A failure that still says when to try again is not history. */
+int64
+idem_prune_history(IdemLedger *ledger, TimestampTz before)
+{
+	static const Oid more[] = {TIMESTAMPTZOID};
+	Datum args[] = {CStringGetTextDatum(""), idem_parse_range(ledger->type, "empty"),
+					TimestampTzGetDatum(before)};
+
+	return idem_run(get_statement(ledger, &ledger->statements->prune, IDEM_SNAPSHOT_NEW,
+								  "DELETE FROM ONLY @L l"
+								  " WHERE l.finished_at OPERATOR(pg_catalog.<) $3"
+								  " AND (l.state OPERATOR(pg_catalog.=) 'superseded'"
+								  " OR l.state OPERATOR(pg_catalog.=) 'failed'"
+								  " AND (EXISTS " LATER " OR EXISTS " COMPLETED "))",
+								  lengthof(more), more),
+					args, NULL);
+}
+
+/*
+ * Ends the run of an invalidation: it stays as a record, and its insertion still
+ * keeps others out until we commit.
+ */
+static void
+end_invalidation(IdemLedger *ledger, const IdemRun *run)
+{
+	static const Oid more[] = {INT8OID};
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id)};
+
+	(void) idem_run(get_statement(ledger, &ledger->statements->invalidated, IDEM_SNAPSHOT_NEW,
+								  "UPDATE ONLY @L SET state = 'superseded',"
+								  " finished_at = pg_catalog.clock_timestamp()"
+								  " WHERE run_id OPERATOR(pg_catalog.=) $3",
+								  lengthof(more), more),
+					args, NULL);
+}
+
+int64
+idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
+{
+	IdemRun run = {.pipeline = pipeline, .window = window, .mode = "invalidate"};
+	int64 superseded = 0;
+
+	/*
+	 * What a load in flight completes while we wait for it must be reopened too,
+	 * so supersede and claim until the claim holds.
+	 */
+	idem_check_window(ledger, pipeline, window);
+	run.started_at = GetCurrentTimestamp();
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		superseded += supersede_window(ledger, pipeline, window);
+		if (insert_claim(ledger, &run))
+			break;
+		check_not_running(ledger, pipeline, window);
+	}
+	end_invalidation(ledger, &run);
+	return superseded;
+}

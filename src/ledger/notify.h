@@ -1,0 +1,17 @@
+/*
+ * notify.h
+ *		NOTIFY idem: what happened to a window, for the world outside.
+ */
+#ifndef IDEM_LEDGER_NOTIFY_H
+#define IDEM_LEDGER_NOTIFY_H
+
+#include "ledger/ledger.h"
+
+/*
+ * Sends a JSON object on the channel idem when the current transaction commits:
+ * event ("complete", "failed" or "blocked"), pipeline, window, and rows or error.
+ */
+extern void idem_notify_complete(const IdemRangeType *type, const IdemRun *run);
+extern void idem_notify_failure(const IdemRangeType *type, const IdemFailure *failure);
+
+#endif /* IDEM_LEDGER_NOTIFY_H */

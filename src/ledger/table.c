@@ -1,0 +1,304 @@
+/*
+ * table.c
+ *		The ledger as a table: created properly, or checked before it is trusted.
+ *
+ * A ledger is a table of one of the idem_ledger types.  The type brings the
+ * columns; what makes a ledger safe are its constraints, which PostgreSQL cannot
+ * attach to a type.  idem_create_ledger() writes them; a table that was made by
+ * hand is looked over before a load relies on it.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "fmgr.h"
+#include "ledger/table.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "server/compat.h"
+#include "server/statement.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+#include "utils/varlena.h"
+
+PG_FUNCTION_INFO_V1(idem_create_ledger);
+
+/* Fails for a relation that is not a table of a ledger type. */
+idem_noreturn static void
+report_no_ledger(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("\"%s\" is not a ledger", RelationGetRelationName(rel)),
+			 errhint("Create one with SELECT idem_create_ledger('name').")));
+}
+
+/* Finds the range type of a ledger by the type it is a table of. */
+static const IdemRangeType *
+ledger_range_type(Relation rel, Oid schema)
+{
+	Oid type = rel->rd_rel->reloftype;
+	const IdemRangeType *result = NULL;
+	HeapTuple tuple;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || !OidIsValid(type))
+		report_no_ledger(rel);
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_type form = (Form_pg_type) GETSTRUCT(tuple);
+
+		if (form->typnamespace == schema)
+			result = idem_range_type_of_ledger(NameStr(form->typname));
+		ReleaseSysCache(tuple);
+	}
+	if (result == NULL)
+		report_no_ledger(rel);
+	return result;
+}
+
+/* Fails for a ledger that lacks something; says how to get a proper one. */
+idem_noreturn static void
+report_missing(Relation rel, const IdemRangeType *type, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			 errmsg("ledger \"%s\" has no %s", RelationGetRelationName(rel), what),
+			 errdetail("Without it the ledger cannot keep two loads apart, or a window from being marked twice."),
+			 errhint("Create the ledger with SELECT idem_create_ledger(%s, %s) and copy the rows into it.",
+					 quote_literal_cstr("new_name"), quote_literal_cstr(type->name))));
+}
+
+/* Returns the attribute number of a ledger's column. */
+static AttrNumber
+ledger_column(Relation rel, const char *name)
+{
+	AttrNumber attno = get_attnum(RelationGetRelid(rel), name);
+
+	if (attno == InvalidAttrNumber)
+		elog(ERROR, "ledger \"%s\" has no column \"%s\"",
+			 RelationGetRelationName(rel), name);
+	return attno;
+}
+
+/* Builds the expression state = 'label' on a ledger. */
+static List *
+state_is(Relation rel, const char *label)
+{
+	AttrNumber attno = ledger_column(rel, "state");
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+	TypeCacheEntry *type = lookup_type_cache(att->atttypid, TYPECACHE_EQ_OPR);
+	HeapTuple tuple = SearchSysCache2(ENUMTYPOIDNAME, ObjectIdGetDatum(att->atttypid),
+									  CStringGetDatum(label));
+	Oid value;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for enum label \"%s\"", label);
+	value = ((Form_pg_enum) GETSTRUCT(tuple))->oid;
+	ReleaseSysCache(tuple);
+	return list_make1(make_opclause(type->eq_opr, BOOLOID, false,
+									(Expr *) makeVar(1, attno, att->atttypid, -1, InvalidOid, 0),
+									(Expr *) makeConst(att->atttypid, -1, InvalidOid, sizeof(Oid),
+													   ObjectIdGetDatum(value), false, true),
+									InvalidOid, InvalidOid));
+}
+
+/*
+ * True if an index holds the running and the complete rows and no others: each
+ * state either implies the predicate or refutes it.
+ */
+static bool
+has_claim_predicate(Relation rel, Relation index)
+{
+	List *predicate = RelationGetIndexPredicate(index);
+
+	return predicate != NIL &&
+		   predicate_implied_by(predicate, state_is(rel, "running"), false) &&
+		   predicate_implied_by(predicate, state_is(rel, "complete"), false) &&
+		   predicate_refuted_by(predicate, state_is(rel, "failed"), false) &&
+		   predicate_refuted_by(predicate, state_is(rel, "superseded"), false);
+}
+
+/* True if an index excludes equal pipelines with overlapping windows. */
+static bool
+is_claim_index(Relation rel, Relation index)
+{
+	Form_pg_index form = index->rd_index;
+	Oid *operators;
+	Oid *procs;
+	uint16 *strategies;
+
+	if (!form->indisexclusion || !form->indisvalid || !form->indimmediate ||
+		form->indnkeyatts != 2 ||
+		form->indkey.values[0] != ledger_column(rel, "pipeline") ||
+		form->indkey.values[1] != ledger_column(rel, "window_range"))
+		return false;
+	RelationGetExclusionInfo(index, &operators, &procs, &strategies);
+	return get_opcode(operators[0]) == F_TEXTEQ &&
+		   get_opcode(operators[1]) == F_RANGE_OVERLAPS &&
+		   has_claim_predicate(rel, index);
+}
+
+/* True if an index makes run_id unique. */
+static bool
+is_run_id_index(Relation rel, Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	return form->indisunique && form->indisvalid && form->indnkeyatts == 1 &&
+		   form->indkey.values[0] == ledger_column(rel, "run_id") &&
+		   RelationGetIndexPredicate(index) == NIL;
+}
+
+/* Fails unless the columns that every row needs are NOT NULL. */
+static void
+check_not_null(Relation rel, const IdemRangeType *type)
+{
+	static const char *const columns[] = {"run_id", "pipeline", "window_range", "state"};
+	size_t i;
+
+	for (i = 0; i < lengthof(columns); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel),
+											  ledger_column(rel, columns[i]) - 1);
+
+		if (!att->attnotnull)
+			report_missing(rel, type, psprintf("NOT NULL constraint on %s", columns[i]));
+		if (i == 0 && !att->atthasdef)
+			report_missing(rel, type, "default for run_id");
+	}
+}
+
+/* Checks what loads depend on; returns the name of the claim's constraint. */
+static char *
+check_constraints(Relation rel, const IdemRangeType *type)
+{
+	char *claim = NULL;
+	bool unique = false;
+	ListCell *lc;
+
+	check_not_null(rel, type);
+	foreach (lc, RelationGetIndexList(rel))
+	{
+		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
+
+		if (is_claim_index(rel, index))
+			claim = pstrdup(quote_identifier(RelationGetRelationName(index)));
+		unique |= is_run_id_index(rel, index);
+		relation_close(index, NoLock);
+	}
+	if (!unique)
+		report_missing(rel, type, "primary key on run_id");
+	if (claim == NULL)
+		report_missing(rel, type, "exclusion constraint on (pipeline, window_range) for running and complete windows");
+	return claim;
+}
+
+IdemLedger *
+idem_open_ledger(Oid relid, Oid schema, bool for_writing)
+{
+	IdemLedger *ledger = palloc0(sizeof(IdemLedger));
+	Relation rel = relation_open(relid, AccessShareLock);
+
+	ledger->relid = relid;
+	ledger->type = ledger_range_type(rel, schema);
+	ledger->name = idem_qualified_name(rel);
+	if (for_writing)
+		ledger->claim_constraint = check_constraints(rel, ledger->type);
+	ledger->read_snapshot = for_writing ? IDEM_SNAPSHOT_NEW : IDEM_SNAPSHOT_CALLER;
+	idem_init_ledger_statements(ledger);
+	relation_close(rel, NoLock);
+	return ledger;
+}
+
+void
+idem_check_range_type(const IdemLedger *ledger, Oid range)
+{
+	if (range != ledger->type->range)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("window is of type %s, but the windows of ledger %s are of type %s",
+						format_type_be(range), ledger->name, ledger->type->name)));
+}
+
+/* Fails for a range type that no ledger has. */
+static const IdemRangeType *
+require_range_type(Oid range)
+{
+	const IdemRangeType *type = idem_range_type(range);
+
+	if (type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a ledger cannot have windows of type %s", format_type_be(range)),
+				 errhint("Use tstzrange, tsrange, daterange or int8range.")));
+	return type;
+}
+
+/*
+ * Runs the DDL of a ledger:
+ *
+ * CREATE SEQUENCE s.l_run_id_seq;
+ * CREATE TABLE s.l OF idem_ledger (run_id WITH OPTIONS DEFAULT nextval('s.l_run_id_seq')
+ *     PRIMARY KEY, … EXCLUDE USING gist (pipeline WITH =, window_range WITH &&)
+ *     WHERE (state IN ('running', 'complete')));
+ * ALTER SEQUENCE s.l_run_id_seq OWNED BY s.l.run_id;
+ * CREATE INDEX ON s.l USING gist (pipeline, window_range) WHERE (state = 'failed');
+ *
+ * Typed tables cannot have identity columns, hence the sequence.
+ */
+static void
+run_ledger_ddl(const char *schema, const char *name, const IdemRangeType *type,
+			   const char *type_schema)
+{
+	const char *table = quote_qualified_identifier(schema, name);
+	const char *sequence = quote_qualified_identifier(schema, ChooseRelationName(name, "run_id", "seq",
+																				 get_namespace_oid(schema, false), false));
+	const char *finite = type->bound == INT8OID ? "" : " AND pg_catalog.isfinite(pg_catalog.lower(window_range))"
+													   " AND pg_catalog.isfinite(pg_catalog.upper(window_range))";
+
+	idem_run_once(psprintf("CREATE SEQUENCE %s", sequence));
+	idem_run_once(psprintf("CREATE TABLE %s OF %s ("
+						   "run_id WITH OPTIONS DEFAULT pg_catalog.nextval(%s::pg_catalog.regclass) PRIMARY KEY,"
+						   " pipeline WITH OPTIONS NOT NULL, state WITH OPTIONS NOT NULL,"
+						   " window_range WITH OPTIONS NOT NULL CHECK ("
+						   "pg_catalog.lower_inc(window_range) AND NOT pg_catalog.upper_inc(window_range)"
+						   " AND NOT pg_catalog.upper_inf(window_range)%s),"
+						   " EXCLUDE USING gist (pipeline WITH OPERATOR(pg_catalog.=),"
+						   " window_range WITH OPERATOR(pg_catalog.&&))"
+						   " WHERE (state OPERATOR(pg_catalog.=) ANY ('{running,complete}')))",
+						   table, quote_qualified_identifier(type_schema, type->ledger),
+						   quote_literal_cstr(sequence), finite));
+	idem_run_once(psprintf("ALTER SEQUENCE %s OWNED BY %s.run_id", sequence, table));
+	idem_run_once(psprintf("CREATE INDEX ON %s USING gist (pipeline, window_range)"
+						   " WHERE (state OPERATOR(pg_catalog.=) 'failed')",
+						   table));
+	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem window ledger'", table));
+}
+
+/* SQL: idem_create_ledger(name text, range_type regtype) returns regclass */
+Datum
+idem_create_ledger(PG_FUNCTION_ARGS)
+{
+	text *name = PG_GETARG_TEXT_PP(0);
+	const IdemRangeType *type = require_range_type(PG_GETARG_OID(1));
+	Oid our_schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	RangeVar *relation = makeRangeVarFromNameList(textToQualifiedNameList(name));
+	Oid schema = RangeVarGetCreationNamespace(relation);
+
+	idem_connect(true);
+	run_ledger_ddl(get_namespace_name(schema), relation->relname, type,
+				   get_namespace_name(our_schema));
+	idem_finish();
+	PG_RETURN_OID(get_relname_relid(relation->relname, schema));
+}

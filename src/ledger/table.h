@@ -1,0 +1,20 @@
+/*
+ * table.h
+ *		The ledger as a table: created properly, or checked before it is trusted.
+ */
+#ifndef IDEM_LEDGER_TABLE_H
+#define IDEM_LEDGER_TABLE_H
+
+#include "ledger/ledger.h"
+
+/*
+ * Opens a ledger, in the current memory context; schema is the extension's.  Raises 42809 if the relation
+ * is no ledger and, if it is to be written, 42P16 if it lacks a constraint that
+ * loads depend on.
+ */
+extern IdemLedger *idem_open_ledger(Oid relid, Oid schema, bool for_writing);
+
+/* Raises 42804 for a range of another type than the ledger's. */
+extern void idem_check_range_type(const IdemLedger *ledger, Oid range);
+
+#endif /* IDEM_LEDGER_TABLE_H */

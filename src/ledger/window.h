@@ -1,0 +1,129 @@
+/*
+ * window.h
+ *		Windows: ranges of time, dates or offsets, and how they are cut.
+ *
+ * A window is [lower, upper), finite and not empty.  Its bounds are held as int64
+ * whatever the range type: microseconds since 2000-01-01 for timestamps, days
+ * since then for dates, the number itself for offsets.  Pure: no SQL is run here.
+ */
+#ifndef IDEM_LEDGER_WINDOW_H
+#define IDEM_LEDGER_WINDOW_H
+
+#include "datatype/timestamp.h"
+#include "lib/stringinfo.h"
+
+/* What there is to know of a range type that can be a ledger's. */
+typedef struct IdemRangeType
+{
+	Oid range;
+	Oid multirange;
+	Oid bound;		  /* the type of a bound */
+	const char *name; /* of the range */
+	const char *multirange_name;
+	const char *ledger; /* name of the ledger type */
+} IdemRangeType;
+
+typedef struct IdemWindow
+{
+	int64 lower;
+	int64 upper;
+} IdemWindow;
+
+/* Finds the range type by its OID, or by a ledger type's name; NULL if none. */
+extern const IdemRangeType *idem_range_type(Oid range);
+extern const IdemRangeType *idem_range_type_of_ledger(const char *ledger_type);
+
+/* A bound as the server's datum, and as text for messages. */
+extern Datum idem_bound_datum(const IdemRangeType *type, int64 bound);
+extern char *idem_bound_text(const IdemRangeType *type, int64 bound);
+
+/* A window as a range datum, and as text for messages and results. */
+extern Datum idem_window_datum(const IdemRangeType *type, IdemWindow window);
+extern char *idem_window_text(const IdemRangeType *type, IdemWindow window);
+
+/* Reads a range, multirange or bound datum from text, by the type's input function. */
+extern Datum idem_parse_range(const IdemRangeType *type, const char *text);
+extern Datum idem_parse_multirange(const IdemRangeType *type, const char *text);
+extern int64 idem_parse_bound(const IdemRangeType *type, const char *text);
+
+/* A multirange as text, and made of windows in any order, which may overlap. */
+extern char *idem_multirange_text(const IdemRangeType *type, Datum multirange);
+extern Datum idem_make_multirange(const IdemRangeType *type, const IdemWindow *windows, int n);
+
+/*
+ * Takes a window from a range datum.  Returns false for an empty range; raises
+ * 22023 for one that is not [lower, upper) or has no finite bounds.
+ */
+extern bool idem_read_window(const IdemRangeType *type, Datum range, IdemWindow *window);
+
+/* Takes the windows from a multirange datum, in order. */
+extern IdemWindow *idem_read_windows(const IdemRangeType *type, Datum multirange, int *n);
+
+/*
+ * The bound that a column's value denotes, for a column of a type that
+ * idem_is_window_column_type accepts: the bound's own, or one that converts to it
+ * without asking any setting.
+ */
+extern bool idem_is_window_column_type(const IdemRangeType *type, Oid column);
+extern int64 idem_value_bound(const IdemRangeType *type, Oid column, Datum value);
+
+/* A step or lookback: an interval for times, a number for offsets. */
+typedef struct IdemStep
+{
+	Interval interval;
+	int64 count;
+} IdemStep;
+
+/*
+ * Reads a step; argument names it in messages.  Raises 22023 if it is not
+ * positive, or not whole days for dates.
+ */
+extern IdemStep idem_parse_step(const IdemRangeType *type, const char *argument,
+								const char *text);
+
+/*
+ * Returns bound + n steps, by the calendar of the session's time zone where the
+ * step has days or months.  Raises 22008 or 22003 out of range.
+ */
+extern int64 idem_add_steps(const IdemRangeType *type, int64 bound,
+							const IdemStep *step, int64 n);
+
+/*
+ * The last line of the grid origin + n * step, n from 0, that is not above bound, and
+ * the one after it; a bound below origin gives origin.
+ */
+extern int64 idem_grid_line(const IdemRangeType *type, const IdemStep *step, int64 origin,
+							int64 bound, int64 *next);
+
+/*
+ * The bound that a moment has reached, by the clock of the session's time zone, and
+ * the moment a bound is reached.  Not for offsets.
+ */
+extern int64 idem_time_bound(const IdemRangeType *type, TimestampTz time);
+extern TimestampTz idem_bound_time(const IdemRangeType *type, int64 bound);
+
+/* A bound as text that any session reads alike. */
+extern char *idem_bound_iso(const IdemRangeType *type, int64 bound);
+
+/* Cuts windows into pieces on the grid origin + n * step; see idem_next_piece. */
+typedef struct IdemPieces
+{
+	const IdemRangeType *type;
+	const IdemStep *step; /* NULL: every window is one piece */
+	int64 origin;
+	const IdemWindow *windows;
+	int nwindows;
+	int current;	/* index of the window that is being cut */
+	int64 position; /* where in it the next piece begins */
+	int64 cell;		/* n of the grid cell that holds position */
+} IdemPieces;
+
+/* Sets up the cutting of windows, which must be in order and not below origin. */
+extern void idem_begin_pieces(IdemPieces *pieces, const IdemRangeType *type,
+							  const IdemStep *step, int64 origin,
+							  const IdemWindow *windows, int nwindows);
+
+/* Gives the next piece; false at the end. */
+extern bool idem_next_piece(IdemPieces *pieces, IdemWindow *piece);
+
+#endif /* IDEM_LEDGER_WINDOW_H */

@@ -1,0 +1,304 @@
+/*
+ * apply.c
+ *		How rows are applied to the target: the choice of a method.
+ *
+ * This file must not know sources, ledgers' columns or transactions.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_attribute.h"
+#include "load/apply.h"
+#include "server/settings.h"
+
+/*
+ * Fewer rows are always compared: what a sample costs, and another method could
+ * save, is nothing then.
+ */
+#define MIN_SAMPLED 5000
+
+/* Of how many percent of changed rows on it is cheaper to replace all; see README, Performance. */
+#define REPLACE_RELOAD 40
+#define REPLACE_UPSERT 55
+
+/* In order of preference; the last one always applies. */
+static const IdemMethod *const methods[] = {
+	&idem_method_insert,
+	&idem_method_unchanged,
+	&idem_method_difference,
+	&idem_method_truncate,
+	&idem_method_replace,
+};
+
+IdemApply *
+idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc desc,
+				bool reload)
+{
+	IdemApply *apply = palloc0(sizeof(IdemApply));
+	int i;
+
+	apply->context = CurrentMemoryContext;
+	apply->target = target;
+	apply->type = type;
+	apply->collapse = idem_make_collapse(target, desc);
+	apply->desc = desc;
+	apply->reload = reload;
+	apply->by_window = reload || target->window_indexed;
+	for (i = 0; i < target->ncolumns; i++)
+		apply->overriding |= target->columns[i].in_source &&
+							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
+	apply->replaceable = idem_is_replaceable(target) && (reload || target->version == NULL);
+	if (target->has_arbiter && idem_has_not_null_key(target))
+		apply->sample = idem_make_sample(desc);
+	return apply;
+}
+
+/* True if the keys' index will say whether a key is there twice, so that nobody else needs to. */
+static bool
+index_will_tell(const IdemApply *apply, const IdemPiece *piece)
+{
+	return piece->empty && apply->target->has_arbiter && !apply->keys_repeat;
+}
+
+/*
+ * Builds: SELECT FROM target d WHERE d.w >= $1 AND d.w < $2 LIMIT 1
+ * or, for an upsert without a window column, the same of the whole target.
+ */
+static void
+build_occupied(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "SELECT FROM %s d", apply->target->name);
+	if (apply->target->window)
+	{
+		appendStringInfoString(sql, " WHERE ");
+		idem_append_in_window(sql, apply->target, "d");
+	}
+	appendStringInfoString(sql, " LIMIT 1");
+}
+
+void
+idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
+{
+	piece->run = run;
+	piece->bounds[0] = idem_bound_datum(apply->type, run->window.lower);
+	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);
+	piece->empty = idem_run_apply(apply, piece, NULL, &apply->occupied, build_occupied) == 0;
+	piece->watched = true;
+	piece->sampled = !piece->empty && apply->sample;
+	idem_begin_watch(apply->collapse);
+	if (piece->sampled)
+		idem_begin_sample(apply->sample);
+}
+
+void
+idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, uint64 row_hash)
+{
+	if (++piece->taken == IDEM_MIN_PLAIN && index_will_tell(apply, piece))
+	{
+		idem_end_watch(apply->collapse);
+		piece->watched = false;
+	}
+	if (piece->watched)
+		idem_watch_row(apply->collapse, slot, row_hash);
+	if (piece->sampled)
+		idem_sample_row(apply->sample, slot);
+}
+
+void
+idem_collapse_piece(IdemApply *apply, IdemPiece *piece)
+{
+	int64 removed;
+
+	if (piece->collapsed)
+		return;
+	removed = idem_collapse_rows(apply->collapse, &piece->rows);
+	piece->run->duplicate_rows += removed;
+	piece->collapsed = true;
+	apply->keys_repeat |= removed > 0;
+}
+
+/* Appends SELECT FROM idem_source s, target d WHERE d.k = s.k prefix changed */
+static void
+append_sampled(StringInfo sql, const IdemApply *apply, const char *prefix)
+{
+	appendStringInfo(sql, "SELECT FROM %s s, %s d WHERE ", IDEM_ROWS, apply->target->name);
+	idem_append_match(sql, apply->target, "d", "s");
+	appendStringInfoString(sql, prefix);
+	appendStringInfoChar(sql, '(');
+	idem_append_changed(sql, apply->target, "d", "s", false);
+	appendStringInfoChar(sql, ')');
+}
+
+/* Builds: SELECT FROM idem_source s, target d WHERE d.k = s.k AND NOT changed */
+static void
+build_sampled_same(StringInfo sql, IdemApply *apply)
+{
+	append_sampled(sql, apply, " AND NOT ");
+}
+
+/* Builds: SELECT FROM idem_source s, target d WHERE d.k = s.k AND changed */
+static void
+build_sampled_changed(StringInfo sql, IdemApply *apply)
+{
+	append_sampled(sql, apply, " AND ");
+}
+
+/* Completes the sample, and looks its rows up. */
+static void
+look_up_sample(IdemApply *apply, IdemPiece *piece)
+{
+	piece->sampled &= piece->rows.count >= MIN_SAMPLED;
+	if (!piece->sampled)
+		return;
+	piece->sample = idem_sampled_rows(apply->sample);
+	piece->sampled_same = idem_run_apply(apply, piece, &piece->sample, &apply->sampled_same,
+										 build_sampled_same);
+}
+
+bool
+idem_sample_is_same(const IdemPiece *piece)
+{
+	return piece->sampled && piece->sampled_same == piece->sample.count;
+}
+
+bool
+idem_most_differ(IdemApply *apply, IdemPiece *piece)
+{
+	int percent = apply->reload ? REPLACE_RELOAD : REPLACE_UPSERT;
+	int64 differ;
+
+	if (!piece->sampled || !apply->replaceable ||
+		100 * (piece->sample.count - piece->sampled_same) < percent * piece->sample.count)
+		return false;
+	differ = idem_run_apply(apply, piece, &piece->sample, &apply->sampled_changed,
+							build_sampled_changed);
+	if (100 * differ < percent * piece->sample.count)
+		return false;
+	piece->reason = psprintf("%lld of %lld sampled rows differ.", (long long) differ,
+							 (long long) piece->sample.count);
+	return true;
+}
+
+/* Says which method a piece took. */
+static void
+explain_method(const IdemApply *apply, const IdemPiece *piece)
+{
+	const IdemRun *run = piece->run;
+
+	if (idem_explain_method)
+		ereport(NOTICE,
+				(errmsg("window %s of pipeline \"%s\": method %s",
+						idem_window_text(apply->type, run->window), run->pipeline, run->method),
+				 errdetail_internal("%s", piece->reason)));
+}
+
+void
+idem_apply_piece(IdemApply *apply, IdemPiece *piece)
+{
+	IdemRun *run = piece->run;
+	size_t i = 0;
+
+	look_up_sample(apply, piece);
+	while (i < lengthof(methods) - 1 && !methods[i]->applies(apply, piece))
+		i++;
+	run->method = methods[i]->name;
+	methods[i]->run(apply, piece);
+	run->unchanged_rows = Max(0, piece->rows.count - run->inserted_rows - run->updated_rows);
+	apply->written += run->inserted_rows + run->updated_rows;
+	explain_method(apply, piece);
+	idem_free_rows(&piece->rows);
+	if (piece->sampled)
+		idem_free_rows(&piece->sample);
+}
+
+IdemStatement *
+idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuild build)
+{
+	if (*place == NULL)
+	{
+		Oid types[] = {apply->type->bound, apply->type->bound};
+		MemoryContext old = MemoryContextSwitchTo(apply->context);
+		StringInfoData sql;
+
+		initStringInfo(&sql);
+		build(&sql, apply);
+		*place = idem_make_statement(sql.data, lengthof(types), types, IDEM_SNAPSHOT_NEW);
+		MemoryContextSwitchTo(old);
+	}
+	idem_fit_statement(*place, rows, apply->written);
+	return *place;
+}
+
+uint64
+idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+			   IdemStatement **place, IdemBuild build)
+{
+	IdemStatement *statement = idem_get_statement(apply, place, rows ? rows->count : 0, build);
+	uint64 processed;
+
+	if (rows)
+		idem_show_rows(rows);
+	processed = idem_run(statement, piece->bounds, NULL);
+	if (rows)
+		idem_hide_rows();
+	return processed;
+}
+
+void
+idem_append_insert(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "INSERT INTO %s AS d (", apply->target->name);
+	idem_append_columns(sql, apply->target, "");
+	appendStringInfo(sql, ")%s SELECT ", apply->overriding ? " OVERRIDING SYSTEM VALUE" : "");
+	idem_append_columns(sql, apply->target, "s.");
+	appendStringInfo(sql, " FROM %s s", IDEM_ROWS);
+}
+
+bool
+idem_has_updates(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (idem_is_updated_column(&target->columns[i]))
+			return true;
+	}
+	return false;
+}
+
+void
+idem_append_set(StringInfo sql, const IdemTarget *target, const char *new)
+{
+	const char *separator = " SET ";
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		const IdemColumn *column = &target->columns[i];
+
+		if (!idem_is_updated_column(column))
+			continue;
+		appendStringInfo(sql, "%s%s = %s.%s", separator, column->quoted, new, column->quoted);
+		separator = ", ";
+	}
+}
+
+void
+idem_append_update(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "UPDATE %s d", apply->target->name);
+	idem_append_set(sql, apply->target, "s");
+	appendStringInfo(sql, " FROM %s s WHERE ", IDEM_ROWS);
+	idem_append_match(sql, apply->target, "d", "s");
+	appendStringInfoString(sql, " AND ");
+	idem_append_changed(sql, apply->target, "d", "s", !apply->reload);
+}
+
+void
+idem_append_by_window(StringInfo sql, IdemApply *apply, const char *prefix)
+{
+	if (!apply->by_window)
+		return;
+	appendStringInfoString(sql, prefix);
+	idem_append_in_window(sql, apply->target, "d");
+}

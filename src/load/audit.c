@@ -1,0 +1,50 @@
+/*
+ * audit.c
+ *		The user's last word on a window before it is complete.
+ *
+ * An audit sees the target as it will be, in the load's transaction, so a failed
+ * audit takes the rows back before anybody else could see them.
+ */
+#include "postgres.h"
+
+#include "load/audit.h"
+#include "load/rows.h"
+
+/* Receives the row that should not be there. */
+typedef struct AuditReceiver
+{
+	DestReceiver pub;
+	const IdemRangeType *type;
+	IdemWindow window;
+} AuditReceiver;
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	AuditReceiver *receiver = (AuditReceiver *) self;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("audit of window %s failed",
+					idem_window_text(receiver->type, receiver->window)),
+			 errdetail("The audit query returned %s.", idem_describe_row(NULL, slot))));
+	return false;
+}
+
+static void
+startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+void
+idem_run_audit(IdemQuery *audit, const IdemRangeType *type, IdemWindow window)
+{
+	AuditReceiver receiver = {
+		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.type = type,
+		.window = window,
+	};
+
+	idem_run_query(audit, idem_bound_datum(type, window.lower),
+				   idem_bound_datum(type, window.upper), &receiver.pub, 1);
+}

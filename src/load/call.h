@@ -1,0 +1,26 @@
+/*
+ * call.h
+ *		What the SQL calls that load have in common: arguments, and the notice at the end.
+ */
+#ifndef IDEM_LOAD_CALL_H
+#define IDEM_LOAD_CALL_H
+
+#include "fmgr.h"
+#include "load/load.h"
+
+/*
+ * True if a procedure cannot commit.  It can if CALL is at top level, also from DO or
+ * a procedure, but not in a transaction block, in a function or under a PL/pgSQL block
+ * with an exception handler, which is a subtransaction.
+ */
+extern bool idem_call_is_atomic(FunctionCallInfo fcinfo);
+
+/* Reads the window from an argument, in one of its two forms; and on_busy from another. */
+extern void idem_read_window_argument(FunctionCallInfo fcinfo, int arg, bool is_text,
+									  IdemRequest *request);
+extern IdemOnBusy idem_read_on_busy(FunctionCallInfo fcinfo, int arg);
+
+/* Says what a CALL has done. */
+extern void idem_notice_summary(const IdemSummary *summary, bool atomic);
+
+#endif /* IDEM_LOAD_CALL_H */

@@ -1,0 +1,34 @@
+/*
+ * collapse.h
+ *		One row per key: what to do with duplicates in the source.
+ */
+#ifndef IDEM_LOAD_COLLAPSE_H
+#define IDEM_LOAD_COLLAPSE_H
+
+#include "load/rows.h"
+
+typedef struct IdemCollapse IdemCollapse;
+
+/* Prepares collapsing for a target whose columns are matched to the source. */
+extern IdemCollapse *idem_make_collapse(const IdemTarget *target, TupleDesc desc);
+
+/*
+ * Watches the rows of a piece as they arrive, so that nothing is left to do if no
+ * two are alike.  row_hash is the hash of the row's image; it is used, and needs to
+ * be given, only if there are no keys.
+ */
+extern void idem_begin_watch(IdemCollapse *collapse);
+extern void idem_watch_row(IdemCollapse *collapse, TupleTableSlot *slot, uint64 row_hash);
+
+/* Ends watching without a result, and frees what it took. */
+extern void idem_end_watch(IdemCollapse *collapse);
+
+/*
+ * Leaves one row for each key in *rows, or, without keys, one of those that are
+ * identical, and returns how many it removed.  Of rows with one key and different
+ * content the one with the highest version stays; without a version column, or on
+ * a tie, they raise 21000 and the key is named.
+ */
+extern int64 idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows);
+
+#endif /* IDEM_LOAD_COLLAPSE_H */

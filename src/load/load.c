@@ -1,0 +1,752 @@
+/*
+ * load.c
+ *		A load: the request, cut into pieces, each claimed, applied and completed.
+ *
+ * request → gaps → pieces → for each: claim → wait for writers → snapshot →
+ * source → apply → audit → complete → commit.
+ *
+ * At top level each piece is a transaction.  SPI cannot roll back from inside a
+ * PG_CATCH when the error came from a nested SPI level (a PL/pgSQL trigger, say),
+ * so each piece runs in a subtransaction, whose rollback unwinds those levels.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "ledger/notify.h"
+#include "ledger/table.h"
+#include "load/apply.h"
+#include "load/audit.h"
+#include "load/load.h"
+#include "load/progress.h"
+#include "load/recorder.h"
+#include "load/retry.h"
+#include "load/source.h"
+#include "load/writers.h"
+#include "miscadmin.h"
+#include "server/settings.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+typedef struct Load
+{
+	const IdemRequest *request;
+	bool atomic;
+	MemoryContext context;		 /* lives as long as the call */
+	MemoryContext piece_context; /* reset for each piece */
+	IdemLedger *ledger;
+	const IdemRangeType *type;
+	IdemTarget *target;
+	IdemSource *source;
+	IdemApply *apply;
+	IdemQuery *audit; /* NULL if there is none */
+	const char *pipeline;
+	bool again;			 /* the piece has failed by a conflict: try it once more */
+	int64 origin;		 /* of the grid of steps */
+	IdemWindow reopened; /* complete windows in it are redone; may be empty */
+	IdemReport report;
+	void *report_arg;
+	IdemSummary *summary;
+} Load;
+
+/* A piece, and what it came to. */
+typedef struct PieceResult
+{
+	Load *load;
+	IdemIdentity identity; /* as whom it is loaded */
+	IdemRun run;
+	IdemClaim claim;
+} PieceResult;
+
+/* Fails where the transaction's snapshot would be older than the wait for writers. */
+static void
+check_isolation(void)
+{
+	if (idem_wait_for_writers && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a load that waits for writers cannot run under isolation level %s",
+						XactIsoLevel == XACT_SERIALIZABLE ? "serializable" : "repeatable read"),
+				 errdetail("Its snapshot would be older than the wait, and rows committed in between would be missed for good."),
+				 errhint("Use READ COMMITTED, or SET idem.wait_for_writers = off if nobody writes to the source of a window that is loaded.")));
+}
+
+/* Fails for arguments that do not go together. */
+static void
+check_request(const IdemRequest *request)
+{
+	if (!request->reload && request->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"upsert\" needs keys"),
+				 errhint("Name the columns that identify a row, for example keys => '{id}'.")));
+	if (request->reload && request->window_column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"reload\" needs window_column"),
+				 errhint("Name the target column that places a row in a window, for example window_column => 'ts'.")));
+	if (request->version_column && request->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("version_column needs keys"),
+				 errhint("Name the columns that identify a row, for example keys => '{id}'.")));
+}
+
+/* Fails where the other server's snapshot may be older than the claim. */
+static void
+check_foreign(const Load *load)
+{
+	if (load->atomic && load->target->is_foreign)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("target %s, which is on another server, cannot be loaded inside a transaction",
+						load->target->name),
+				 errdetail("The other server's snapshot may be older than the claim, and rows that it does not show would be there twice."),
+				 errhint("CALL idem_load_window by itself, not in a transaction block or a function.")));
+}
+
+/* Looks everything up that the pieces share; all that can be wrong is found here. */
+static void
+prepare_load(Load *load)
+{
+	const IdemRequest *request = load->request;
+
+	check_request(request);
+	check_isolation();
+	load->ledger = idem_open_ledger(request->ledger, request->schema, true);
+	load->type = load->ledger->type;
+	load->target = idem_open_target(request->target, request->keys, request->nkeys,
+									request->window_column, request->version_column,
+									load->type);
+	check_foreign(load);
+	if (!request->reload)
+		idem_require_arbiter(load->target);
+	load->source = idem_open_source(request->source, load->target, load->type,
+									load->target->has_arbiter);
+	load->apply = idem_make_apply(load->target, load->type, idem_source_desc(load->source),
+								  request->reload);
+	if (request->audit)
+		load->audit = idem_make_query("audit", request->audit, load->type->bound);
+	load->pipeline = request->pipeline ? request->pipeline : load->target->name;
+	load->summary->pipeline = load->pipeline;
+}
+
+/* Reads the requested window; false if it is empty. */
+static bool
+read_request_window(const Load *load, IdemWindow *window)
+{
+	const IdemRequest *request = load->request;
+	Datum range = request->window;
+
+	if (request->window_text)
+		range = idem_parse_range(load->type, request->window_text);
+	else
+		idem_check_range_type(load->ledger, request->window_type);
+	return idem_read_window(load->type, range, window);
+}
+
+/* The range datum of a window that may be empty. */
+static Datum
+range_datum(const Load *load, IdemWindow window)
+{
+	if (window.lower >= window.upper)
+		return idem_parse_range(load->type, "empty");
+	return idem_window_datum(load->type, window);
+}
+
+/*
+ * What of the request to redo although it is complete: all of it (force), or so
+ * much at the end of what is complete (lookback), or nothing.
+ */
+static IdemWindow
+reopened_window(const Load *load, IdemWindow window)
+{
+	IdemWindow none = {0, 0};
+	IdemWindow *complete;
+	IdemStep lookback;
+	int n;
+
+	if (load->request->force)
+		return window;
+	if (load->request->lookback == NULL)
+		return none;
+	lookback = idem_parse_step(load->type, "lookback", load->request->lookback);
+	complete = idem_read_windows(load->type,
+								 idem_ledger_coverage(load->ledger, load->pipeline,
+													  idem_window_datum(load->type, window)),
+								 &n);
+	if (n == 0)
+		return none;
+	if (load->request->scheduled && complete[n - 1].upper >= window.upper)
+		return none;
+	none.upper = complete[n - 1].upper;
+	none.lower = Max(window.lower, idem_add_steps(load->type, none.upper, &lookback, -1));
+	return none;
+}
+
+/* Returns what of a window is still to be loaded. */
+static IdemWindow *
+find_gaps(const Load *load, IdemWindow window, int *n)
+{
+	Datum range = idem_window_datum(load->type, window);
+	Datum postponed = idem_postponed_windows(load->ledger, load->pipeline, range,
+											 load->request->postpone);
+
+	return idem_read_windows(load->type,
+							 idem_ledger_gaps(load->ledger, load->pipeline, range,
+											  range_datum(load, load->reopened), postponed),
+							 n);
+}
+
+/* Adds to a message in which window of which pipeline it happened. */
+static void
+add_context(void *arg)
+{
+	const PieceResult *result = arg;
+
+	errcontext("window %s of pipeline \"%s\"",
+			   idem_window_text(result->load->type, result->run.window),
+			   result->run.pipeline);
+}
+
+/* What happens to a row between source and target. */
+typedef struct Intake
+{
+	Load *load;
+	IdemRun *run;
+	IdemPiece *piece;
+	bool hashed; /* rows are hashed: for the digest, or because there are no keys */
+	StringInfoData buf;
+} Intake;
+
+/* Takes one row. */
+static void
+take_row(void *arg, TupleTableSlot *slot)
+{
+	Intake *intake = arg;
+	IdemDigest hash = {{0, 0}};
+
+	idem_progress_read();
+	slot_getallattrs(slot);
+	if (intake->hashed)
+		hash = idem_hash_row(&intake->buf, slot->tts_tupleDescriptor, slot->tts_values,
+							 slot->tts_isnull);
+	if (intake->run->has_digest)
+		idem_add_digest(&intake->run->digest, &hash);
+	idem_take_row(intake->load->apply, intake->piece, slot, hash.lanes[0]);
+}
+
+/* Fetches and applies the rows of a claimed window. */
+static void
+load_rows(Load *load, IdemRun *run)
+{
+	IdemPiece piece = {0};
+	Intake intake = {load, run, &piece};
+
+	run->has_digest = idem_source_digest;
+	intake.hashed = run->has_digest || load->target->nkeys == 0;
+	initStringInfo(&intake.buf);
+	idem_begin_piece(load->apply, &piece, run);
+	idem_progress_phase(IDEM_PHASE_SOURCE);
+	piece.rows = idem_run_source(load->source, run->window, take_row, &intake);
+	run->source_rows = piece.rows.count;
+	idem_progress_phase(IDEM_PHASE_APPLY);
+	idem_apply_piece(load->apply, &piece);
+}
+
+/* Loads, audits and completes a window that has been claimed. */
+static void
+load_claimed(Load *load, IdemRun *run)
+{
+	if (idem_wait_for_writers)
+	{
+		idem_progress_phase(IDEM_PHASE_WRITERS);
+		idem_wait_for_source_writers(idem_source_relations(load->source));
+	}
+	load_rows(load, run);
+	if (load->audit)
+	{
+		idem_progress_phase(IDEM_PHASE_AUDIT);
+		idem_run_audit(load->audit, load->type, run->window);
+	}
+	idem_complete_run(load->ledger, run);
+	if (load->request->notify)
+		idem_notify_complete(load->type, run);
+}
+
+/* Does one piece, in the current transaction. */
+static void
+load_piece(void *arg)
+{
+	PieceResult *result = arg;
+	Load *load = result->load;
+	IdemScope scope;
+
+	idem_enter_identity(&load->request->identity, &scope);
+	idem_progress_phase(IDEM_PHASE_CLAIM);
+	result->claim = idem_claim_window(load->ledger, &result->run, load->request->on_busy);
+	if (result->claim == IDEM_CLAIMED)
+		load_claimed(load, &result->run);
+	idem_leave_identity(&scope);
+}
+
+/*
+ * Does work in a transaction of its own, and commits.  If it fails, everything is
+ * rolled back and the error returned, copied to the load's context.
+ */
+static ErrorData *
+run_transaction(Load *load, void (*work)(void *arg), void *arg)
+{
+	ErrorData *volatile error = idem_try(work, arg, load->context);
+
+	if (error)
+	{
+		idem_hide_rows();
+		idem_rollback();
+		return error;
+	}
+	PG_TRY();
+	{
+		idem_commit();
+	}
+	PG_CATCH();
+	{
+		/* a deferred constraint, say: rolled back already */
+		MemoryContextSwitchTo(load->context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(load->piece_context);
+	return error;
+}
+
+/* What record_failure needs. */
+typedef struct FailureRecord
+{
+	Load *load;
+	IdemFailure failure;
+} FailureRecord;
+
+/* Writes a failure to the ledger, in the current transaction. */
+static void
+record_failure(void *arg)
+{
+	FailureRecord *record = arg;
+	Load *load = record->load;
+	IdemFailure *failure = &record->failure;
+	IdemScope scope;
+
+	idem_enter_identity(&load->request->identity, &scope);
+	if (load->request->retry && !failure->blocked)
+		idem_plan_retry(load->request->retry, idem_count_failures(load->ledger, failure->run),
+						failure);
+	idem_record_failure(load->ledger, failure);
+	if (load->request->notify)
+		idem_notify_failure(load->type, failure);
+	idem_leave_identity(&scope);
+}
+
+/*
+ * Books a failed piece, and raises its error unless the load is to go on.  A run
+ * begins with its claim: one that did not get it leaves no trace.  A conflict of a
+ * pipeline's window is booked too, but tried again at once, a few times.
+ */
+static void
+handle_failure(Load *load, const IdemRun *run, ErrorData *error)
+{
+	FailureRecord record = {load, {run, error}};
+	ErrorData *second = NULL;
+
+	if (run->run_id != 0 && !(load->request->scheduled && idem_is_cancel(error->sqlerrcode)))
+		second = run_transaction(load, record_failure, &record);
+	if (second)
+		ereport(WARNING,
+				(errcode(second->sqlerrcode),
+				 errmsg("could not record the failure of window %s of pipeline \"%s\": %s",
+						idem_window_text(load->type, run->window), run->pipeline,
+						second->message)));
+	load->again = second == NULL && record.failure.next_attempt_at != 0 && !record.failure.blocked &&
+				  record.failure.next_attempt_at <= GetCurrentTimestamp();
+	if (load->again)
+		return;
+	if (!load->request->continue_on_error || idem_is_cancel(error->sqlerrcode))
+		ReThrowError(error);
+	if (load->summary->failed++ == 0)
+	{
+		MemoryContextSwitchTo(load->context);
+		load->summary->first_error = error;
+		load->summary->first_failed = idem_window_text(load->type, run->window);
+		MemoryContextSwitchTo(load->piece_context);
+	}
+}
+
+/* Counts and reports a piece that was loaded or left alone. */
+static void
+report_piece(Load *load, const PieceResult *result)
+{
+	IdemRun *total = &load->summary->total;
+	const IdemRun *run = &result->run;
+
+	if (result->claim == IDEM_CLAIM_BUSY)
+		load->summary->busy++;
+	else
+		load->summary->loaded++;
+	total->source_rows += run->source_rows;
+	total->inserted_rows += run->inserted_rows;
+	total->updated_rows += run->updated_rows;
+	total->deleted_rows += Max(run->deleted_rows, 0);
+	total->unchanged_rows += run->unchanged_rows;
+	if (load->report)
+		load->report(load->report_arg, load->type, run, result->claim == IDEM_CLAIM_BUSY);
+}
+
+/* Does one piece in the caller's transaction; a failure outlives its rollback. */
+static void
+load_piece_here(PieceResult *result)
+{
+	PG_TRY();
+	{
+		load_piece(result);
+	}
+	PG_CATCH();
+	{
+		if (result->run.run_id != 0)
+			idem_remember_failure(result->load->type, &result->run, &result->identity);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* As whom, and under which search_path, a load runs. */
+static IdemIdentity
+current_identity(const Load *load)
+{
+	IdemIdentity identity = load->request->identity;
+
+	if (!OidIsValid(identity.role))
+		identity.role = GetUserId();
+	if (identity.search_path == NULL)
+		identity.search_path = pstrdup(namespace_search_path);
+	return identity;
+}
+
+/* Loads one piece; returns false if some of it is complete by now. */
+static bool
+run_piece(Load *load, IdemWindow window)
+{
+	PieceResult result = {
+		.load = load,
+		.run = {
+			.pipeline = load->pipeline,
+			.window = window,
+			.target = load->target->relid,
+			.mode = load->request->reload ? "reload" : "upsert",
+			.redo = window.lower < load->reopened.upper && load->reopened.lower < window.upper,
+		}};
+	ErrorData *volatile error = NULL;
+	ErrorContextCallback context = {error_context_stack, add_context, &result};
+
+	MemoryContextReset(load->piece_context);
+	MemoryContextSwitchTo(load->piece_context);
+	result.identity = current_identity(load);
+	error_context_stack = &context;
+	idem_progress_window(window);
+	idem_enter_run(load->ledger, &result.run);
+	PG_TRY();
+	{
+		if (load->atomic)
+			load_piece_here(&result);
+		else
+			error = run_transaction(load, load_piece, &result);
+	}
+	PG_FINALLY();
+	{
+		idem_leave_run(&result.run);
+	}
+	PG_END_TRY();
+	error_context_stack = context.previous;
+	if (error)
+		handle_failure(load, &result.run, error);
+	else if (result.claim != IDEM_CLAIM_COMPLETE)
+		report_piece(load, &result);
+	if (!load->again)
+		idem_progress_done(result.run.inserted_rows + result.run.updated_rows + Max(result.run.deleted_rows, 0));
+	MemoryContextSwitchTo(load->context);
+	return error || result.claim != IDEM_CLAIM_COMPLETE;
+}
+
+/*
+ * Blocks a window that took its worker down whenever it was tried, as if it had been
+ * tried once more.
+ */
+static void
+condemn_window(Load *load, IdemWindow window)
+{
+	IdemRun run = {
+		.pipeline = load->pipeline,
+		.window = window,
+		.target = load->target->relid,
+		.mode = load->request->reload ? "reload" : "upsert",
+		.started_at = GetCurrentTimestamp(),
+	};
+	ErrorData error = {
+		.sqlerrcode = ERRCODE_CRASH_SHUTDOWN,
+		.message = "the worker was lost each time it loaded this window",
+		.hint = "Find out why in the server's log, then SELECT idem_retry(pipeline, window_range).",
+	};
+	FailureRecord record = {load, {.run = &run, .error = &error, .blocked = true}};
+	ErrorData *second = run_transaction(load, record_failure, &record);
+
+	if (second)
+		ReThrowError(second);
+	load->summary->failed++;
+	MemoryContextSwitchTo(load->context);
+}
+
+/* A window's pieces, in the order in which they are to be loaded. */
+typedef struct PieceList
+{
+	IdemWindow *windows;
+	int n;
+	int room;
+} PieceList;
+
+/* Adds a piece. */
+static void
+add_piece(PieceList *list, IdemWindow piece)
+{
+	if (list->n == list->room)
+	{
+		list->room *= 2;
+		list->windows = repalloc_huge(list->windows, list->room * sizeof(IdemWindow));
+	}
+	list->windows[list->n++] = piece;
+}
+
+/* Turns a list round. */
+static void
+reverse_pieces(PieceList *list)
+{
+	int i;
+
+	for (i = 0; i < list->n / 2; i++)
+	{
+		IdemWindow piece = list->windows[i];
+
+		list->windows[i] = list->windows[list->n - 1 - i];
+		list->windows[list->n - 1 - i] = piece;
+	}
+}
+
+/*
+ * Cuts a window's gaps into pieces of a step, or takes each as one piece if step is
+ * NULL.  All at once, for the grid is the pipeline's time zone's.
+ */
+static PieceList
+list_pieces(const Load *load, IdemWindow window, const IdemStep *step)
+{
+	PieceList list = {palloc(64 * sizeof(IdemWindow)), 0, 64};
+	IdemPieces pieces;
+	IdemWindow piece;
+	IdemWindow *gaps;
+	IdemScope scope;
+	int n;
+
+	idem_enter_identity(&load->request->identity, &scope);
+	gaps = find_gaps(load, window, &n);
+	idem_begin_pieces(&pieces, load->type, step, load->origin, gaps, n);
+	while (idem_next_piece(&pieces, &piece))
+		add_piece(&list, piece);
+	idem_leave_identity(&scope);
+	pfree(gaps);
+	if (load->request->newest_first)
+		reverse_pieces(&list);
+	return list;
+}
+
+static void load_gaps(Load *load, IdemWindow window, const IdemStep *step);
+
+/* Loads one piece, or what another session has left of it. */
+static void
+finish_piece(Load *load, IdemWindow window)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		load->again = false;
+		if (!run_piece(load, window))
+			load_gaps(load, window, NULL);
+	} while (load->again);
+}
+
+/* Loads a window's gaps, in pieces of a step, or each as one piece if step is NULL. */
+static void
+load_gaps(Load *load, IdemWindow window, const IdemStep *step)
+{
+	PieceList list = list_pieces(load, window, step);
+	int64 max = load->request->max_windows;
+	int i;
+
+	if (step && max > 0 && list.n > max)
+	{
+		load->summary->more = true;
+		list.n = max;
+	}
+	idem_progress_total(list.n);
+	for (i = 0; i < list.n; i++)
+	{
+		if (i == 0 && step && load->request->condemn)
+			condemn_window(load, list.windows[i]);
+		else
+			finish_piece(load, list.windows[i]);
+	}
+	pfree(list.windows);
+}
+
+/* Loads the windows that the request gives one by one. */
+static void
+load_given(Load *load)
+{
+	IdemWindow window;
+
+	while (load->request->next_window(load->request->next_window_arg, &window))
+	{
+		finish_piece(load, window);
+		load->summary->tried++;
+	}
+}
+
+/* Raises one error for all windows that failed. */
+static void
+report_failures(const Load *load)
+{
+	const IdemSummary *summary = load->summary;
+
+	if (summary->failed == 0 || load->request->scheduled)
+		return;
+	ereport(ERROR,
+			(errcode(summary->first_error->sqlerrcode),
+			 errmsg("%lld of %lld windows of pipeline \"%s\" failed",
+					(long long) summary->failed,
+					(long long) (summary->failed + summary->loaded + summary->busy),
+					load->pipeline),
+			 errdetail("Window %s: %s", summary->first_failed, summary->first_error->message),
+			 errhint("SELECT window_range, error_code, error_message FROM %s WHERE pipeline = %s AND state = 'failed';",
+					 load->ledger->name, quote_literal_cstr(load->pipeline))));
+}
+
+/* What a call begins with. */
+static Load
+begin_load(const IdemRequest *request, bool atomic, IdemSummary *summary)
+{
+	Load load = {
+		.request = request,
+		.atomic = atomic,
+		.context = CurrentMemoryContext,
+		.summary = summary,
+	};
+
+	memset(summary, 0, sizeof(*summary));
+	load.piece_context = AllocSetContextCreate(load.context, "idem piece",
+											   ALLOCSET_DEFAULT_SIZES);
+	return load;
+}
+
+/* Where the grid of steps begins, if not at the window's lower bound. */
+static int64
+grid_origin(const Load *load, int64 lower)
+{
+	int64 start;
+
+	if (load->request->grid_start == NULL)
+		return lower;
+	start = idem_parse_bound(load->type, load->request->grid_start);
+	if (lower < start)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("window begins before the start of pipeline \"%s\"", load->pipeline),
+				 errdetail("The pipeline starts at %s.", idem_bound_text(load->type, start)),
+				 errhint("Load it without the pipeline's name, or give the pipeline an earlier start.")));
+	return start;
+}
+
+/* Looks up what is requested, as whom it is requested; false if the window is empty. */
+static bool
+open_request(Load *load, IdemWindow *window, IdemStep *step)
+{
+	const IdemRequest *request = load->request;
+	IdemScope scope;
+	bool found;
+
+	idem_enter_identity(&request->identity, &scope);
+	prepare_load(load);
+	if (request->step)
+		*step = idem_parse_step(load->type, "step", request->step);
+	if (request->lookback)
+		(void) idem_parse_step(load->type, "lookback", request->lookback);
+	found = read_request_window(load, window);
+	if (found)
+	{
+		idem_check_window(load->ledger, load->pipeline, *window);
+		load->origin = grid_origin(load, window->lower);
+		load->reopened = reopened_window(load, *window);
+	}
+	idem_leave_identity(&scope);
+	return found;
+}
+
+void
+idem_check_load(const IdemRequest *request)
+{
+	IdemSummary summary;
+	Load load = begin_load(request, false, &summary);
+	IdemWindow window;
+	IdemStep step;
+
+	(void) open_request(&load, &window, &step);
+}
+
+IdemWindow *
+idem_list_windows(const IdemRequest *request, int *n)
+{
+	IdemSummary summary;
+	Load load = begin_load(request, false, &summary);
+	PieceList list = {NULL, 0, 0};
+	IdemWindow window;
+	IdemStep step;
+
+	if (open_request(&load, &window, &step))
+		list = list_pieces(&load, window, request->step ? &step : NULL);
+	*n = list.n;
+	return list.windows;
+}
+
+void
+idem_run_load(const IdemRequest *request, bool atomic,
+			  IdemReport report, void *report_arg, IdemSummary *summary)
+{
+	Load load = begin_load(request, atomic, summary);
+	IdemWindow window;
+	IdemStep step;
+
+	load.report = report;
+	load.report_arg = report_arg;
+	if (!open_request(&load, &window, &step) && request->next_window == NULL)
+		return;
+	idem_progress_begin(load.pipeline, request->target, load.type);
+	PG_TRY();
+	{
+		if (request->next_window)
+			load_given(&load);
+		else
+			load_gaps(&load, window, request->step ? &step : NULL);
+	}
+	PG_FINALLY();
+	{
+		idem_progress_end();
+	}
+	PG_END_TRY();
+	report_failures(&load);
+}

@@ -1,0 +1,48 @@
+/*
+ * recorder.h
+ *		A failure outlives the rollback of the transaction it happened in.
+ *
+ * A load in its caller's transaction cannot write its failure down: the record would
+ * be rolled back with the rest.  So it leaves it in shared memory, and the database's
+ * scheduler writes it to the ledger.  There is room for a few; the oldest go first,
+ * and are counted.  Does nothing where there is no shared memory.
+ */
+#ifndef IDEM_LOAD_RECORDER_H
+#define IDEM_LOAD_RECORDER_H
+
+#include "ledger/ledger.h"
+#include "server/scope.h"
+
+/*
+ * Remembers that a run has failed with the error that is being handled, which the
+ * caller is about to raise again.  Never fails and never waits.  The identity is the
+ * one the run began with: while an error is handled, the current one may still be that
+ * of a SECURITY DEFINER function that raised it.
+ */
+extern void idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
+								  const IdemIdentity *identity);
+
+/* A failure that was remembered, with what it needs to be written down. */
+typedef struct IdemRemembered
+{
+	Oid database;
+	Oid role;
+	Oid ledger;
+	Oid target;
+	Oid range;
+	IdemWindow window;
+	bool reload;
+	int sqlerrcode;
+	TimestampTz started_at;
+	char pipeline[256];
+	char search_path[256]; /* empty if it does not fit */
+	char message[512];
+} IdemRemembered;
+
+/* Takes the oldest failure of this database; false if there is none. */
+extern bool idem_take_failure(IdemRemembered *failure);
+
+/* How many have been lost for lack of room since this was last asked. */
+extern uint64 idem_lost_failures(void);
+
+#endif /* IDEM_LOAD_RECORDER_H */

@@ -1,0 +1,47 @@
+/*
+ * rows.h
+ *		The rows of one piece, on their way from the source to the target.
+ *
+ * They have the target's types already, one column for each that the source has,
+ * in the target's order, and lie in a tuplestore that spills to disk beyond
+ * work_mem.  Statements read them under the name IDEM_ROWS.
+ */
+#ifndef IDEM_LOAD_ROWS_H
+#define IDEM_LOAD_ROWS_H
+
+#include "load/target.h"
+#include "utils/tuplestore.h"
+
+#define IDEM_ROWS "idem_source"
+
+typedef struct IdemRows
+{
+	Tuplestorestate *store;
+	TupleDesc desc;
+	int64 count;
+} IdemRows;
+
+/* Makes rows of a descriptor, empty, that can be read more than once. */
+extern IdemRows idem_make_rows(TupleDesc desc);
+
+/* Frees the rows' memory and files. */
+extern void idem_free_rows(IdemRows *rows);
+
+/*
+ * Makes rows visible to statements as IDEM_ROWS, and takes them away again.  At
+ * most one set of rows is visible at a time.  A statement that failed leaves its
+ * rows visible; hiding where nothing is visible does no harm.
+ */
+extern void idem_show_rows(const IdemRows *rows);
+extern void idem_hide_rows(void);
+
+/* The index of a column that a descriptor is known to have, by name. */
+extern int idem_column_index(TupleDesc desc, const char *name);
+
+/*
+ * A row for a message: "(key, …)=(value, …)", or every column if there are no keys
+ * or target is NULL.  Long values are clipped.
+ */
+extern char *idem_describe_row(const IdemTarget *target, TupleTableSlot *slot);
+
+#endif /* IDEM_LOAD_ROWS_H */

@@ -1,0 +1,417 @@
+/*
+ * source.c
+ *		Where the rows come from: the user's query, run once for a piece.
+ *
+ * The query is run as it stands, never pasted into another, so comments, a
+ * trailing semicolon or clever quoting in it do no harm.  Its rows pass through a
+ * projection that assigns them to the target's types, with the casts INSERT would
+ * use, so everything later deals with one type per column.
+ *
+ * This file must not know ledgers or methods.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "load/source.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_node.h"
+#include "server/compat.h"
+#include "server/statement.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/varlena.h"
+
+struct IdemSource
+{
+	IdemQuery *query;
+	const IdemTarget *target;
+	const IdemRangeType *type;
+	TupleDesc query_desc; /* what the projection expects */
+	TupleDesc desc;		  /* of the rows it makes */
+	List *projection;	  /* target list over the query's row */
+	bool as_is;			  /* the query's rows are what the projection would make */
+	int window_index;	  /* the window column in desc, or -1 */
+	Oid window_type;
+};
+
+/*
+ * Splits a source that is a relation's name; NIL if it is a query.  A name has
+ * no parentheses or operators, which the splitter would take as part of it.
+ */
+static List *
+relation_name(const char *text)
+{
+	List *names;
+	ListCell *lc;
+
+	if (strpbrk(text, "(*;") != NULL && strchr(text, '"') == NULL)
+		return NIL;
+	if (!SplitIdentifierString(pstrdup(text), '.', &names))
+		return NIL;
+	foreach (lc, names)
+		lfirst(lc) = makeString(pstrdup(lfirst(lc)));
+	return names;
+}
+
+/* Appends the columns of a relation that can be loaded into the target. */
+static void
+append_relation_columns(StringInfo buf, Relation rel, const IdemTarget *target)
+{
+	TupleDesc desc = RelationGetDescr(rel);
+	bool first = true;
+	int i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		IdemColumn *column = idem_find_column(target, NameStr(att->attname));
+
+		if (att->attisdropped || (column && column->generated))
+			continue;
+		appendStringInfo(buf, "%s%s", first ? "" : ", ",
+						 quote_identifier(NameStr(att->attname)));
+		first = false;
+	}
+}
+
+/* Builds: SELECT columns FROM relation s WHERE s.w >= $1 AND s.w < $2 */
+static char *
+relation_query(List *names, const IdemTarget *target)
+{
+	RangeVar *name = makeRangeVarFromNameList(names);
+	Relation rel = relation_open(RangeVarGetRelid(name, NoLock, false), AccessShareLock);
+	StringInfoData sql;
+
+	if (target->window == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a relation as source needs window_column"),
+				 errhint("Name the column that places a row in a window, or pass a query that uses $1 and $2.")));
+	if (get_attnum(RelationGetRelid(rel), target->window->name) == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("source relation \"%s\" has no column \"%s\"",
+						RelationGetRelationName(rel), target->window->name),
+				 errhint("Pass a query that gives the column this name.")));
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	append_relation_columns(&sql, rel, target);
+	appendStringInfo(&sql, " FROM %s s WHERE ",
+					 idem_qualified_name(rel));
+	idem_append_in_window(&sql, target, "s");
+	relation_close(rel, NoLock);
+	return sql.data;
+}
+
+/* Marks the target's columns that the source has; fails for others. */
+static void
+match_columns(IdemTarget *target, TupleDesc desc)
+{
+	int i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+		IdemColumn *column = idem_find_column(target, name);
+
+		if (column == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("source column \"%s\" does not exist in target %s",
+							name, target->name),
+					 errhint("Give it the name of a target column with AS, or leave it out.")));
+		if (column->in_source)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("source has more than one column \"%s\"", name)));
+		column->in_source = !column->generated;
+	}
+}
+
+/* Fails if the source lacks a column that it must have. */
+static void
+check_present(const IdemTarget *target, const IdemColumn *column)
+{
+	const char *role = column->is_key ? "key" : column == target->window ? "window"
+											: column == target->version	 ? "version"
+																		 : NULL;
+
+	if (column->in_source)
+		return;
+	if (role && !(role[0] == 'w' && column->generated))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("source has no column \"%s\"", column->name),
+				 errdetail("It is the %s column of target %s.", role, target->name)));
+	if (column->not_null && !column->has_default && !column->generated)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("source has no column \"%s\"", column->name),
+				 errdetail("Column \"%s\" of target %s is NOT NULL and has no default.",
+						   column->name, target->name)));
+}
+
+/* Fails if rows would have to be updated in a column that only takes its default. */
+static void
+check_identity(const IdemTarget *target, const IdemColumn *column, bool updates)
+{
+	if (column->identity == ATTRIBUTE_IDENTITY_ALWAYS && updates &&
+		idem_is_updated_column(column))
+		ereport(ERROR,
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("column \"%s\" of target %s cannot be updated",
+						column->name, target->name),
+				 errdetail("It is an identity column defined as GENERATED ALWAYS and not a key."),
+				 errhint("Leave it out of the source, or make it GENERATED BY DEFAULT.")));
+}
+
+/*
+ * The expression that assigns a source column to a target column.  A literal of
+ * unknown type is taken as it stands, as INSERT … SELECT does.
+ */
+static Expr *
+assign_column(const IdemColumn *column, TargetEntry *entry, Form_pg_attribute att, int index)
+{
+	Node *value = (Node *) makeVar(1, index + 1, att->atttypid, att->atttypmod,
+								   att->attcollation, 0);
+	Node *assigned;
+
+	if (att->atttypid == UNKNOWNOID && IsA(entry->expr, Const))
+		value = copyObject((Node *) entry->expr);
+	assigned = coerce_to_target_type(NULL, value, att->atttypid, column->type,
+									 column->typmod, COERCION_ASSIGNMENT,
+									 COERCE_IMPLICIT_CAST, -1);
+	if (assigned == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("source column \"%s\" is of type %s but the target's is of type %s",
+						column->name, format_type_be(att->atttypid),
+						format_type_be(column->type)),
+				 errhint("Cast it in the source query: %s::%s AS %s.", column->quoted,
+						 format_type_be(column->type), column->quoted)));
+	return expression_planner((Expr *) assigned);
+}
+
+/* True if a projection's columns are just those of its input. */
+static bool
+is_identity(List *projection)
+{
+	ListCell *lc;
+
+	foreach (lc, projection)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+
+		if (!IsA(entry->expr, Var) || ((Var *) entry->expr)->varattno != entry->resno)
+			return false;
+	}
+	return true;
+}
+
+/* Builds the projection from the query's rows to the target's types. */
+static void
+build_projection(IdemSource *source)
+{
+	const IdemTarget *target = source->target;
+	TupleDesc from = source->query_desc;
+	List *entries = idem_query_tree(source->query)->targetList;
+	int n = 0;
+	int i;
+	int j;
+
+	source->desc = CreateTemplateTupleDesc(from->natts);
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		const IdemColumn *column = &target->columns[i];
+
+		if (!column->in_source)
+			continue;
+		j = idem_column_index(from, column->name);
+		source->projection = lappend(source->projection,
+									 makeTargetEntry(assign_column(column, list_nth(entries, j),
+																   TupleDescAttr(from, j), j),
+													 n + 1, pstrdup(column->name), false));
+		TupleDescInitEntry(source->desc, n + 1, column->name, column->type, column->typmod, 0);
+		TupleDescInitEntryCollation(source->desc, n + 1, column->collation);
+		if (column == target->window)
+			source->window_index = n;
+		n++;
+	}
+	source->desc->natts = n;
+	idem_finalize_desc(source->desc);
+	source->as_is = n == from->natts && is_identity(source->projection);
+}
+
+IdemSource *
+idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type,
+				 bool updates)
+{
+	IdemSource *source = palloc0(sizeof(IdemSource));
+	List *name = relation_name(text);
+	int i;
+
+	if (name != NIL)
+		text = relation_query(name, target);
+	source->query = idem_make_query("source", text, type->bound);
+	source->target = target;
+	source->type = type;
+	source->query_desc = CreateTupleDescCopy(idem_query_desc(source->query));
+	match_columns(target, source->query_desc);
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		check_present(target, &target->columns[i]);
+		check_identity(target, &target->columns[i], updates);
+	}
+	source->window_index = -1;
+	if (target->window)
+		source->window_type = getBaseType(target->window->type);
+	build_projection(source);
+	return source;
+}
+
+TupleDesc
+idem_source_desc(const IdemSource *source)
+{
+	return source->desc;
+}
+
+List *
+idem_source_relations(IdemSource *source)
+{
+	return idem_query_relations(source->query);
+}
+
+/* Receives the query's rows: assigns, checks and stores them. */
+typedef struct SourceReceiver
+{
+	DestReceiver pub;
+	const IdemSource *source;
+	IdemWindow window;
+	IdemTakeRow take;
+	void *arg;
+	IdemRows *rows;
+	EState *estate;
+	ProjectionInfo *projection; /* NULL if the source's rows are taken as they are */
+	TupleTableSlot *slot;		/* what the projection fills */
+} SourceReceiver;
+
+/* True if rows of two descriptors have the same types in the same places. */
+static bool
+same_types(TupleDesc a, TupleDesc b)
+{
+	int i;
+
+	if (a->natts != b->natts)
+		return false;
+	for (i = 0; i < a->natts; i++)
+	{
+		if (TupleDescAttr(a, i)->atttypid != TupleDescAttr(b, i)->atttypid)
+			return false;
+	}
+	return true;
+}
+
+/* Sets up the projection. */
+static void
+startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
+{
+	SourceReceiver *receiver = (SourceReceiver *) self;
+
+	if (!same_types(desc, receiver->source->query_desc))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("source has changed its columns while it was being loaded"),
+				 errhint("Run the load again.")));
+	receiver->estate = CreateExecutorState();
+	if (receiver->source->as_is)
+		return;
+	receiver->slot = MakeSingleTupleTableSlot(receiver->source->desc, &TTSOpsVirtual);
+	receiver->projection = ExecBuildProjectionInfo(receiver->source->projection,
+												   GetPerTupleExprContext(receiver->estate),
+												   receiver->slot, NULL, NULL);
+}
+
+/* Fails for a row that does not belong into the window. */
+static void
+check_in_window(SourceReceiver *receiver, TupleTableSlot *slot)
+{
+	const IdemSource *source = receiver->source;
+	bool isnull;
+	Datum value = slot_getattr(slot, source->window_index + 1, &isnull);
+	int64 bound = isnull ? 0 : idem_value_bound(source->type, source->window_type, value);
+
+	if (!isnull && bound >= receiver->window.lower && bound < receiver->window.upper)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_CHECK_VIOLATION),
+			 errmsg("source row is outside of its window %s",
+					idem_window_text(source->type, receiver->window)),
+			 errdetail("Row %s has %s = %s.", idem_describe_row(source->target, slot),
+					   source->target->window->quoted,
+					   isnull ? "NULL" : idem_bound_text(source->type, bound)),
+			 errhint("Restrict the source query: WHERE %s >= $1 AND %s < $2.",
+					 source->target->window->quoted, source->target->window->quoted)));
+}
+
+/* Takes one row. */
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	SourceReceiver *receiver = (SourceReceiver *) self;
+	ExprContext *context = GetPerTupleExprContext(receiver->estate);
+	MemoryContext old;
+
+	ResetExprContext(context);
+	if (receiver->projection)
+	{
+		context->ecxt_scantuple = slot;
+		slot = ExecProject(receiver->projection);
+	}
+	if (receiver->source->window_index >= 0)
+		check_in_window(receiver, slot);
+	if (receiver->take)
+	{
+		old = MemoryContextSwitchTo(context->ecxt_per_tuple_memory);
+		receiver->take(receiver->arg, slot);
+		MemoryContextSwitchTo(old);
+	}
+	tuplestore_puttupleslot(receiver->rows->store, slot);
+	receiver->rows->count++;
+	return true;
+}
+
+/* Ends the reception. */
+static void
+shutdown_receiver(DestReceiver *self)
+{
+	SourceReceiver *receiver = (SourceReceiver *) self;
+
+	if (receiver->slot)
+		ExecDropSingleTupleTableSlot(receiver->slot);
+	FreeExecutorState(receiver->estate);
+}
+
+IdemRows
+idem_run_source(IdemSource *source, IdemWindow window, IdemTakeRow take, void *arg)
+{
+	IdemRows rows = idem_make_rows(source->desc);
+	SourceReceiver receiver = {
+		.pub = {receive_row, startup_receiver, shutdown_receiver, idem_keep_receiver, DestNone},
+		.source = source,
+		.window = window,
+		.take = take,
+		.arg = arg,
+		.rows = &rows,
+	};
+
+	idem_run_query(source->query, idem_bound_datum(source->type, window.lower),
+				   idem_bound_datum(source->type, window.upper), &receiver.pub, 0);
+	return rows;
+}

@@ -1,0 +1,41 @@
+/*
+ * source.h
+ *		Where the rows come from: the user's query, run once for a piece.
+ */
+#ifndef IDEM_LOAD_SOURCE_H
+#define IDEM_LOAD_SOURCE_H
+
+#include "ledger/window.h"
+#include "load/rows.h"
+
+typedef struct IdemSource IdemSource;
+
+/*
+ * Makes the source of a target from a query's text or a relation's name, in the
+ * current memory context, and matches its columns to the target's by name, which
+ * it marks in_source.  All that is wrong with them is an error here, before any
+ * row is read: 42703 for a column the target lacks, 42701 for a repeated one,
+ * 23502 for a NOT NULL column without default that is missing, 42804 for a type
+ * that does not assign, 428C9 for an identity column that cannot be written.
+ */
+extern IdemSource *idem_open_source(const char *text, IdemTarget *target,
+									const IdemRangeType *type, bool updates);
+
+/* The descriptor of the rows it makes. */
+extern TupleDesc idem_source_desc(const IdemSource *source);
+
+/* The relations it reads, for idem_wait_for_source_writers. */
+extern List *idem_source_relations(IdemSource *source);
+
+/* Called for each row, whose columns may have to be fetched from the slot yet. */
+typedef void (*IdemTakeRow)(void *arg, TupleTableSlot *slot);
+
+/*
+ * Runs the source for a window under a new snapshot and returns its rows, each of
+ * which take, if not NULL, has seen.  Raises 23514 for a row outside the window,
+ * where the target has a window column.
+ */
+extern IdemRows idem_run_source(IdemSource *source, IdemWindow window,
+								IdemTakeRow take, void *arg);
+
+#endif /* IDEM_LOAD_SOURCE_H */

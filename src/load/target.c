@@ -1,0 +1,669 @@
+/*
+ * target.c
+ *		The relation that is loaded: its columns, keys and what tells rows apart.
+ *
+ * Whether a row has changed is asked per column: by the type's equality where
+ * equal values cannot differ (the type's B-tree support function 4, equalimage,
+ * says so), else by the values' images, for 1.0 and 1.00, or 'a' and 'A' in
+ * citext, are equal and yet a reload would bring the other one.
+ *
+ * This file must not know sources, ledgers or methods.
+ */
+#include "postgres.h"
+
+#include "access/nbtree.h"
+#include "access/relation.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "load/target.h"
+#include "parser/parsetree.h"
+#include "partitioning/partdefs.h"
+#include "rewrite/rewriteHandler.h"
+#include "server/statement.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+IdemColumn *
+idem_find_column(const IdemTarget *target, const char *name)
+{
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (strcmp(target->columns[i].name, name) == 0)
+			return &target->columns[i];
+	}
+	return NULL;
+}
+
+/* Finds a column that an argument names, or fails. */
+static IdemColumn *
+require_column(const IdemTarget *target, const char *argument, const char *name)
+{
+	IdemColumn *column = idem_find_column(target, name);
+
+	if (column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" of target %s does not exist", name, target->name),
+				 errdetail("It is named by the argument %s.", argument),
+				 errhint("Names are taken as they are: write them in the case the column has.")));
+	return column;
+}
+
+/* Fails for a relation that cannot be a target. */
+static void
+check_relation(Relation rel)
+{
+	char kind = rel->rd_rel->relkind;
+
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE &&
+		kind != RELKIND_VIEW && kind != RELKIND_FOREIGN_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" cannot be the target of a load", RelationGetRelationName(rel)),
+				 errhint("Name a table, a partitioned table, a foreign table or an updatable view.")));
+	if (kind == RELKIND_VIEW &&
+		(view_query_is_auto_updatable(get_view_query(rel), true) != NULL ||
+		 (rel->trigdesc && (rel->trigdesc->trig_insert_instead_row ||
+							rel->trigdesc->trig_update_instead_row ||
+							rel->trigdesc->trig_delete_instead_row))))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("view \"%s\" cannot be the target of a load", RelationGetRelationName(rel)),
+				 errdetail("It is not automatically updatable."),
+				 errhint("Name the table behind it.")));
+	if ((kind == RELKIND_RELATION || kind == RELKIND_FOREIGN_TABLE) &&
+		find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" has inheritance children and cannot be the target of a load",
+						RelationGetRelationName(rel)),
+				 errdetail("Rows would be deleted from the children but inserted into the parent."),
+				 errhint("Name a child, or use a partitioned table.")));
+}
+
+/*
+ * Follows an automatically updatable view down to its table.  Returns the table,
+ * opened, and rewrites attnos, one for each column of rel, 0 where there is none.
+ */
+static Relation
+open_base(Relation rel, AttrNumber *attnos, int natts)
+{
+	Relation base = relation_open(RelationGetRelid(rel), AccessShareLock);
+	int i;
+
+	for (i = 0; i < natts; i++)
+		attnos[i] = i + 1;
+	while (base->rd_rel->relkind == RELKIND_VIEW)
+	{
+		Query *query = get_view_query(base);
+		RangeTblRef *ref = linitial_node(RangeTblRef, query->jointree->fromlist);
+		Relation next = relation_open(rt_fetch(ref->rtindex, query->rtable)->relid,
+									  AccessShareLock);
+
+		for (i = 0; i < natts; i++)
+		{
+			Node *expr = attnos[i] == 0 ? NULL : (Node *) ((TargetEntry *) list_nth(query->targetList, attnos[i] - 1))->expr;
+
+			attnos[i] = expr && IsA(expr, Var) ? ((Var *) expr)->varattno : 0;
+		}
+		relation_close(base, NoLock);
+		base = next;
+	}
+	return base;
+}
+
+/* "OPERATOR(schema.name)" of an operator. */
+static char *
+qualified_operator(Oid operator)
+{
+	HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char *result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	result = psprintf("OPERATOR(%s.%s)",
+					  quote_identifier(get_namespace_name(form->oprnamespace)),
+					  NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* True if the B-tree operator class of a type says that equal means identical. */
+static bool
+equality_is_identity(TypeCacheEntry *type, Oid collation)
+{
+	Oid function;
+
+	if (!OidIsValid(type->btree_opf))
+		return false;
+	function = get_opfamily_proc(type->btree_opf, type->btree_opintype,
+								 type->btree_opintype, BTEQUALIMAGE_PROC);
+	return OidIsValid(function) &&
+		   DatumGetBool(OidFunctionCall1Coll(function, collation,
+											 ObjectIdGetDatum(type->btree_opintype)));
+}
+
+/* Fills in what is known of a column of rel that is att of its base table. */
+static void
+set_column(IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
+		   int base_attno)
+{
+	TypeCacheEntry *type = lookup_type_cache(getBaseType(own->atttypid),
+											 TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
+
+	column->name = pstrdup(NameStr(own->attname));
+	column->quoted = quote_identifier(column->name);
+	column->base_attno = base_attno;
+	column->type = own->atttypid;
+	column->typmod = own->atttypmod;
+	column->collation = own->attcollation;
+	column->not_null = att->attnotnull;
+	column->has_default = own->atthasdef || att->atthasdef || att->attidentity ||
+						  type_is_rowtype(own->atttypid);
+	column->generated = att->attgenerated != '\0';
+	column->identity = att->attidentity;
+	if (OidIsValid(type->eq_opr))
+		column->equals = qualified_operator(type->eq_opr);
+	column->equal_is_same = column->equals && equality_is_identity(type, own->attcollation);
+}
+
+/* Reads the columns of rel, which are attnos of its base table. */
+static void
+read_columns(IdemTarget *target, Relation rel, Relation base, const AttrNumber *attnos)
+{
+	TupleDesc desc = RelationGetDescr(rel);
+	int i;
+
+	target->columns = palloc0(Max(desc->natts, 1) * sizeof(IdemColumn));
+	for (i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute own = TupleDescAttr(desc, i);
+		Form_pg_attribute att = attnos[i] > 0 ? TupleDescAttr(RelationGetDescr(base), attnos[i] - 1) : own;
+
+		if (!own->attisdropped)
+			set_column(&target->columns[target->ncolumns++], own, att, attnos[i]);
+	}
+}
+
+/* Marks the key columns. */
+static void
+set_keys(IdemTarget *target, char **keys, int nkeys)
+{
+	int i;
+
+	target->nkeys = nkeys;
+	target->keys = palloc(Max(nkeys, 1) * sizeof(IdemColumn *));
+	for (i = 0; i < nkeys; i++)
+	{
+		IdemColumn *column = require_column(target, "keys", keys[i]);
+
+		if (column->equals == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("column \"%s\" of type %s cannot be a key",
+							column->name, format_type_be(column->type)),
+					 errdetail("The type has no equality operator.")));
+		column->is_key = true;
+		target->keys[i] = column;
+	}
+}
+
+/* Sets the window column and checks its type. */
+static void
+set_window_column(IdemTarget *target, const char *name, const IdemRangeType *type)
+{
+	if (name == NULL)
+		return;
+	target->window = require_column(target, "window_column", name);
+	if (!idem_is_window_column_type(type, getBaseType(target->window->type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("window column \"%s\" is of type %s, but the ledger's windows are of type %s",
+						name, format_type_be(target->window->type), type->name),
+				 errhint("Use a ledger whose range type fits the column: idem_create_ledger(name, range_type).")));
+}
+
+/* Sets the version column and checks that versions can be compared. */
+static void
+set_version_column(IdemTarget *target, const char *name)
+{
+	if (name == NULL)
+		return;
+	target->version = require_column(target, "version_column", name);
+	if (!OidIsValid(lookup_type_cache(target->version->type, TYPECACHE_LT_OPR)->lt_opr))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("column \"%s\" of type %s cannot be a version column",
+						name, format_type_be(target->version->type)),
+				 errdetail("The type has no ordering.")));
+}
+
+/* True if an attribute of the base table is a key. */
+static bool
+is_key_attno(const IdemTarget *target, int attno)
+{
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (target->keys[i]->base_attno == attno)
+			return true;
+	}
+	return false;
+}
+
+/* True if no key can be NULL. */
+static bool
+keys_are_not_null(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (!target->keys[i]->not_null)
+			return false;
+	}
+	return true;
+}
+
+/* True if an index is unique over just the keys and takes NULLs as equal. */
+static bool
+is_arbiter(const IdemTarget *target, Relation index)
+{
+	Form_pg_index form = index->rd_index;
+	int i;
+
+	if (!form->indisunique || !form->indisvalid || !form->indimmediate ||
+		form->indnkeyatts != target->nkeys ||
+		RelationGetIndexPredicate(index) != NIL)
+		return false;
+	for (i = 0; i < form->indnkeyatts; i++)
+	{
+		/* an expression has the number 0, which no key has */
+		if (form->indkey.values[i] == 0 || !is_key_attno(target, form->indkey.values[i]))
+			return false;
+	}
+	return form->indnullsnotdistinct || keys_are_not_null(target);
+}
+
+/* True if an index finds the rows of a window. */
+static bool
+is_window_index(const IdemTarget *target, Relation index)
+{
+	return target->window && index->rd_index->indisvalid &&
+		   index->rd_index->indkey.values[0] != 0 &&
+		   index->rd_index->indkey.values[0] == target->window->base_attno &&
+		   index->rd_rel->relam != HASH_AM_OID &&
+		   RelationGetIndexPredicate(index) == NIL;
+}
+
+/* Looks at the base table's indexes, and at how it is partitioned. */
+static void
+set_indexes(IdemTarget *target, Relation base)
+{
+	PartitionKey key = RelationGetPartitionKey(base);
+	ListCell *lc;
+
+	foreach (lc, RelationGetIndexList(base))
+	{
+		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
+
+		target->has_arbiter |= target->nkeys > 0 && is_arbiter(target, index);
+		target->window_indexed |= is_window_index(target, index);
+		relation_close(index, NoLock);
+	}
+	target->window_indexed |= target->window && key &&
+							  get_partition_strategy(key) == PARTITION_STRATEGY_RANGE &&
+							  get_partition_col_attnum(key, 0) == target->window->base_attno;
+}
+
+/* True if nothing but the check of its own foreign keys happens when rows are written. */
+static bool
+is_unwatched(Relation rel)
+{
+	int i;
+
+	if (rel->rd_rules || rel->rd_rel->relrowsecurity ||
+		(rel->rd_rel->relkind != RELKIND_RELATION &&
+		 rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE))
+		return false;
+	for (i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (RI_FKey_trigger_type(rel->trigdesc->triggers[i].tgfoid) != RI_TRIGGER_FK)
+			return false;
+	}
+	return true;
+}
+
+/* Looks for what watches the table or its partitions, and where they lie. */
+static void
+set_nature(IdemTarget *target, Relation base)
+{
+	ListCell *lc;
+
+	target->is_plain = target->relid == target->base;
+	foreach (lc, find_all_inheritors(RelationGetRelid(base), AccessShareLock, NULL))
+	{
+		Relation child = relation_open(lfirst_oid(lc), NoLock);
+
+		target->is_plain &= is_unwatched(child);
+		target->is_foreign |= child->rd_rel->relkind == RELKIND_FOREIGN_TABLE;
+		relation_close(child, NoLock);
+	}
+}
+
+IdemTarget *
+idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
+				 const char *version_column, const IdemRangeType *type)
+{
+	IdemTarget *target = palloc0(sizeof(IdemTarget));
+	Relation rel = relation_open(relid, AccessShareLock);
+	int natts = RelationGetNumberOfAttributes(rel);
+	AttrNumber *attnos = palloc(Max(natts, 1) * sizeof(AttrNumber));
+	Relation base;
+
+	check_relation(rel);
+	target->relid = relid;
+	target->name = idem_qualified_name(rel);
+	base = open_base(rel, attnos, natts);
+	target->base = RelationGetRelid(base);
+	read_columns(target, rel, base, attnos);
+	set_keys(target, keys, nkeys);
+	set_window_column(target, window_column, type);
+	set_version_column(target, version_column);
+	set_indexes(target, base);
+	set_nature(target, base);
+	relation_close(base, NoLock);
+	relation_close(rel, NoLock);
+	return target;
+}
+
+/* The CREATE UNIQUE INDEX that would be an arbiter; NULL if no index can be one. */
+static char *
+arbiter_sql(const IdemTarget *target)
+{
+	Relation base;
+	StringInfoData sql;
+	int i;
+
+	if (target->is_foreign)
+		return NULL;
+	base = relation_open(target->base, AccessShareLock);
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", idem_qualified_name(base));
+	relation_close(base, NoLock);
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (target->keys[i]->base_attno == 0)
+			return NULL;
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 quote_identifier(get_attname(target->base, target->keys[i]->base_attno, false)));
+	}
+	appendStringInfo(&sql, ")%s;", keys_are_not_null(target) ? "" : " NULLS NOT DISTINCT");
+	return sql.data;
+}
+
+void
+idem_require_arbiter(const IdemTarget *target)
+{
+	StringInfoData columns;
+	char *sql;
+
+	if (target->has_arbiter)
+		return;
+	sql = arbiter_sql(target);
+	initStringInfo(&columns);
+	idem_append_keys(&columns, target, "");
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+			 errmsg("target %s has no unique index over its keys (%s)",
+					target->name, columns.data),
+			 errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
+			 sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
+}
+
+bool
+idem_is_whole(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (!target->columns[i].in_source && !target->columns[i].generated)
+			return false;
+	}
+	return true;
+}
+
+bool
+idem_is_replaceable(const IdemTarget *target)
+{
+	return target->is_plain && idem_is_whole(target);
+}
+
+bool
+idem_is_updated_column(const IdemColumn *column)
+{
+	return column->in_source && (!column->is_key || !column->equal_is_same);
+}
+
+/* Appends a separator unless it is the first time. */
+static void
+append_separator(StringInfo buf, bool *first, const char *separator)
+{
+	if (!*first)
+		appendStringInfoString(buf, separator);
+	*first = false;
+}
+
+void
+idem_append_columns(StringInfo buf, const IdemTarget *target, const char *prefix)
+{
+	bool first = true;
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (!target->columns[i].in_source)
+			continue;
+		append_separator(buf, &first, ", ");
+		appendStringInfo(buf, "%s%s", prefix, target->columns[i].quoted);
+	}
+}
+
+void
+idem_append_keys(StringInfo buf, const IdemTarget *target, const char *prefix)
+{
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+		appendStringInfo(buf, "%s%s%s", i > 0 ? ", " : "", prefix, target->keys[i]->quoted);
+}
+
+bool
+idem_has_not_null_key(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (target->keys[i]->not_null)
+			return true;
+	}
+	return false;
+}
+
+/* A value that a column can take in place of NULL where it is hashed; NULL if none is known. */
+static const char *
+stand_in(const IdemColumn *column)
+{
+	switch (getBaseType(column->type))
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return "0";
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case BYTEAOID:
+			return "";
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return "epoch";
+		case BOOLOID:
+			return "false";
+		case UUIDOID:
+			return "00000000-0000-0000-0000-000000000000";
+		default:
+			return NULL;
+	}
+}
+
+/* True if every key column has a stand-in for NULL. */
+static bool
+have_stand_ins(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (stand_in(target->keys[i]) == NULL)
+			return false;
+	}
+	return true;
+}
+
+/* Appends: the keys of two rows are the same as records. */
+static void
+append_record_match(StringInfo buf, const IdemTarget *target,
+					const char *left, const char *right)
+{
+	appendStringInfoString(buf, "ROW(");
+	idem_append_keys(buf, target, psprintf("%s.", left));
+	appendStringInfoString(buf, ")::pg_catalog.record OPERATOR(pg_catalog.=) ROW(");
+	idem_append_keys(buf, target, psprintf("%s.", right));
+	appendStringInfoString(buf, ")::pg_catalog.record");
+}
+
+/* Appends: two columns are the same, by an equality that can be hashed. */
+static void
+append_stand_in_match(StringInfo buf, const IdemColumn *k,
+					  const char *left, const char *right)
+{
+	const char *constant = psprintf("'%s'::%s", stand_in(k), format_type_be_qualified(getBaseType(k->type)));
+
+	appendStringInfo(buf, "COALESCE(%s.%s, %s) %s COALESCE(%s.%s, %s)"
+						  " AND (%s.%s IS NULL) OPERATOR(pg_catalog.=) (%s.%s IS NULL)",
+					 left, k->quoted, constant, k->equals, right, k->quoted, constant,
+					 left, k->quoted, right, k->quoted);
+}
+
+/* Appends: two columns are the same, beside an equality that can be hashed. */
+static void
+append_filter_match(StringInfo buf, const IdemColumn *k,
+					const char *left, const char *right)
+{
+	appendStringInfo(buf, "(%s.%s %s %s.%s", left, k->quoted, k->equals, right, k->quoted);
+	if (!k->not_null)
+		appendStringInfo(buf, " OR (%s.%s IS NULL AND %s.%s IS NULL)",
+						 left, k->quoted, right, k->quoted);
+	appendStringInfoChar(buf, ')');
+}
+
+/*
+ * IS NOT DISTINCT FROM cannot be hashed.  With one key that is never NULL, its =
+ * is the hash condition and the others are filters.  With none, a constant stands
+ * for NULL and what was NULL is compared beside it; for types for which we know no
+ * constant the keys are compared as records, which hash and take NULLs as equal.
+ */
+void
+idem_append_match(StringInfo buf, const IdemTarget *target,
+				  const char *left, const char *right)
+{
+	bool filters = idem_has_not_null_key(target);
+	int i;
+
+	if (!filters && !have_stand_ins(target))
+	{
+		append_record_match(buf, target, left, right);
+		return;
+	}
+	for (i = 0; i < target->nkeys; i++)
+	{
+		appendStringInfoString(buf, i > 0 ? " AND " : "");
+		(filters ? append_filter_match : append_stand_in_match)(buf, target->keys[i], left, right);
+	}
+}
+
+/* Appends: the column of two rows differs. */
+static void
+append_differs(StringInfo buf, const IdemColumn *column, const char *old, const char *new)
+{
+	const char *q = column->quoted;
+
+	if (!column->equal_is_same)
+		appendStringInfo(buf, "ROW(%s.%s)::pg_catalog.record OPERATOR(pg_catalog.*<>)"
+							  " ROW(%s.%s)::pg_catalog.record",
+						 old, q, new, q);
+	else if (column->not_null)
+		appendStringInfo(buf, "(%s.%s %s %s.%s) IS NOT TRUE", old, q, column->equals, new, q);
+	else
+		appendStringInfo(buf, "((%s.%s %s %s.%s) IS NOT TRUE"
+							  " AND NOT (%s.%s IS NULL AND %s.%s IS NULL))",
+						 old, q, column->equals, new, q, old, q, new, q);
+}
+
+void
+idem_append_changed(StringInfo buf, const IdemTarget *target,
+					const char *old, const char *new, bool guard_version)
+{
+	bool first = true;
+	int i;
+
+	appendStringInfoChar(buf, '(');
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (!idem_is_updated_column(&target->columns[i]))
+			continue;
+		append_separator(buf, &first, " OR ");
+		append_differs(buf, &target->columns[i], old, new);
+	}
+	appendStringInfoString(buf, first ? "false)" : ")");
+	if (guard_version && target->version)
+	{
+		TypeCacheEntry *type = lookup_type_cache(target->version->type, TYPECACHE_LT_OPR);
+
+		appendStringInfo(buf, " AND (%s.%s IS NULL OR (%s.%s %s %s.%s) IS FALSE)",
+						 old, target->version->quoted, new, target->version->quoted,
+						 qualified_operator(type->lt_opr), old, target->version->quoted);
+	}
+}
+
+void
+idem_append_in_window(StringInfo buf, const IdemTarget *target, const char *alias)
+{
+	const char *q = target->window->quoted;
+
+	appendStringInfo(buf, "%s.%s OPERATOR(pg_catalog.>=) $1"
+						  " AND %s.%s OPERATOR(pg_catalog.<) $2",
+					 alias, q, alias, q);
+}

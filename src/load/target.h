@@ -1,0 +1,98 @@
+/*
+ * target.h
+ *		The relation that is loaded: its columns, keys and what tells rows apart.
+ *
+ * Everything is looked up once for a call.  The functions that append SQL write
+ * conditions between two aliases, with every operator qualified.
+ */
+#ifndef IDEM_LOAD_TARGET_H
+#define IDEM_LOAD_TARGET_H
+
+#include "ledger/window.h"
+#include "lib/stringinfo.h"
+
+typedef struct IdemColumn
+{
+	const char *name;
+	const char *quoted;
+	int base_attno; /* in the table behind a view; 0 if not a column of it */
+	Oid type;
+	int32 typmod;
+	Oid collation;
+	bool not_null;
+	bool has_default;
+	bool generated;
+	char identity; /* as in pg_attribute */
+	bool is_key;
+	bool in_source;		/* the source has a column of this name */
+	const char *equals; /* "OPERATOR(schema.=)", NULL if the type has none */
+	bool equal_is_same; /* equal values cannot differ in any way */
+} IdemColumn;
+
+typedef struct IdemTarget
+{
+	Oid relid;
+	Oid base;		  /* the table behind a view, else the same */
+	const char *name; /* qualified and quoted */
+	int ncolumns;
+	IdemColumn *columns;
+	int nkeys;
+	IdemColumn **keys;
+	IdemColumn *window;	 /* NULL if no window column was named */
+	IdemColumn *version; /* NULL if no version column was named */
+	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
+	bool window_indexed; /* an index, or the partitions, find a window's rows */
+	bool is_plain;		 /* a table without triggers, rules or row security */
+	bool is_foreign;	 /* some of it lies on another server */
+} IdemTarget;
+
+/*
+ * Looks a target up, in the current memory context; the names may be NULL.  Raises
+ * 42809 for a relation that cannot be loaded, 42703 for an unknown column, 42804
+ * for a window column of the wrong type, 42883 for a key that cannot be compared.
+ */
+extern IdemTarget *idem_open_target(Oid relid, char **keys, int nkeys,
+									const char *window_column,
+									const char *version_column,
+									const IdemRangeType *type);
+
+/* Raises 42P10, with the CREATE UNIQUE INDEX to type, if there is no arbiter. */
+extern void idem_require_arbiter(const IdemTarget *target);
+
+/* True if the source has every column, but generated ones. */
+extern bool idem_is_whole(const IdemTarget *target);
+
+/*
+ * True if a row can be deleted and inserted again instead of updated without
+ * anybody noticing: nothing watches, and the target is whole.
+ */
+extern bool idem_is_replaceable(const IdemTarget *target);
+
+/* Finds a column by name; NULL if there is none. */
+extern IdemColumn *idem_find_column(const IdemTarget *target, const char *name);
+
+/* True for a column that an update writes. */
+extern bool idem_is_updated_column(const IdemColumn *column);
+
+/* Appends the names of the columns the source has, each after prefix. */
+extern void idem_append_columns(StringInfo buf, const IdemTarget *target, const char *prefix);
+
+/* Appends the key columns' names, separated by commas, each after prefix. */
+extern void idem_append_keys(StringInfo buf, const IdemTarget *target, const char *prefix);
+
+/* True if a row can be found by an index over its keys. */
+extern bool idem_has_not_null_key(const IdemTarget *target);
+
+/* Appends: the keys of two rows are the same, NULL being the same as NULL. */
+extern void idem_append_match(StringInfo buf, const IdemTarget *target,
+							  const char *left, const char *right);
+
+/* Appends: new differs from old in what an update writes, and is no older version. */
+extern void idem_append_changed(StringInfo buf, const IdemTarget *target,
+								const char *old, const char *new, bool guard_version);
+
+/* Appends: the row of alias lies in the window [$1, $2). */
+extern void idem_append_in_window(StringInfo buf, const IdemTarget *target,
+								  const char *alias);
+
+#endif /* IDEM_LOAD_TARGET_H */

@@ -1,0 +1,221 @@
+/*
+ * calendar.c
+ *		idem_calendar(): a ledger's coverage as text to look at.
+ *
+ * A character for each window of the grid, a line for each month where windows are
+ * days or longer, for each day where they are shorter, and for each hundred of
+ * offsets' windows.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "ledger/table.h"
+#include "load/progress.h"
+#include "miscadmin.h"
+#include "server/statement.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(idem_calendar);
+
+#define OFFSETS_PER_LINE 100
+
+/* The windows of one kind, in order, and how far they have been looked through. */
+typedef struct Marks
+{
+	IdemWindow *windows;
+	int n;
+	int current;
+} Marks;
+
+typedef struct Calendar
+{
+	const IdemRangeType *type;
+	Marks complete;
+	Marks failed;
+	Marks running;
+	int per_line; /* of offsets; 0: by date */
+	bool by_day;  /* else by month */
+	StringInfoData label;
+	StringInfoData line;
+	int n; /* windows in the line */
+	ReturnSetInfo *rsinfo;
+} Calendar;
+
+/* How much of a window the marks cover: 0 nothing, 1 a part, 2 all of it. */
+static int
+coverage_of(Marks *marks, IdemWindow window)
+{
+	while (marks->current < marks->n && marks->windows[marks->current].upper <= window.lower)
+		marks->current++;
+	if (marks->current == marks->n || marks->windows[marks->current].lower >= window.upper)
+		return 0;
+	return marks->windows[marks->current].lower <= window.lower &&
+				   marks->windows[marks->current].upper >= window.upper
+			   ? 2
+			   : 1;
+}
+
+/* The character that stands for a window. */
+static char
+window_mark(Calendar *calendar, IdemWindow window)
+{
+	int complete = coverage_of(&calendar->complete, window);
+
+	if (complete == 2)
+		return '#';
+	if (coverage_of(&calendar->running, window) > 0)
+		return '>';
+	if (coverage_of(&calendar->failed, window) > 0)
+		return '!';
+	return complete == 1 ? '+' : '.';
+}
+
+/* The line that a window belongs to. */
+static char *
+line_label(const Calendar *calendar, IdemWindow window)
+{
+	struct pg_tm tm;
+	fsec_t fsec;
+	int tz;
+
+	if (calendar->per_line > 0)
+		return calendar->n < calendar->per_line && calendar->label.len > 0
+				   ? pstrdup(calendar->label.data)
+				   : psprintf(INT64_FORMAT, window.lower);
+	if (timestamp2tm(idem_bound_time(calendar->type, window.lower), &tz, &tm, &fsec, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	return calendar->by_day ? psprintf("%04d-%02d-%02d", tm.tm_year, tm.tm_mon, tm.tm_mday)
+							: psprintf("%04d-%02d", tm.tm_year, tm.tm_mon);
+}
+
+/* Adds the line to the result and begins a new one. */
+static void
+end_line(Calendar *calendar)
+{
+	Datum values[2];
+	bool nulls[2] = {false};
+
+	if (calendar->n > 0)
+	{
+		values[0] = CStringGetTextDatum(calendar->label.data);
+		values[1] = CStringGetTextDatum(calendar->line.data);
+		tuplestore_putvalues(calendar->rsinfo->setResult, calendar->rsinfo->setDesc, values, nulls);
+	}
+	resetStringInfo(&calendar->label);
+	resetStringInfo(&calendar->line);
+	calendar->n = 0;
+}
+
+/* Adds a window. */
+static void
+put_window(Calendar *calendar, IdemWindow window)
+{
+	char *label = line_label(calendar, window);
+
+	if (strcmp(label, calendar->label.data) != 0)
+	{
+		end_line(calendar);
+		appendStringInfoString(&calendar->label, label);
+	}
+	appendStringInfoChar(&calendar->line, window_mark(calendar, window));
+	calendar->n++;
+	pfree(label);
+}
+
+/* The windows of a multirange, as marks. */
+static Marks
+make_marks(const IdemRangeType *type, Datum multirange)
+{
+	Marks marks = {0};
+
+	marks.windows = idem_read_windows(type, multirange, &marks.n);
+	return marks;
+}
+
+/* The windows that sessions are loading right now, as marks. */
+static Marks
+running_marks(const IdemLedger *ledger, const char *pipeline)
+{
+	int n;
+	IdemWindow *windows = idem_windows_in_progress(pipeline, ledger->type, &n);
+
+	return make_marks(ledger->type, idem_make_multirange(ledger->type, windows, n));
+}
+
+/* Reads what there is to know of a range. */
+static void
+read_marks(Calendar *calendar, IdemLedger *ledger, const char *pipeline, IdemWindow window)
+{
+	Datum range = idem_window_datum(ledger->type, window);
+
+	calendar->complete = make_marks(ledger->type, idem_ledger_coverage(ledger, pipeline, range));
+	calendar->failed = make_marks(ledger->type, idem_windows_in_state(ledger, pipeline, range, "failed"));
+	calendar->running = running_marks(ledger, pipeline);
+}
+
+/* Sets how the windows are put into lines. */
+static void
+set_layout(Calendar *calendar, const IdemStep *step)
+{
+	if (calendar->type->bound == INT8OID)
+		calendar->per_line = OFFSETS_PER_LINE;
+	else
+		calendar->by_day = step->interval.month == 0 && step->interval.day == 0;
+	initStringInfo(&calendar->label);
+	initStringInfo(&calendar->line);
+}
+
+/* A bound from an argument: text, or a value whose text the bound's type reads. */
+static int64
+bound_argument(FunctionCallInfo fcinfo, int arg, const IdemRangeType *type)
+{
+	Oid given = get_fn_expr_argtype(fcinfo->flinfo, arg);
+	Oid output;
+	bool is_varlena;
+
+	if (given == TEXTOID)
+		return idem_parse_bound(type, text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+	getTypeOutputInfo(given, &output, &is_varlena);
+	return idem_parse_bound(type, OidOutputFunctionCall(output, PG_GETARG_DATUM(arg)));
+}
+
+/* SQL: idem_calendar(ledger, pipeline, from_bound, to_bound, step) */
+Datum
+idem_calendar(PG_FUNCTION_ARGS)
+{
+	char *pipeline = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char *step_text = text_to_cstring(PG_GETARG_TEXT_PP(4));
+	Calendar calendar = {.rsinfo = castNode(ReturnSetInfo, fcinfo->resultinfo)};
+	IdemLedger *ledger;
+	IdemPieces pieces;
+	IdemWindow window;
+	IdemWindow piece;
+	IdemStep step;
+
+	InitMaterializedSRF(fcinfo, 0);
+	idem_connect(true);
+	ledger = idem_open_ledger(PG_GETARG_OID(0), get_func_namespace(fcinfo->flinfo->fn_oid), false);
+	calendar.type = ledger->type;
+	window.lower = bound_argument(fcinfo, 2, ledger->type);
+	window.upper = bound_argument(fcinfo, 3, ledger->type);
+	step = idem_parse_step(ledger->type, "step", step_text);
+	set_layout(&calendar, &step);
+	if (window.lower < window.upper)
+		read_marks(&calendar, ledger, pipeline, window);
+	idem_begin_pieces(&pieces, ledger->type, &step, window.lower, &window, window.lower < window.upper ? 1 : 0);
+	while (idem_next_piece(&pieces, &piece))
+	{
+		CHECK_FOR_INTERRUPTS();
+		put_window(&calendar, piece);
+	}
+	end_line(&calendar);
+	idem_finish();
+	return (Datum) 0;
+}

@@ -1,0 +1,280 @@
+/*
+ * due.c
+ *		Which windows of a pipeline are due, and a turn that loads them.
+ *
+ * Windows lie on the grid start + n * step, by the calendar of the pipeline's time
+ * zone.  One is due when it has closed: its end is not after the clock's time minus
+ * the lag, or not beyond the watermark.  What is due is derived each time from grid
+ * and ledger; nothing is queued, so nothing can be lost or pile up.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "ledger/table.h"
+#include "pipeline/due.h"
+#include "server/statement.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+/* So often may a worker be lost before the window it is at is blocked. */
+#define MAX_CRASHES 3
+
+/* How soon to look again for a window that another session was loading. */
+#define BUSY_DELAY (5 * USECS_PER_SEC)
+
+/* Receives the watermark. */
+typedef struct WatermarkReceiver
+{
+	DestReceiver pub;
+	Oid type; /* of the column */
+	bool found;
+	Datum value;
+} WatermarkReceiver;
+
+static void
+startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
+{
+	((WatermarkReceiver *) self)->type = TupleDescAttr(desc, 0)->atttypid;
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	WatermarkReceiver *receiver = (WatermarkReceiver *) self;
+	bool isnull;
+
+	/* of a type that is passed by value */
+	receiver->value = slot_getattr(slot, 1, &isnull);
+	receiver->found = !isnull;
+	return true;
+}
+
+/* Makes the watermark's query, and checks its type. */
+static IdemQuery *
+make_watermark(const IdemPipeline *pipeline, const IdemRangeType *type)
+{
+	IdemQuery *query = idem_make_query("watermark", pipeline->watermark, type->bound);
+	TupleDesc desc = idem_query_desc(query);
+	Oid column = desc->natts > 0 ? TupleDescAttr(desc, 0)->atttypid : InvalidOid;
+
+	if (desc->natts != 1 || !idem_is_window_column_type(type, column))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("watermark of pipeline \"%s\" must be one value of type %s",
+						pipeline->name, format_type_be(type->bound)),
+				 errhint("Cast it, for example SELECT max(id)::bigint FROM ….")));
+	return query;
+}
+
+/*
+ * The bound that the watermark allows; false if it says nothing.  An offset is the last
+ * one that is safe, and belongs to the window that ends after it; a time is an end.
+ */
+static bool
+read_watermark(const IdemPipeline *pipeline, const IdemRangeType *type, int64 *bound)
+{
+	WatermarkReceiver receiver = {
+		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+	};
+
+	idem_run_query(make_watermark(pipeline, type), idem_bound_datum(type, 0),
+				   idem_bound_datum(type, 0), &receiver.pub, 1);
+	if (!receiver.found)
+		return false;
+	*bound = idem_value_bound(type, receiver.type, receiver.value);
+	if (type->bound == INT8OID && *bound < PG_INT64_MAX)
+		(*bound)++;
+	return true;
+}
+
+/* Takes the lag from a bound, or from a moment where type is NULL; adds it for sign 1. */
+static int64
+apply_lag(const IdemPipeline *pipeline, const IdemRangeType *type, int64 bound, int sign)
+{
+	const IdemRangeType *of = type ? type : idem_range_type(TSTZRANGEOID);
+	IdemStep lag;
+
+	if (pipeline->lag == NULL)
+		return bound;
+	lag = idem_parse_step(of, "lag", pipeline->lag);
+	return idem_add_steps(of, bound, &lag, sign);
+}
+
+/*
+ * When a window that ends at a bound will be due.  To add a lag of months and to take
+ * it away is not the same at a month's end, and local time can be set back: what was
+ * not due when it should have been is looked at a minute later.
+ */
+static TimestampTz
+close_time(const IdemPipeline *pipeline, const IdemRangeType *type, int64 bound)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz close = apply_lag(pipeline, NULL, idem_bound_time(type, bound), 1);
+
+	return close > now ? close : now + USECS_PER_MINUTE;
+}
+
+/* Finds out what is due, under the pipeline's settings. */
+static void
+find_due(const IdemPipeline *pipeline, IdemDue *due)
+{
+	bool known = true;
+	int64 bound;
+	int64 next;
+
+	due->step = idem_parse_step(due->type, "step", pipeline->step);
+	due->window.lower = due->window.upper = idem_parse_bound(due->type, pipeline->start);
+	if (pipeline->watermark == NULL)
+		bound = idem_time_bound(due->type, apply_lag(pipeline, NULL, GetCurrentTimestamp(), -1));
+	else if ((known = read_watermark(pipeline, due->type, &bound)))
+		bound = apply_lag(pipeline, due->type, bound, -1);
+	if (!known)
+		return;
+	due->window.upper = idem_grid_line(due->type, &due->step, due->window.lower, bound, &next);
+	if (pipeline->watermark == NULL)
+		due->next_close = close_time(pipeline, due->type, next);
+}
+
+/* The range type of a pipeline's ledger. */
+static const IdemRangeType *
+ledger_type(const IdemPipeline *pipeline)
+{
+	return idem_open_ledger(pipeline->ledger, idem_pipeline_request(pipeline).schema, false)->type;
+}
+
+IdemDue
+idem_find_due(const IdemPipeline *pipeline)
+{
+	IdemDue due = {0};
+	IdemScope scope;
+
+	idem_enter_identity(&pipeline->identity, &scope);
+	due.type = ledger_type(pipeline);
+	find_due(pipeline, &due);
+	idem_leave_identity(&scope);
+	return due;
+}
+
+/* Fails for a schedule that has no clock. */
+static void
+check_watermark(const IdemPipeline *pipeline, const IdemRangeType *type)
+{
+	if (pipeline->watermark)
+		(void) make_watermark(pipeline, type);
+	else if (type->bound == INT8OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("pipeline \"%s\" of offsets needs a watermark", pipeline->name),
+				 errhint("Pass a query for the highest offset that is safe to load, for example watermark => 'SELECT max(id) FROM …'.")));
+}
+
+char *
+idem_check_schedule(const IdemPipeline *pipeline)
+{
+	IdemScope scope;
+	const IdemRangeType *type;
+	IdemRequest request;
+	char *start;
+
+	idem_enter_identity(&pipeline->identity, &scope);
+	type = ledger_type(pipeline);
+	(void) idem_parse_step(type, "step", pipeline->step);
+	if (pipeline->lag)
+		(void) idem_parse_step(pipeline->watermark ? type : idem_range_type(TSTZRANGEOID), "lag", pipeline->lag);
+	start = idem_bound_iso(type, idem_parse_bound(type, pipeline->start));
+	check_watermark(pipeline, type);
+	request = idem_pipeline_request(pipeline);
+	request.window_text = "empty";
+	request.lookback = pipeline->lookback;
+	idem_check_load(&request);
+	idem_leave_identity(&scope);
+	return start;
+}
+
+/* What there is to know of a pipeline's windows that have failed. */
+static IdemPostponed
+read_failures(const IdemPipeline *pipeline, const IdemDue *due)
+{
+	IdemPostponed failures = {0};
+	IdemScope scope;
+
+	if (due->window.lower >= due->window.upper)
+		return failures;
+	idem_enter_identity(&pipeline->identity, &scope);
+	failures = idem_ledger_failures(idem_open_ledger(pipeline->ledger,
+													 idem_pipeline_request(pipeline).schema, true),
+									pipeline->name, idem_window_datum(due->type, due->window));
+	idem_leave_identity(&scope);
+	return failures;
+}
+
+/* The earlier of two moments, of which 0 is never. */
+static TimestampTz
+earlier(TimestampTz a, TimestampTz b)
+{
+	if (a == 0 || b == 0)
+		return Max(a, b);
+	return Min(a, b);
+}
+
+/* When the next turn is due. */
+static TimestampTz
+next_turn(const IdemPipeline *pipeline, const IdemDue *due, const IdemSummary *summary)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = due->next_close;
+
+	if (summary->more)
+		return now;
+	if (pipeline->watermark)
+		next = earlier(next, now + pipeline->check_every);
+	if (summary->busy > 0)
+		next = earlier(next, now + BUSY_DELAY);
+	return earlier(next, read_failures(pipeline, due).next_attempt_at);
+}
+
+/* The request to load what is due. */
+static IdemRequest
+due_request(const IdemPipeline *pipeline, const IdemDue *due, IdemTurnKind kind, int crashes)
+{
+	IdemRequest request = idem_pipeline_request(pipeline);
+
+	request.window = idem_window_datum(due->type, due->window);
+	request.window_type = due->type->range;
+	request.step = pipeline->step;
+	request.lookback = pipeline->lookback;
+	request.continue_on_error = true;
+	request.postpone = IDEM_POSTPONE_BLOCKED;
+	if (kind == IDEM_TURN_SCHEDULED)
+	{
+		request.scheduled = true;
+		request.postpone = IDEM_POSTPONE_NOT_DUE;
+		request.on_busy = IDEM_BUSY_SKIP;
+		request.max_windows = crashes > 0 ? 1 : pipeline->max_windows;
+		request.condemn = crashes >= MAX_CRASHES;
+	}
+	return request;
+}
+
+TimestampTz
+idem_run_turn(const IdemPipeline *pipeline, IdemTurnKind kind, bool atomic, int crashes,
+			  IdemSummary *summary)
+{
+	IdemDue due = idem_find_due(pipeline);
+	IdemRequest request;
+
+	memset(summary, 0, sizeof(*summary));
+	summary->pipeline = pipeline->name;
+	if (due.window.lower < due.window.upper)
+	{
+		request = due_request(pipeline, &due, kind, crashes);
+		idem_run_load(&request, atomic, NULL, NULL, summary);
+	}
+	if (kind == IDEM_TURN_BY_HAND)
+	{
+		summary->blocked = read_failures(pipeline, &due).blocked;
+		return 0;
+	}
+	return next_turn(pipeline, &due, summary);
+}

@@ -1,0 +1,278 @@
+/*
+ * pipeline.c
+ *		Pipelines: loads that are stored under a name.
+ *
+ * Ledger and target are stored by OID, so that they can be renamed; what the source
+ * and the other queries name is looked up each time under the search_path that its
+ * owner had when he wrote them, as a function's body with SET search_path would be.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "id/keys.h"
+#include "pipeline/pipeline.h"
+#include "server/statement.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+static const struct
+{
+	const char *name;
+	Oid type;
+} columns[] = {
+	{"name", TEXTOID},
+	{"ledger", REGCLASSOID},
+	{"target", REGCLASSOID},
+	{"source", TEXTOID},
+	{"mode", TEXTOID},
+	{"keys", TEXTARRAYOID},
+	{"window_column", TEXTOID},
+	{"step", TEXTOID},
+	{"start", TEXTOID},
+	{"time_zone", TEXTOID},
+	{"lag", TEXTOID},
+	{"lookback", TEXTOID},
+	{"watermark", TEXTOID},
+	{"version_column", TEXTOID},
+	{"audit", TEXTOID},
+	{"newest_first", BOOLOID},
+	{"max_windows", INT4OID},
+	{"check_every", INTERVALOID},
+	{"retry_base", INTERVALOID},
+	{"retry_max", INTERVALOID},
+	{"max_attempts", INT4OID},
+	{"notify", BOOLOID},
+	{"enabled", BOOLOID},
+	{"owner", REGROLEOID},
+	{"search_path", TEXTOID},
+	{"system_identifier", INT8OID},
+	{"database_oid", OIDOID},
+};
+
+StaticAssertDecl(lengthof(columns) == PIPELINE_COLUMNS, "a column's name and type is missing");
+
+char *
+idem_function_schema(FunctionCallInfo fcinfo)
+{
+	return get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
+}
+
+const char *
+idem_pipeline_column(int column)
+{
+	return columns[column].name;
+}
+
+/* Makes a statement with the columns as parameters, in their order. */
+static IdemStatement *
+row_statement(const char *sql)
+{
+	Oid types[PIPELINE_COLUMNS];
+	int i;
+
+	for (i = 0; i < PIPELINE_COLUMNS; i++)
+		types[i] = columns[i].type;
+	return idem_make_statement(sql, PIPELINE_COLUMNS, types, IDEM_SNAPSHOT_NEW);
+}
+
+/* Makes a statement with a name as its parameter. */
+static IdemStatement *
+name_statement(const char *sql)
+{
+	static const Oid types[] = {TEXTOID};
+
+	return idem_make_statement(sql, lengthof(types), types, IDEM_SNAPSHOT_NEW);
+}
+
+/* Fails for a pipeline that is not there, or not to be seen. */
+static void
+report_missing(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("pipeline \"%s\" does not exist", name),
+			 errdetail("There is none of this name that you own."),
+			 errhint("SELECT name FROM idem_pipeline shows yours; idem_create_pipeline makes one.")));
+}
+
+void
+idem_read_pipeline_row(const char *schema, const char *name, bool lock, IdemPipelineRow *row)
+{
+	StringInfoData sql;
+	Datum args[] = {CStringGetTextDatum(name)};
+	int i;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	for (i = 0; i < PIPELINE_COLUMNS; i++)
+		appendStringInfo(&sql, "%sp.%s", i > 0 ? ", " : "", columns[i].name);
+	appendStringInfo(&sql, " FROM %s.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1%s",
+					 quote_identifier(schema), lock ? " FOR NO KEY UPDATE" : "");
+	if (!idem_fetch(name_statement(sql.data), args, NULL, PIPELINE_COLUMNS, row->values, row->nulls))
+		report_missing(name);
+}
+
+void
+idem_insert_pipeline_row(const char *schema, const IdemPipelineRow *row)
+{
+	StringInfoData sql;
+	int i;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s.idem_pipeline (", quote_identifier(schema));
+	for (i = 0; i < PIPELINE_COLUMNS; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", columns[i].name);
+	appendStringInfoString(&sql, ") VALUES (");
+	for (i = 0; i < PIPELINE_COLUMNS; i++)
+		appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+	appendStringInfoString(&sql, ") ON CONFLICT (name) DO NOTHING");
+	if (idem_run(row_statement(sql.data), row->values, row->nulls) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("pipeline \"%s\" already exists",
+						TextDatumGetCString(row->values[PIPELINE_NAME])),
+				 errhint("Change it with idem_alter_pipeline, or take another name.")));
+}
+
+void
+idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row)
+{
+	StringInfoData sql;
+	int i;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "UPDATE %s.idem_pipeline SET", quote_identifier(schema));
+	for (i = PIPELINE_LEDGER; i < PIPELINE_COLUMNS; i++)
+		appendStringInfo(&sql, " %s = $%d,", columns[i].name, i + 1);
+	appendStringInfoString(&sql, " next_run_at = pg_catalog.clock_timestamp(), last_error = NULL"
+								 " WHERE name OPERATOR(pg_catalog.=) $1");
+	if (idem_run(row_statement(sql.data), row->values, row->nulls) == 0)
+		report_missing(TextDatumGetCString(row->values[PIPELINE_NAME]));
+}
+
+void
+idem_delete_pipeline_row(const char *schema, const char *name)
+{
+	Datum args[] = {CStringGetTextDatum(name)};
+
+	if (idem_run(name_statement(psprintf("DELETE FROM %s.idem_pipeline WHERE name OPERATOR(pg_catalog.=) $1",
+										 quote_identifier(schema))),
+				 args, NULL) == 0)
+		report_missing(name);
+}
+
+/* A text column, NULL if it is. */
+static char *
+row_text(const IdemPipelineRow *row, int column)
+{
+	return row->nulls[column] ? NULL : TextDatumGetCString(row->values[column]);
+}
+
+/* An interval in microseconds; a month has thirty days. */
+static int64
+row_microseconds(const IdemPipelineRow *row, int column)
+{
+	const Interval *interval = DatumGetIntervalP(row->values[column]);
+
+	return interval->time + (interval->day + INT64CONST(30) * interval->month) * USECS_PER_DAY;
+}
+
+IdemPipeline *
+idem_make_pipeline(const char *schema, const IdemPipelineRow *row)
+{
+	IdemPipeline *pipeline = palloc0(sizeof(IdemPipeline));
+
+	pipeline->schema = schema;
+	pipeline->name = row_text(row, PIPELINE_NAME);
+	pipeline->ledger = DatumGetObjectId(row->values[PIPELINE_LEDGER]);
+	pipeline->target = DatumGetObjectId(row->values[PIPELINE_TARGET]);
+	pipeline->source = row_text(row, PIPELINE_SOURCE);
+	pipeline->mode = row_text(row, PIPELINE_MODE);
+	if (!row->nulls[PIPELINE_KEYS])
+		pipeline->keys = idem_read_keys(DatumGetArrayTypeP(row->values[PIPELINE_KEYS]),
+										&pipeline->nkeys);
+	pipeline->window_column = row_text(row, PIPELINE_WINDOW_COLUMN);
+	pipeline->step = row_text(row, PIPELINE_STEP);
+	pipeline->start = row_text(row, PIPELINE_START);
+	pipeline->lag = row_text(row, PIPELINE_LAG);
+	pipeline->lookback = row_text(row, PIPELINE_LOOKBACK);
+	pipeline->watermark = row_text(row, PIPELINE_WATERMARK);
+	pipeline->version_column = row_text(row, PIPELINE_VERSION_COLUMN);
+	pipeline->audit = row_text(row, PIPELINE_AUDIT);
+	pipeline->newest_first = DatumGetBool(row->values[PIPELINE_NEWEST_FIRST]);
+	pipeline->max_windows = DatumGetInt32(row->values[PIPELINE_MAX_WINDOWS]);
+	pipeline->check_every = row_microseconds(row, PIPELINE_CHECK_EVERY);
+	pipeline->retry.base = row_microseconds(row, PIPELINE_RETRY_BASE);
+	pipeline->retry.max = row_microseconds(row, PIPELINE_RETRY_MAX);
+	pipeline->retry.max_attempts = DatumGetInt32(row->values[PIPELINE_MAX_ATTEMPTS]);
+	pipeline->notify = DatumGetBool(row->values[PIPELINE_NOTIFY]);
+	pipeline->enabled = DatumGetBool(row->values[PIPELINE_ENABLED]);
+	pipeline->identity.role = DatumGetObjectId(row->values[PIPELINE_OWNER]);
+	pipeline->identity.search_path = row_text(row, PIPELINE_SEARCH_PATH);
+	pipeline->identity.time_zone = row_text(row, PIPELINE_TIME_ZONE);
+	return pipeline;
+}
+
+/* Fails for a ledger or target that is no more. */
+static void
+check_relation(const IdemPipeline *pipeline, int column, Oid relation)
+{
+	if (get_rel_name(relation) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("%s of pipeline \"%s\" has been dropped", columns[column].name, pipeline->name),
+				 errhint("SELECT idem_alter_pipeline(%s, %s => '…') names another one.",
+						 quote_literal_cstr(pipeline->name), columns[column].name)));
+}
+
+IdemPipeline *
+idem_open_pipeline(const char *schema, const char *name)
+{
+	IdemPipelineRow row;
+	IdemPipeline *pipeline;
+
+	idem_read_pipeline_row(schema, name, false, &row);
+	pipeline = idem_make_pipeline(schema, &row);
+	check_relation(pipeline, PIPELINE_LEDGER, pipeline->ledger);
+	check_relation(pipeline, PIPELINE_TARGET, pipeline->target);
+	return pipeline;
+}
+
+IdemPipeline *
+idem_argument_pipeline(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument pipeline must not be NULL")));
+	return idem_open_pipeline(idem_function_schema(fcinfo),
+							  text_to_cstring(PG_GETARG_TEXT_PP(0)));
+}
+
+IdemRequest
+idem_pipeline_request(const IdemPipeline *pipeline)
+{
+	IdemRequest request = {
+		.schema = get_namespace_oid(pipeline->schema, false),
+		.ledger = pipeline->ledger,
+		.target = pipeline->target,
+		.source = pipeline->source,
+		.reload = strcmp(pipeline->mode, "reload") == 0,
+		.keys = pipeline->keys,
+		.nkeys = pipeline->nkeys,
+		.window_column = pipeline->window_column,
+		.pipeline = pipeline->name,
+		.version_column = pipeline->version_column,
+		.audit = pipeline->audit,
+		.on_busy = IDEM_BUSY_WAIT,
+		.identity = pipeline->identity,
+		.retry = &pipeline->retry,
+		.newest_first = pipeline->newest_first,
+		.notify = pipeline->notify,
+	};
+
+	return request;
+}

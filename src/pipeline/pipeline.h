@@ -1,0 +1,116 @@
+/*
+ * pipeline.h
+ *		Pipelines: loads that are stored under a name.
+ *
+ * All SQL on the table idem_pipeline is in pipeline.c and pipeline_state.c, and
+ * nobody else knows its columns.  Its row security shows a role the pipelines whose
+ * owner it is, or is a member of.  Everything here needs idem_connect.
+ */
+#ifndef IDEM_PIPELINE_PIPELINE_H
+#define IDEM_PIPELINE_PIPELINE_H
+
+#include "fmgr.h"
+#include "load/load.h"
+
+/* Longest name, in bytes: it travels to a worker in the 128 bytes a worker is given. */
+#define IDEM_MAX_PIPELINE_NAME 95
+
+/* The columns that make the definition, in the order of idem_create_pipeline's arguments. */
+enum
+{
+	PIPELINE_NAME,
+	PIPELINE_LEDGER,
+	PIPELINE_TARGET,
+	PIPELINE_SOURCE,
+	PIPELINE_MODE,
+	PIPELINE_KEYS,
+	PIPELINE_WINDOW_COLUMN,
+	PIPELINE_STEP,
+	PIPELINE_START,
+	PIPELINE_TIME_ZONE,
+	PIPELINE_LAG,
+	PIPELINE_LOOKBACK,
+	PIPELINE_WATERMARK,
+	PIPELINE_VERSION_COLUMN,
+	PIPELINE_AUDIT,
+	PIPELINE_NEWEST_FIRST,
+	PIPELINE_MAX_WINDOWS,
+	PIPELINE_CHECK_EVERY,
+	PIPELINE_RETRY_BASE,
+	PIPELINE_RETRY_MAX,
+	PIPELINE_MAX_ATTEMPTS,
+	PIPELINE_NOTIFY,
+	PIPELINE_ENABLED,
+	PIPELINE_ARGUMENTS, /* so many are arguments; the others follow from them */
+	PIPELINE_OWNER = PIPELINE_ARGUMENTS,
+	PIPELINE_SEARCH_PATH,
+	PIPELINE_SYSTEM_IDENTIFIER,
+	PIPELINE_DATABASE,
+	PIPELINE_COLUMNS,
+};
+
+/* A row of the table, as it is stored. */
+typedef struct IdemPipelineRow
+{
+	Datum values[PIPELINE_COLUMNS];
+	bool nulls[PIPELINE_COLUMNS];
+} IdemPipelineRow;
+
+/* A column's name. */
+extern const char *idem_pipeline_column(int column);
+
+/* The extension's schema, told by the function that was called. */
+extern char *idem_function_schema(FunctionCallInfo fcinfo);
+
+/*
+ * Reads the row of a pipeline that the current role can see, locked to be written if
+ * lock, or writes it; schema is the extension's.  Reading raises 42704 if there is none, inserting 42710 if there is
+ * one already, updating and deleting 42704.
+ */
+extern void idem_read_pipeline_row(const char *schema, const char *name, bool lock,
+								   IdemPipelineRow *row);
+extern void idem_insert_pipeline_row(const char *schema, const IdemPipelineRow *row);
+extern void idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row);
+extern void idem_delete_pipeline_row(const char *schema, const char *name);
+
+/* A pipeline in the form it is used in. */
+typedef struct IdemPipeline
+{
+	const char *schema; /* the extension's */
+	const char *name;
+	Oid ledger;
+	Oid target;
+	const char *source;
+	const char *mode;
+	char **keys;
+	int nkeys;
+	const char *window_column;
+	const char *step;
+	const char *start;
+	const char *lag;
+	const char *lookback;
+	const char *watermark;
+	const char *version_column;
+	const char *audit;
+	bool newest_first;
+	int max_windows;
+	int64 check_every; /* microseconds */
+	IdemRetryPolicy retry;
+	bool notify;
+	bool enabled;
+	IdemIdentity identity; /* owner, search_path, time zone */
+} IdemPipeline;
+
+/* Makes it of a row, in the current memory context. */
+extern IdemPipeline *idem_make_pipeline(const char *schema, const IdemPipelineRow *row);
+
+/* Reads a pipeline by its name; raises 42704 if there is none, 42P01 if what it names is gone. */
+extern IdemPipeline *idem_open_pipeline(const char *schema, const char *name);
+
+/* The same for the pipeline that a function's first argument names; 22004 if it is NULL. */
+extern IdemPipeline *idem_argument_pipeline(FunctionCallInfo fcinfo);
+
+/* The request to load a window of a pipeline; the window itself is the caller's to add. */
+extern IdemRequest idem_pipeline_request(const IdemPipeline *pipeline);
+
+#endif /* IDEM_PIPELINE_PIPELINE_H */

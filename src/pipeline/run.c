@@ -1,0 +1,103 @@
+/*
+ * run.c
+ *		Pipelines run by SQL: idem_run_pipeline, idem_load_window(pipeline => …) and
+ *		idem_retry.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "ledger/table.h"
+#include "load/call.h"
+#include "pipeline/due.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/state.h"
+#include "server/schedule.h"
+#include "server/statement.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rangetypes.h"
+
+PG_FUNCTION_INFO_V1(idem_run_pipeline);
+PG_FUNCTION_INFO_V1(idem_load_pipeline_window);
+PG_FUNCTION_INFO_V1(idem_load_pipeline_window_text);
+PG_FUNCTION_INFO_V1(idem_retry);
+
+/* SQL: CALL idem_run_pipeline(pipeline) */
+Datum
+idem_run_pipeline(PG_FUNCTION_ARGS)
+{
+	bool atomic = idem_call_is_atomic(fcinfo);
+	IdemSummary summary;
+
+	idem_connect(atomic);
+	(void) idem_run_turn(idem_argument_pipeline(fcinfo), IDEM_TURN_BY_HAND, atomic, 0, &summary);
+	idem_notice_summary(&summary, atomic);
+	idem_finish();
+	return (Datum) 0;
+}
+
+/* CALL idem_load_window(pipeline, window_range, force, on_busy), in both forms */
+static Datum
+load_pipeline_window(FunctionCallInfo fcinfo, bool is_text)
+{
+	bool atomic = idem_call_is_atomic(fcinfo);
+	IdemPipeline *pipeline;
+	IdemRequest request;
+	IdemSummary summary;
+
+	idem_connect(atomic);
+	pipeline = idem_argument_pipeline(fcinfo);
+	request = idem_pipeline_request(pipeline);
+	request.step = pipeline->step;
+	request.grid_start = pipeline->start;
+	idem_read_window_argument(fcinfo, 1, is_text, &request);
+	request.force = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	request.on_busy = idem_read_on_busy(fcinfo, 3);
+	idem_run_load(&request, atomic, NULL, NULL, &summary);
+	idem_notice_summary(&summary, atomic);
+	idem_finish();
+	return (Datum) 0;
+}
+
+/* SQL: the window as a range */
+Datum
+idem_load_pipeline_window(PG_FUNCTION_ARGS)
+{
+	return load_pipeline_window(fcinfo, false);
+}
+
+/* SQL: the window as text */
+Datum
+idem_load_pipeline_window_text(PG_FUNCTION_ARGS)
+{
+	return load_pipeline_window(fcinfo, true);
+}
+
+/* The range that an optional text argument names, or all there is. */
+static Datum
+optional_range(FunctionCallInfo fcinfo, int arg, const IdemRangeType *type)
+{
+	return idem_parse_range(type, PG_ARGISNULL(arg) ? "(,)" : text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+}
+
+/* SQL: idem_retry(pipeline, window_range): forget failures, and try again at once */
+Datum
+idem_retry(PG_FUNCTION_ARGS)
+{
+	IdemPipeline *pipeline;
+	IdemLedger *ledger;
+	IdemScope scope;
+	int64 forgotten;
+
+	idem_connect(true);
+	pipeline = idem_argument_pipeline(fcinfo);
+	idem_enter_identity(&pipeline->identity, &scope);
+	ledger = idem_open_ledger(pipeline->ledger, idem_pipeline_request(pipeline).schema, true);
+	forgotten = idem_forget_failures(ledger, pipeline->name, optional_range(fcinfo, 1, ledger->type));
+	idem_leave_identity(&scope);
+	idem_make_due(pipeline->schema, pipeline->name);
+	idem_finish();
+	idem_wake_at_end();
+	PG_RETURN_INT64(forgotten);
+}

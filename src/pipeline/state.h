@@ -1,0 +1,87 @@
+/*
+ * state.h
+ *		When pipelines run: the columns of idem_pipeline that the scheduler keeps.
+ *
+ * The scheduler never waits for a user's lock on a row: a pipeline that somebody is
+ * altering or dropping is left for later.  Everything here needs idem_connect and
+ * takes the extension's schema.
+ */
+#ifndef IDEM_PIPELINE_STATE_H
+#define IDEM_PIPELINE_STATE_H
+
+#include "datatype/timestamp.h"
+
+/* A pipeline that is due. */
+typedef struct IdemDuePipeline
+{
+	char *name;
+	Oid owner;
+} IdemDuePipeline;
+
+/*
+ * The pipelines that are due, the longest waiting first, at most so many; they are
+ * not paused, and not in their turn.  Allocated in the current memory context.
+ */
+extern int idem_find_due_pipelines(const char *schema, int max, IdemDuePipeline *due);
+
+/* When the next one will be due; 0: never. */
+extern TimestampTz idem_next_due_time(const char *schema);
+
+/* A turn begins and ends; false if the row is locked or gone. */
+extern bool idem_book_turn_start(const char *schema, const char *name);
+extern bool idem_book_turn_end(const char *schema, const char *name);
+
+/*
+ * Books turns that were lost with the server: each is a crash, and its pipeline has to
+ * wait for delay (milliseconds), doubled for each crash before.  Returns how many.
+ */
+extern int64 idem_book_lost_turns(const char *schema, int delay);
+
+/* True if there is such a pipeline that the current role can see. */
+extern bool idem_pipeline_exists(const char *schema, const char *name);
+
+/* The names of the pipelines that the current role can see, in order. */
+extern char **idem_pipeline_names(const char *schema, int *n);
+
+/* What idem_status shows of a pipeline that is not in its ledger. */
+typedef struct IdemPipelineState
+{
+	Oid owner;
+	const char *state; /* running, waiting, idle, disabled, paused */
+	const char *waiting_for;
+	const char *last_error;
+	TimestampTz next_run_at; /* 0: none is due */
+} IdemPipelineState;
+
+extern IdemPipelineState idem_read_pipeline_state(const char *schema, const char *name);
+
+/* How often a pipeline's worker was lost in a row. */
+extern int idem_pipeline_crashes(const char *schema, const char *name);
+
+/*
+ * Books what came of a turn: when the next one is due, 0 for never, unless somebody has
+ * made the pipeline due since it began; and the error that ended it, NULL if none did.
+ * failures counts turns in a row that ended so.
+ */
+extern void idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at,
+						   const char *error);
+extern int idem_pipeline_failures(const char *schema, const char *name);
+
+/* Says why a pipeline that is due does not run; false if that was known. */
+extern bool idem_book_waiting(const char *schema, const char *name, const char *why);
+
+/*
+ * Makes a pipeline due at once, if it is there and the current role owns it, when the
+ * scheduler next takes wake-ups; which returns false if it has to come back for some,
+ * whose pipelines somebody has locked, and sets *taken if it took some.
+ */
+extern void idem_make_due(const char *schema, const char *name);
+extern bool idem_take_wakeups(const char *schema, bool *taken);
+
+/*
+ * Says that the pipelines which were restored or cloned with the database are at home
+ * here; returns how many there were.
+ */
+extern int64 idem_adopt_pipelines(const char *schema);
+
+#endif /* IDEM_PIPELINE_STATE_H */

@@ -1,0 +1,203 @@
+/*
+ * worker.c
+ *		The process that runs a pipeline's turn, or its part of a backfill.
+ *
+ * It connects as the pipeline's owner, so it has no rights but his from the first
+ * moment on.  Servers before 17 do not let a role connect that may not log in; there
+ * the worker connects as a superuser and runs under the owner's rights as a CALL by a
+ * superuser would.
+ *
+ * SIGTERM ends it as it ends any session: the window it is at is rolled back.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "load/retry.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "pipeline/backfill.h"
+#include "pipeline/due.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/state.h"
+#include "pipeline/worker.h"
+#include "server/compat.h"
+#include "server/schedule.h"
+#include "server/statement.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* The longest pause after turns that could not even begin, in microseconds. */
+#define MAX_PAUSE (600 * USECS_PER_SEC)
+
+bool
+idem_start_pipeline_worker(const char *pipeline, Oid owner, bool owner_may_log_in,
+						   uint32 backfill, BackgroundWorkerHandle **handle)
+{
+	IdemWorkerArgs args = {
+		.database = MyDatabaseId,
+		.role = owner_may_log_in || IDEM_BYPASS_LOGIN_CHECK ? owner : InvalidOid,
+		.backfill = backfill,
+	};
+	BackgroundWorker worker;
+
+	strlcpy(args.name, pipeline, sizeof(args.name));
+	idem_fill_worker(&worker, "idem_worker_main", "idem worker", &args);
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+bool
+idem_role_may_log_in(Oid role)
+{
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
+void
+idem_begin_work(bool atomic)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	idem_keep_snapshot();
+	idem_connect(atomic);
+}
+
+void
+idem_end_work(void)
+{
+	idem_finish();
+	idem_drop_snapshot();
+	CommitTransactionCommand();
+}
+
+char *
+idem_find_schema(void)
+{
+	IdemStatement *statement = idem_make_statement("SELECT n.nspname FROM pg_catalog.pg_extension e"
+												   " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace"
+												   " WHERE e.extname OPERATOR(pg_catalog.=) 'idem'",
+												   0, NULL, IDEM_SNAPSHOT_NEW);
+	Datum name;
+	bool isnull;
+
+	if (!idem_fetch(statement, NULL, NULL, 1, &name, &isnull))
+		return NULL;
+	return pstrdup(NameStr(*DatumGetName(name)));
+}
+
+/* Logs what a turn has done, if it has done anything. */
+static void
+log_summary(const IdemSummary *summary)
+{
+	if (summary->failed > 0)
+		ereport(LOG,
+				(errmsg("pipeline \"%s\": loaded %lld windows, %lld failed",
+						summary->pipeline, (long long) summary->loaded, (long long) summary->failed),
+				 summary->first_error ? errdetail("Window %s: %s", summary->first_failed, summary->first_error->message) : 0));
+	else if (summary->loaded > 0)
+		ereport(DEBUG1,
+				(errmsg("pipeline \"%s\": loaded %lld windows",
+						summary->pipeline, (long long) summary->loaded)));
+}
+
+/* Runs a turn and books it; raises whatever goes wrong. */
+static void
+run_turn(const char *name)
+{
+	IdemSummary summary;
+	IdemPipeline *pipeline;
+	TimestampTz next;
+	char *schema;
+
+	idem_begin_work(false);
+	schema = idem_find_schema();
+	if (schema)
+	{
+		pipeline = idem_open_pipeline(schema, name);
+		next = idem_run_turn(pipeline, IDEM_TURN_SCHEDULED, false,
+							 idem_pipeline_crashes(schema, name), &summary);
+		idem_book_turn(schema, name, next, NULL);
+		log_summary(&summary);
+	}
+	idem_end_work();
+}
+
+/* Books a turn that ended in an error: the pause before the next one grows. */
+static void
+book_error(const char *name, const ErrorData *error)
+{
+	char *schema;
+
+	idem_begin_work(true);
+	schema = idem_find_schema();
+	if (schema)
+	{
+		int failures = idem_pipeline_failures(schema, name);
+		int64 pause = idem_retry_delay(USECS_PER_SEC, MAX_PAUSE, failures + 1);
+
+		idem_book_turn(schema, name, GetCurrentTimestamp() + pause,
+					   error->detail ? psprintf("%s (%s)", error->message, error->detail) : error->message);
+	}
+	idem_end_work();
+}
+
+/* Runs a turn, whatever comes of it. */
+static void
+run_and_book(const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData *volatile error = NULL;
+
+	PG_TRY();
+	{
+		run_turn(name);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (error)
+		book_error(name, error);
+}
+
+/* Main function of a worker's process. */
+void
+idem_worker_main(Datum arg)
+{
+	const IdemWorkerArgs *args = idem_worker_args();
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, IDEM_BYPASS_LOGIN_CHECK);
+	(void) set_config_option("application_name", "idem worker", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SET, true, 0, false);
+	(void) set_config_option("default_transaction_isolation", "read committed", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+	pgstat_report_activity(STATE_RUNNING, psprintf("pipeline %s", args->name));
+	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem worker",
+												ALLOCSET_DEFAULT_SIZES));
+	if (args->backfill)
+		idem_run_backfill_part(args->name, args->backfill);
+	else
+		run_and_book(args->name);
+	proc_exit(0);
+}

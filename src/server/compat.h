@@ -1,0 +1,99 @@
+/*
+ * compat.h
+ *		Differences between the server versions idem is built for, 15 to 19.
+ *		Nothing else belongs here; each entry names the upstream change.
+ */
+#ifndef IDEM_SERVER_COMPAT_H
+#define IDEM_SERVER_COMPAT_H
+
+#include "utils/rangetypes.h"
+
+/* 16 moved the macros for variable-length values out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 16 gave make_range() an ErrorSaveContext, for soft input errors. */
+#if PG_VERSION_NUM >= 160000
+#define idem_make_range(typcache, lower, upper, empty) \
+	make_range(typcache, lower, upper, empty, NULL)
+#else
+#define idem_make_range(typcache, lower, upper, empty) \
+	make_range(typcache, lower, upper, empty)
+#endif
+
+/* 17 replaced BackendId by ProcNumber, also inside VirtualTransactionId. */
+#if PG_VERSION_NUM >= 170000
+#define idem_vxid_proc(vxid) ((vxid).procNumber)
+#define idem_lock_vxid_proc(lock) ((lock)->vxid.procNumber)
+#define idem_lock_vxid_xid(lock) ((lock)->vxid.localTransactionId)
+#else
+#define idem_vxid_proc(vxid) ((vxid).backendId)
+#define idem_lock_vxid_proc(lock) ((lock)->backend)
+#define idem_lock_vxid_xid(lock) ((lock)->lxid)
+#endif
+
+/* 18 has pg_noreturn, a keyword where C11 has one, instead of an attribute. */
+#if PG_VERSION_NUM >= 180000
+#define idem_noreturn pg_noreturn
+#else
+#define idem_noreturn pg_attribute_noreturn()
+#endif
+
+/* 17 can represent infinite intervals. */
+#if PG_VERSION_NUM >= 170000
+#define idem_interval_is_infinite(i) INTERVAL_NOT_FINITE(i)
+#else
+#define idem_interval_is_infinite(i) false
+#endif
+
+/* 17 has the DSM registry; 19 gave its init callback an argument. */
+#if PG_VERSION_NUM >= 190000
+#define IDEM_HAS_DSM_REGISTRY 1
+#include "storage/dsm_registry.h"
+static inline void
+idem_call_init(void *memory, void *init)
+{
+	((void (*)(void *)) init)(memory);
+}
+#define idem_named_segment(name, size, init, found) \
+	GetNamedDSMSegment(name, size, idem_call_init, found, (void *) (init))
+#elif PG_VERSION_NUM >= 170000
+#define IDEM_HAS_DSM_REGISTRY 1
+#include "storage/dsm_registry.h"
+#define idem_named_segment(name, size, init, found) \
+	GetNamedDSMSegment(name, size, init, found)
+#else
+#define IDEM_HAS_DSM_REGISTRY 0
+#endif
+
+/* 17 replaced the number of a PGPROC by MyProcNumber. */
+#if PG_VERSION_NUM >= 170000
+#define idem_my_proc_number() MyProcNumber
+#else
+#define idem_my_proc_number() (MyProc->pgprocno)
+#endif
+
+/* 17 lets a background worker connect as a role that may not log in. */
+#if PG_VERSION_NUM >= 170000
+#define IDEM_BYPASS_LOGIN_CHECK BGWORKER_BYPASS_ROLELOGINCHECK
+#else
+#define IDEM_BYPASS_LOGIN_CHECK 0
+#endif
+
+/* 17 lets extensions name their wait events. */
+#if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
+#define idem_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define idem_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* 19 wants to know when a descriptor is complete, to cache offsets. */
+#if PG_VERSION_NUM >= 190000
+#define idem_finalize_desc(desc) TupleDescFinalize(desc)
+#else
+#define idem_finalize_desc(desc) ((void) 0)
+#endif
+
+#endif /* IDEM_SERVER_COMPAT_H */

@@ -1,0 +1,105 @@
+/*
+ * schedule.c
+ *		The scheduler of a database: at most one, found by the lock it holds.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "server/schedule.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+
+/*
+ * Advisory locks of SQL have 1 or 2 in the last field of their tag; ours is another
+ * class, which SQL cannot take.  The numbers are "idem" in ASCII.
+ */
+#define LOCK_CLASS 0x6964
+#define LOCK_KEY 0x6964656d
+
+/* The tag of this database's lock. */
+static LOCKTAG
+scheduler_tag(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, LOCK_KEY, 0, LOCK_CLASS);
+	return tag;
+}
+
+bool
+idem_become_scheduler(void)
+{
+	LOCKTAG tag = scheduler_tag();
+
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+int
+idem_scheduler_pid(void)
+{
+	LOCKTAG tag = scheduler_tag();
+	LockData *locks = GetLockStatusData();
+	int i;
+
+	for (i = 0; i < locks->nelements; i++)
+	{
+		if (memcmp(&locks->locks[i].locktag, &tag, sizeof(LOCKTAG)) == 0 &&
+			locks->locks[i].holdMask != 0)
+			return locks->locks[i].pid;
+	}
+	return 0;
+}
+
+static bool wake_at_end = false;
+
+/* Called when a transaction has ended. */
+static void
+wake_scheduler(XactEvent event, void *arg)
+{
+	PGPROC *proc;
+
+	if (!wake_at_end || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT))
+		return;
+	wake_at_end = false;
+	proc = BackendPidGetProc(idem_scheduler_pid());
+	if (proc)
+		SetLatch(&proc->procLatch);
+}
+
+void
+idem_wake_at_end(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(wake_scheduler, NULL);
+	registered = true;
+	wake_at_end = true;
+}
+
+void
+idem_fill_worker(BackgroundWorker *worker, const char *function, const char *type,
+				 const IdemWorkerArgs *args)
+{
+	StaticAssertStmt(sizeof(IdemWorkerArgs) <= BGW_EXTRALEN, "a worker is given too much");
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = BGW_NEVER_RESTART;
+	worker->bgw_notify_pid = MyProcPid;
+	strlcpy(worker->bgw_library_name, "idem", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
+	strlcpy(worker->bgw_type, type, sizeof(worker->bgw_type));
+	snprintf(worker->bgw_name, BGW_MAXLEN, "%s: %s", type, args->name);
+	memcpy(worker->bgw_extra, args, sizeof(*args));
+}
+
+const IdemWorkerArgs *
+idem_worker_args(void)
+{
+	return (const IdemWorkerArgs *) MyBgworkerEntry->bgw_extra;
+}

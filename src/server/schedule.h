@@ -1,0 +1,39 @@
+/*
+ * schedule.h
+ *		The scheduler of a database: at most one, found by the lock it holds.
+ *
+ * A heavyweight lock needs no shared memory of ours, is released by the server
+ * however its holder ends, and exists on no standby.
+ */
+#ifndef IDEM_SERVER_SCHEDULE_H
+#define IDEM_SERVER_SCHEDULE_H
+
+/* Makes this session the scheduler of its database; false if there is one already. */
+extern bool idem_become_scheduler(void);
+
+/* The process of this database's scheduler; 0 if there is none. */
+extern int idem_scheduler_pid(void);
+
+/* Wakes this database's scheduler when the current transaction has ended. */
+extern void idem_wake_at_end(void);
+
+/*
+ * What a worker is told in the 128 bytes that a background worker can be given, and
+ * how it is started: by idem_scheduler_main, idem_worker_main and so on.
+ */
+typedef struct IdemWorkerArgs
+{
+	Oid database;
+	Oid role;		 /* InvalidOid: as a superuser, who takes the owner's rights */
+	uint32 backfill; /* handle of the shared segment, or 0 for a turn */
+	char name[96];	 /* of the pipeline; or the path of the database's files */
+} IdemWorkerArgs;
+
+struct BackgroundWorker;
+extern void idem_fill_worker(struct BackgroundWorker *worker, const char *function,
+							 const char *type, const IdemWorkerArgs *args);
+
+/* The arguments of the worker this is. */
+extern const IdemWorkerArgs *idem_worker_args(void);
+
+#endif /* IDEM_SERVER_SCHEDULE_H */

@@ -1,0 +1,126 @@
+/*
+ * settings.c
+ *		The settings of idem.
+ */
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "server/settings.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
+
+bool idem_allow_truncate = false;
+bool idem_source_digest = true;
+bool idem_explain_method = false;
+bool idem_wait_for_writers = true;
+char *idem_databases = NULL;
+int idem_max_workers = 4;
+int idem_crash_delay = 60000;
+
+static bool is_preloaded = false;
+
+/* Checks that a setting is a list of names. */
+static bool
+check_databases(char **value, void **extra, GucSource source)
+{
+	List *names;
+
+	if (SplitIdentifierString(pstrdup(*value), ',', &names))
+		return true;
+	GUC_check_errdetail("List syntax is invalid.");
+	return false;
+}
+
+/* Defines the settings of the scheduler. */
+static void
+define_scheduler_settings(void)
+{
+	DefineCustomStringVariable("idem.databases",
+							   "Databases whose pipelines are run by themselves.",
+							   "A list of names, separated by commas. Needs idem in shared_preload_libraries.",
+							   &idem_databases,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_LIST_INPUT,
+							   check_databases, NULL, NULL);
+	DefineCustomIntVariable("idem.max_workers",
+							"How many pipelines run at once in a database.",
+							"Each takes one of max_worker_processes.",
+							&idem_max_workers,
+							4, 1, 1024,
+							PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("idem.crash_delay",
+							"How long a pipeline waits after its worker was lost with the server.",
+							"It doubles each time, so that one window cannot restart the server in a loop.",
+							&idem_crash_delay,
+							60000, 0, PG_INT32_MAX,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
+/* Reserves the prefix too, so that a typing error is seen. */
+void
+idem_define_settings(bool preloaded)
+{
+	is_preloaded = preloaded;
+	define_scheduler_settings();
+	DefineCustomBoolVariable("idem.allow_truncate",
+							 "Allows a reload to truncate the partitions that its window consists of.",
+							 "Truncation locks readers out until the end of the transaction, and older snapshots see an empty partition.",
+							 &idem_allow_truncate,
+							 false,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("idem.source_digest",
+							 "Records a checksum of the source rows of every run in the ledger.",
+							 NULL,
+							 &idem_source_digest,
+							 true,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("idem.explain_method",
+							 "Says in a NOTICE how each window is loaded, and why.",
+							 NULL,
+							 &idem_explain_method,
+							 false,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("idem.wait_for_writers",
+							 "Waits for open transactions that write to a source table before a window is read.",
+							 "Without it a row that is committed later, but belongs to the window, is missed.",
+							 &idem_wait_for_writers,
+							 true,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+	MarkGUCPrefixReserved("idem");
+}
+
+void
+idem_set_for_level(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+bool
+idem_is_scheduled_database(const char *name)
+{
+	List *names;
+	ListCell *lc;
+
+	if (!is_preloaded || !SplitIdentifierString(pstrdup(idem_databases), ',', &names))
+		return false;
+	foreach (lc, names)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
+}

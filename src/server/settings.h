@@ -1,0 +1,38 @@
+/*
+ * settings.h
+ *		The settings of idem; the README has a table of them.
+ */
+#ifndef IDEM_SERVER_SETTINGS_H
+#define IDEM_SERVER_SETTINGS_H
+
+/* Wait for open writers of the source before a window is read. */
+extern bool idem_wait_for_writers;
+
+/* Truncate partitions that a reload replaces as a whole. */
+extern bool idem_allow_truncate;
+
+/* Compute the checksum of the source rows. */
+extern bool idem_source_digest;
+
+/* Say in a NOTICE how each window is loaded, and why. */
+extern bool idem_explain_method;
+
+/* The databases for which the launcher keeps a scheduler, separated by commas. */
+extern char *idem_databases;
+
+/* How many pipelines run at once in a database. */
+extern int idem_max_workers;
+
+/* How long a pipeline waits after its worker was lost, in milliseconds. */
+extern int idem_crash_delay;
+
+/* Defines the settings; preloaded: by shared_preload_libraries. */
+extern void idem_define_settings(bool preloaded);
+
+/* True if the launcher keeps a scheduler for a database. */
+extern bool idem_is_scheduled_database(const char *name);
+
+/* Sets one of the server's settings until AtEOXact_GUC ends the level that NewGUCNestLevel began. */
+extern void idem_set_for_level(const char *name, const char *value);
+
+#endif /* IDEM_SERVER_SETTINGS_H */

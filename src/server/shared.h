@@ -1,0 +1,30 @@
+/*
+ * shared.h
+ *		Shared memory: who may have it, and how it is got.
+ */
+#ifndef IDEM_SERVER_SHARED_H
+#define IDEM_SERVER_SHARED_H
+
+/*
+ * What is in shared memory, each part laid out by its own file: it says how much it
+ * needs and initializes it once.
+ */
+typedef struct IdemSharedPart
+{
+	Size (*size)(void);
+	void (*init)(void *part);
+} IdemSharedPart;
+
+extern const IdemSharedPart idem_progress_part;
+extern const IdemSharedPart idem_recorder_part;
+
+/* To be called when the library is loaded by shared_preload_libraries. */
+extern void idem_request_shared(void);
+
+/*
+ * Returns a part's memory, or NULL where there is none: servers before 17 give shared
+ * memory only to libraries that are preloaded.
+ */
+extern void *idem_shared_part(const IdemSharedPart *part);
+
+#endif /* IDEM_SERVER_SHARED_H */
