@@ -5,8 +5,12 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "ledger/ledger.h"
+#include "load/progress.h"
+#include "load/recorder.h"
 #include "miscadmin.h"
 #include "pipeline/launcher.h"
+#include "pipeline/state.h"
 #include "server/settings.h"
 #include "server/shared.h"
 
@@ -18,6 +22,9 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	idem_add_shared_part(&idem_progress_part);
+	idem_add_shared_part(&idem_recorder_part);
+	idem_window_reopened = idem_wake_pipeline;
 	idem_define_settings(process_shared_preload_libraries_in_progress);
 	if (process_shared_preload_libraries_in_progress)
 	{

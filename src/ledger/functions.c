@@ -9,9 +9,8 @@
 
 #include "fmgr.h"
 #include "ledger/table.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/state.h"
-#include "server/schedule.h"
+#include "server/extension.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rangetypes.h"
@@ -110,11 +109,7 @@ invalidate(FunctionCallInfo fcinfo, bool is_text)
 	if (idem_read_window(call.ledger->type, call.range, &window))
 		superseded = idem_invalidate_window(call.ledger, call.pipeline, window);
 	if (superseded > 0)
-	{
-		/* its pipeline, if it is one that runs by itself, has something to do now */
-		idem_make_due(idem_function_schema(fcinfo), call.pipeline);
-		idem_wake_at_end();
-	}
+		idem_window_reopened(idem_function_schema(fcinfo), call.pipeline);
 	idem_finish();
 	return Int64GetDatum(superseded);
 }

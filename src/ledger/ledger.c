@@ -17,11 +17,14 @@
 #include "catalog/pg_type.h"
 #include "ledger/ledger.h"
 #include "miscadmin.h"
-#include "server/settings.h"
+#include "server/scope.h"
+#include "server/statement.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+void (*idem_window_reopened)(const char *schema, const char *pipeline);
 
 /* How long a claim waits before it calls a window busy, in ms. */
 #define BUSY_TIMEOUT "10"
@@ -313,16 +316,19 @@ typedef struct ClaimTry
 	bool claimed;
 } ClaimTry;
 
+static void
+run_claim_try(void *arg)
+{
+	ClaimTry *try = arg;
+
+	try->claimed = try_claim(try->ledger, try->run);
+}
+
 /* Tries to claim under a short lock_timeout. */
 static void
 try_claim_briefly(void *arg)
 {
-	ClaimTry *try = arg;
-	int nest_level = NewGUCNestLevel();
-
-	idem_set_for_level("lock_timeout", BUSY_TIMEOUT);
-	try->claimed = try_claim(try->ledger, try->run);
-	AtEOXact_GUC(true, nest_level);
+	idem_run_with("lock_timeout", BUSY_TIMEOUT, run_claim_try, arg);
 }
 
 /*

@@ -165,4 +165,10 @@ extern int64 idem_prune_history(IdemLedger *ledger, TimestampTz before);
 extern int64 idem_invalidate_window(IdemLedger *ledger, const char *pipeline,
 									IdemWindow window);
 
+/*
+ * Called when complete windows of a pipeline have become gaps, with the extension's
+ * schema: it may be one that runs by itself.  Set by the room that knows pipelines.
+ */
+extern void (*idem_window_reopened)(const char *schema, const char *pipeline);
+
 #endif /* IDEM_LEDGER_LEDGER_H */

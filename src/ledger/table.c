@@ -23,6 +23,7 @@
 #include "optimizer/optimizer.h"
 #include "server/compat.h"
 #include "server/statement.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"

@@ -15,10 +15,9 @@
 #include "fmgr.h"
 #include "ledger/window.h"
 #include "server/compat.h"
-#include "server/settings.h"
+#include "server/scope.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/multirangetypes.h"
 #include "utils/timestamp.h"
@@ -461,15 +460,27 @@ idem_bound_time(const IdemRangeType *type, int64 bound)
 	return bound;
 }
 
+/* A bound to be written, as an argument of idem_run_pinned. */
+typedef struct BoundText
+{
+	const IdemRangeType *type;
+	int64 bound;
+	char *text;
+} BoundText;
+
+static void
+write_bound(void *arg)
+{
+	BoundText *text = arg;
+
+	text->text = idem_bound_text(text->type, text->bound);
+}
+
 char *
 idem_bound_iso(const IdemRangeType *type, int64 bound)
 {
-	int nest_level = NewGUCNestLevel();
-	char *text;
+	BoundText text = {type, bound, NULL};
 
-	idem_set_for_level("datestyle", "ISO");
-	idem_set_for_level("timezone", "UTC");
-	text = idem_bound_text(type, bound);
-	AtEOXact_GUC(true, nest_level);
-	return text;
+	idem_run_pinned("UTC", write_bound, &text);
+	return text.text;
 }

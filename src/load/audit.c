@@ -9,6 +9,7 @@
 
 #include "load/audit.h"
 #include "load/rows.h"
+#include "server/query.h"
 
 /* Receives the row that should not be there. */
 typedef struct AuditReceiver

@@ -6,6 +6,7 @@
 #define IDEM_LOAD_AUDIT_H
 
 #include "ledger/window.h"
+#include "server/query.h"
 #include "server/statement.h"
 
 /* Runs an audit query for a window; a row it returns raises 23514 and is shown. */

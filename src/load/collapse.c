@@ -15,6 +15,7 @@
 #include "executor/executor.h"
 #include "load/collapse.h"
 #include "miscadmin.h"
+#include "server/query.h"
 #include "server/statement.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"

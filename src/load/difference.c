@@ -11,7 +11,8 @@
 
 #include "executor/tuptable.h"
 #include "load/apply.h"
-#include "server/settings.h"
+#include "server/query.h"
+#include "server/scope.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -163,6 +164,27 @@ shutdown_receiver(DestReceiver *self)
 	pfree(receiver->nulls);
 }
 
+/* The statement that compares, as an argument of idem_run_with. */
+typedef struct Comparison
+{
+	IdemApply *apply;
+	IdemPiece *piece;
+	DestReceiver *receiver;
+} Comparison;
+
+static void
+run_compare(void *arg)
+{
+	Comparison *comparison = arg;
+	IdemApply *apply = comparison->apply;
+	IdemPiece *piece = comparison->piece;
+
+	idem_show_rows(&piece->rows);
+	idem_run_into(idem_get_statement(apply, &apply->compare, piece->rows.count, build_compare),
+				  piece->bounds, comparison->receiver);
+	idem_hide_rows();
+}
+
 /*
  * Finds out what is to be written.  Where every key can be NULL the join is by
  * expressions, of which the planner has no statistics: it expects few values and
@@ -176,15 +198,10 @@ compare_rows(IdemApply *apply, IdemPiece *piece, Difference *difference)
 		.apply = apply,
 		.difference = difference,
 	};
-	int nest_level = NewGUCNestLevel();
+	Comparison comparison = {apply, piece, &receiver.pub};
+	bool expressions = !idem_has_not_null_key(apply->target);
 
-	if (!idem_has_not_null_key(apply->target))
-		idem_set_for_level("enable_mergejoin", "off");
-	idem_show_rows(&piece->rows);
-	idem_run_into(idem_get_statement(apply, &apply->compare, piece->rows.count, build_compare),
-				  piece->bounds, &receiver.pub);
-	idem_hide_rows();
-	AtEOXact_GUC(true, nest_level);
+	idem_run_with(expressions ? "enable_mergejoin" : NULL, "off", run_compare, &comparison);
 }
 
 /* Fits where the keys identify a row of the target, unless most rows would be written. */
@@ -197,6 +214,25 @@ difference_applies(IdemApply *apply, IdemPiece *piece)
 	return true;
 }
 
+/* A statement on rows that were found, as an argument of idem_run_with. */
+typedef struct FoundRun
+{
+	IdemApply *apply;
+	IdemPiece *piece;
+	const IdemRows *rows;
+	IdemStatement **place;
+	IdemBuild build;
+	uint64 processed;
+} FoundRun;
+
+static void
+run_found(void *arg)
+{
+	FoundRun *run = arg;
+
+	run->processed = idem_run_apply(run->apply, run->piece, run->rows, run->place, run->build);
+}
+
 /*
  * Runs a statement on rows that the join has just found.  All of the window's pages
  * are in memory now, and the planner does not know it: at its usual price of a random
@@ -207,14 +243,11 @@ static uint64
 run_on_found(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 			 IdemStatement **place, IdemBuild build)
 {
-	int nest_level = NewGUCNestLevel();
-	uint64 processed;
+	FoundRun run = {apply, piece, rows, place, build, 0};
 
-	if (apply->target->is_plain)
-		idem_set_for_level("random_page_cost", GetConfigOption("seq_page_cost", false, false));
-	processed = idem_run_apply(apply, piece, rows, place, build);
-	AtEOXact_GUC(true, nest_level);
-	return processed;
+	idem_run_with(apply->target->is_plain ? "random_page_cost" : NULL,
+				  GetConfigOption("seq_page_cost", false, false), run_found, &run);
+	return run.processed;
 }
 
 /* Deletes, updates and inserts, in this order, so that a unique value can move. */

@@ -15,6 +15,7 @@
 #include "load/call.h"
 #include "nodes/parsenodes.h"
 #include "server/statement.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rangetypes.h"

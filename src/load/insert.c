@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "load/apply.h"
+#include "server/transaction.h"
 
 /* Appends INSERT … SELECT … FROM idem_source s ON CONFLICT (k, …) DO */
 static void

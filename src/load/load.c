@@ -24,7 +24,10 @@
 #include "load/source.h"
 #include "load/writers.h"
 #include "miscadmin.h"
+#include "server/query.h"
+#include "server/scope.h"
 #include "server/settings.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -275,20 +278,26 @@ load_claimed(Load *load, IdemRun *run)
 		idem_notify_complete(load->type, run);
 }
 
+/* Does one piece, as its identity. */
+static void
+load_piece_as(void *arg)
+{
+	PieceResult *result = arg;
+	Load *load = result->load;
+
+	idem_progress_phase(IDEM_PHASE_CLAIM);
+	result->claim = idem_claim_window(load->ledger, &result->run, load->request->on_busy);
+	if (result->claim == IDEM_CLAIMED)
+		load_claimed(load, &result->run);
+}
+
 /* Does one piece, in the current transaction. */
 static void
 load_piece(void *arg)
 {
 	PieceResult *result = arg;
-	Load *load = result->load;
-	IdemScope scope;
 
-	idem_enter_identity(&load->request->identity, &scope);
-	idem_progress_phase(IDEM_PHASE_CLAIM);
-	result->claim = idem_claim_window(load->ledger, &result->run, load->request->on_busy);
-	if (result->claim == IDEM_CLAIMED)
-		load_claimed(load, &result->run);
-	idem_leave_identity(&scope);
+	idem_run_as(&result->load->request->identity, load_piece_as, result);
 }
 
 /*
@@ -298,7 +307,7 @@ load_piece(void *arg)
 static ErrorData *
 run_transaction(Load *load, void (*work)(void *arg), void *arg)
 {
-	ErrorData *volatile error = idem_try(work, arg, load->context);
+	ErrorData *volatile error = idem_try_any(work, arg, load->context);
 
 	if (error)
 	{
@@ -329,23 +338,27 @@ typedef struct FailureRecord
 	IdemFailure failure;
 } FailureRecord;
 
-/* Writes a failure to the ledger, in the current transaction. */
+/* Writes a failure to the ledger, as the load's identity. */
 static void
-record_failure(void *arg)
+record_failure_as(void *arg)
 {
 	FailureRecord *record = arg;
 	Load *load = record->load;
 	IdemFailure *failure = &record->failure;
-	IdemScope scope;
 
-	idem_enter_identity(&load->request->identity, &scope);
 	if (load->request->retry && !failure->blocked)
 		idem_plan_retry(load->request->retry, idem_count_failures(load->ledger, failure->run),
 						failure);
 	idem_record_failure(load->ledger, failure);
 	if (load->request->notify)
 		idem_notify_failure(load->type, failure);
-	idem_leave_identity(&scope);
+}
+
+/* Writes a failure to the ledger, in the current transaction. */
+static void
+record_failure(void *arg)
+{
+	idem_run_as(&((FailureRecord *) arg)->load->request->identity, record_failure_as, arg);
 }
 
 /*
@@ -540,6 +553,31 @@ reverse_pieces(PieceList *list)
 	}
 }
 
+/* The pieces to be listed, as an argument of idem_run_as. */
+typedef struct PieceListing
+{
+	const Load *load;
+	IdemWindow window;
+	const IdemStep *step;
+	PieceList list;
+} PieceListing;
+
+static void
+list_pieces_as(void *arg)
+{
+	PieceListing *listing = arg;
+	IdemPieces pieces;
+	IdemWindow piece;
+	IdemWindow *gaps;
+	int n;
+
+	gaps = find_gaps(listing->load, listing->window, &n);
+	idem_begin_pieces(&pieces, listing->load->type, listing->step, listing->load->origin, gaps, n);
+	while (idem_next_piece(&pieces, &piece))
+		add_piece(&listing->list, piece);
+	pfree(gaps);
+}
+
 /*
  * Cuts a window's gaps into pieces of a step, or takes each as one piece if step is
  * NULL.  All at once, for the grid is the pipeline's time zone's.
@@ -547,23 +585,12 @@ reverse_pieces(PieceList *list)
 static PieceList
 list_pieces(const Load *load, IdemWindow window, const IdemStep *step)
 {
-	PieceList list = {palloc(64 * sizeof(IdemWindow)), 0, 64};
-	IdemPieces pieces;
-	IdemWindow piece;
-	IdemWindow *gaps;
-	IdemScope scope;
-	int n;
+	PieceListing listing = {load, window, step, {palloc(64 * sizeof(IdemWindow)), 0, 64}};
 
-	idem_enter_identity(&load->request->identity, &scope);
-	gaps = find_gaps(load, window, &n);
-	idem_begin_pieces(&pieces, load->type, step, load->origin, gaps, n);
-	while (idem_next_piece(&pieces, &piece))
-		add_piece(&list, piece);
-	idem_leave_identity(&scope);
-	pfree(gaps);
+	idem_run_as(&load->request->identity, list_pieces_as, &listing);
 	if (load->request->newest_first)
-		reverse_pieces(&list);
-	return list;
+		reverse_pieces(&listing.list);
+	return listing.list;
 }
 
 static void load_gaps(Load *load, IdemWindow window, const IdemStep *step);
@@ -672,29 +699,44 @@ grid_origin(const Load *load, int64 lower)
 	return start;
 }
 
+/* What is requested, as an argument of idem_run_as. */
+typedef struct Opening
+{
+	Load *load;
+	IdemWindow *window;
+	IdemStep *step;
+	bool found;
+} Opening;
+
+static void
+open_request_as(void *arg)
+{
+	Opening *opening = arg;
+	Load *load = opening->load;
+	const IdemRequest *request = load->request;
+
+	prepare_load(load);
+	if (request->step)
+		*opening->step = idem_parse_step(load->type, "step", request->step);
+	if (request->lookback)
+		(void) idem_parse_step(load->type, "lookback", request->lookback);
+	opening->found = read_request_window(load, opening->window);
+	if (opening->found)
+	{
+		idem_check_window(load->ledger, load->pipeline, *opening->window);
+		load->origin = grid_origin(load, opening->window->lower);
+		load->reopened = reopened_window(load, *opening->window);
+	}
+}
+
 /* Looks up what is requested, as whom it is requested; false if the window is empty. */
 static bool
 open_request(Load *load, IdemWindow *window, IdemStep *step)
 {
-	const IdemRequest *request = load->request;
-	IdemScope scope;
-	bool found;
+	Opening opening = {load, window, step, false};
 
-	idem_enter_identity(&request->identity, &scope);
-	prepare_load(load);
-	if (request->step)
-		*step = idem_parse_step(load->type, "step", request->step);
-	if (request->lookback)
-		(void) idem_parse_step(load->type, "lookback", request->lookback);
-	found = read_request_window(load, window);
-	if (found)
-	{
-		idem_check_window(load->ledger, load->pipeline, *window);
-		load->origin = grid_origin(load, window->lower);
-		load->reopened = reopened_window(load, *window);
-	}
-	idem_leave_identity(&scope);
-	return found;
+	idem_run_as(&load->request->identity, open_request_as, &opening);
+	return opening.found;
 }
 
 void

@@ -10,6 +10,7 @@
 #define IDEM_LOAD_PROGRESS_H
 
 #include "ledger/window.h"
+#include "server/shared.h"
 
 typedef enum IdemPhase
 {
@@ -46,5 +47,8 @@ idem_progress_read(void)
 /* The windows of a pipeline that sessions are loading right now. */
 extern IdemWindow *idem_windows_in_progress(const char *pipeline, const IdemRangeType *type,
 											int *n);
+
+/* What it keeps in shared memory. */
+extern const IdemSharedPart idem_progress_part;
 
 #endif /* IDEM_LOAD_PROGRESS_H */

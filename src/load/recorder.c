@@ -8,6 +8,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "server/schedule.h"
+#include "server/scope.h"
 #include "server/shared.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"

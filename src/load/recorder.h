@@ -12,6 +12,7 @@
 
 #include "ledger/ledger.h"
 #include "server/scope.h"
+#include "server/shared.h"
 
 /*
  * Remembers that a run has failed with the error that is being handled, which the
@@ -44,5 +45,8 @@ extern bool idem_take_failure(IdemRemembered *failure);
 
 /* How many have been lost for lack of room since this was last asked. */
 extern uint64 idem_lost_failures(void);
+
+/* What it keeps in shared memory. */
+extern const IdemSharedPart idem_recorder_part;
 
 #endif /* IDEM_LOAD_RECORDER_H */

@@ -24,14 +24,6 @@ is_conflict(int sqlerrcode)
 		   sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
-bool
-idem_is_cancel(int sqlerrcode)
-{
-	return sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		   sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		   sqlerrcode == ERRCODE_CRASH_SHUTDOWN;
-}
-
 int64
 idem_retry_delay(int64 base, int64 max, int64 n)
 {

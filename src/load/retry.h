@@ -17,10 +17,4 @@ extern void idem_plan_retry(const IdemRetryPolicy *policy, int64 failed_before,
 /* The time to wait after n failures in a row, n from 1, in microseconds, with jitter. */
 extern int64 idem_retry_delay(int64 base, int64 max, int64 n);
 
-/*
- * True for an error that says nothing of the window: a cancel, or the server is going
- * down.
- */
-extern bool idem_is_cancel(int sqlerrcode);
-
 #endif /* IDEM_LOAD_RETRY_H */

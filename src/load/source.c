@@ -21,6 +21,7 @@
 #include "parser/parse_coerce.h"
 #include "parser/parse_node.h"
 #include "server/compat.h"
+#include "server/query.h"
 #include "server/statement.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

@@ -16,6 +16,7 @@
 
 #include "executor/tuptable.h"
 #include "load/apply.h"
+#include "server/query.h"
 #include "utils/memutils.h"
 
 /* Builds: SELECT columns FROM target d WHERE d.w >= $1 AND d.w < $2 */

@@ -15,6 +15,7 @@
 #include "load/progress.h"
 #include "miscadmin.h"
 #include "server/statement.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/lsyscache.h"

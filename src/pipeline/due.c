@@ -13,6 +13,8 @@
 #include "executor/tuptable.h"
 #include "ledger/table.h"
 #include "pipeline/due.h"
+#include "server/query.h"
+#include "server/scope.h"
 #include "server/statement.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -143,17 +145,29 @@ ledger_type(const IdemPipeline *pipeline)
 	return idem_open_ledger(pipeline->ledger, idem_pipeline_request(pipeline).schema, false)->type;
 }
 
+/* What is to be found out, as an argument of idem_run_as. */
+typedef struct DueSearch
+{
+	const IdemPipeline *pipeline;
+	IdemDue due;
+} DueSearch;
+
+static void
+find_due_as(void *arg)
+{
+	DueSearch *search = arg;
+
+	search->due.type = ledger_type(search->pipeline);
+	find_due(search->pipeline, &search->due);
+}
+
 IdemDue
 idem_find_due(const IdemPipeline *pipeline)
 {
-	IdemDue due = {0};
-	IdemScope scope;
+	DueSearch search = {pipeline};
 
-	idem_enter_identity(&pipeline->identity, &scope);
-	due.type = ledger_type(pipeline);
-	find_due(pipeline, &due);
-	idem_leave_identity(&scope);
-	return due;
+	idem_run_as(&pipeline->identity, find_due_as, &search);
+	return search.due;
 }
 
 /* Fails for a schedule that has no clock. */
@@ -169,44 +183,69 @@ check_watermark(const IdemPipeline *pipeline, const IdemRangeType *type)
 				 errhint("Pass a query for the highest offset that is safe to load, for example watermark => 'SELECT max(id) FROM …'.")));
 }
 
-char *
-idem_check_schedule(const IdemPipeline *pipeline)
+/* A schedule to be checked, as an argument of idem_run_as. */
+typedef struct ScheduleCheck
 {
-	IdemScope scope;
-	const IdemRangeType *type;
-	IdemRequest request;
+	const IdemPipeline *pipeline;
 	char *start;
+} ScheduleCheck;
 
-	idem_enter_identity(&pipeline->identity, &scope);
-	type = ledger_type(pipeline);
+static void
+check_schedule_as(void *arg)
+{
+	ScheduleCheck *check = arg;
+	const IdemPipeline *pipeline = check->pipeline;
+	const IdemRangeType *type = ledger_type(pipeline);
+	IdemRequest request;
+
 	(void) idem_parse_step(type, "step", pipeline->step);
 	if (pipeline->lag)
 		(void) idem_parse_step(pipeline->watermark ? type : idem_range_type(TSTZRANGEOID), "lag", pipeline->lag);
-	start = idem_bound_iso(type, idem_parse_bound(type, pipeline->start));
+	check->start = idem_bound_iso(type, idem_parse_bound(type, pipeline->start));
 	check_watermark(pipeline, type);
 	request = idem_pipeline_request(pipeline);
 	request.window_text = "empty";
 	request.lookback = pipeline->lookback;
 	idem_check_load(&request);
-	idem_leave_identity(&scope);
-	return start;
+}
+
+char *
+idem_check_schedule(const IdemPipeline *pipeline)
+{
+	ScheduleCheck check = {pipeline, NULL};
+
+	idem_run_as(&pipeline->identity, check_schedule_as, &check);
+	return check.start;
+}
+
+/* A pipeline's failures to be read, as an argument of idem_run_as. */
+typedef struct FailureReading
+{
+	const IdemPipeline *pipeline;
+	const IdemDue *due;
+	IdemPostponed failures;
+} FailureReading;
+
+static void
+read_failures_as(void *arg)
+{
+	FailureReading *reading = arg;
+	IdemLedger *ledger = idem_open_ledger(reading->pipeline->ledger,
+										  idem_pipeline_request(reading->pipeline).schema, true);
+
+	reading->failures = idem_ledger_failures(ledger, reading->pipeline->name,
+											 idem_window_datum(reading->due->type, reading->due->window));
 }
 
 /* What there is to know of a pipeline's windows that have failed. */
 static IdemPostponed
 read_failures(const IdemPipeline *pipeline, const IdemDue *due)
 {
-	IdemPostponed failures = {0};
-	IdemScope scope;
+	FailureReading reading = {pipeline, due};
 
-	if (due->window.lower >= due->window.upper)
-		return failures;
-	idem_enter_identity(&pipeline->identity, &scope);
-	failures = idem_ledger_failures(idem_open_ledger(pipeline->ledger,
-													 idem_pipeline_request(pipeline).schema, true),
-									pipeline->name, idem_window_datum(due->type, due->window));
-	idem_leave_identity(&scope);
-	return failures;
+	if (due->window.lower < due->window.upper)
+		idem_run_as(&pipeline->identity, read_failures_as, &reading);
+	return reading.failures;
 }
 
 /* The earlier of two moments, of which 0 is never. */

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "id/keys.h"
 #include "pipeline/pipeline.h"
+#include "server/extension.h"
 #include "server/statement.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -53,12 +54,6 @@ static const struct
 };
 
 StaticAssertDecl(lengthof(columns) == PIPELINE_COLUMNS, "a column's name and type is missing");
-
-char *
-idem_function_schema(FunctionCallInfo fcinfo)
-{
-	return get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
-}
 
 const char *
 idem_pipeline_column(int column)

@@ -11,6 +11,7 @@
 
 #include "fmgr.h"
 #include "load/load.h"
+#include "server/scope.h"
 
 /* Longest name, in bytes: it travels to a worker in the 128 bytes a worker is given. */
 #define IDEM_MAX_PIPELINE_NAME 95
@@ -58,9 +59,6 @@ typedef struct IdemPipelineRow
 
 /* A column's name. */
 extern const char *idem_pipeline_column(int column);
-
-/* The extension's schema, told by the function that was called. */
-extern char *idem_function_schema(FunctionCallInfo fcinfo);
 
 /*
  * Reads the row of a pipeline that the current role can see, locked to be written if

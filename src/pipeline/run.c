@@ -12,7 +12,9 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/state.h"
 #include "server/schedule.h"
+#include "server/scope.h"
 #include "server/statement.h"
+#include "server/transaction.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -81,23 +83,37 @@ optional_range(FunctionCallInfo fcinfo, int arg, const IdemRangeType *type)
 	return idem_parse_range(type, PG_ARGISNULL(arg) ? "(,)" : text_to_cstring(PG_GETARG_TEXT_PP(arg)));
 }
 
+/* Failures to be forgotten, as an argument of idem_run_as. */
+typedef struct Forgetting
+{
+	const IdemPipeline *pipeline;
+	FunctionCallInfo fcinfo;
+	int64 forgotten;
+} Forgetting;
+
+static void
+forget_failures_as(void *arg)
+{
+	Forgetting *forgetting = arg;
+	const IdemPipeline *pipeline = forgetting->pipeline;
+	IdemLedger *ledger = idem_open_ledger(pipeline->ledger, idem_pipeline_request(pipeline).schema, true);
+
+	forgetting->forgotten = idem_forget_failures(ledger, pipeline->name,
+												 optional_range(forgetting->fcinfo, 1, ledger->type));
+}
+
 /* SQL: idem_retry(pipeline, window_range): forget failures, and try again at once */
 Datum
 idem_retry(PG_FUNCTION_ARGS)
 {
 	IdemPipeline *pipeline;
-	IdemLedger *ledger;
-	IdemScope scope;
-	int64 forgotten;
+	Forgetting forgetting;
 
 	idem_connect(true);
 	pipeline = idem_argument_pipeline(fcinfo);
-	idem_enter_identity(&pipeline->identity, &scope);
-	ledger = idem_open_ledger(pipeline->ledger, idem_pipeline_request(pipeline).schema, true);
-	forgotten = idem_forget_failures(ledger, pipeline->name, optional_range(fcinfo, 1, ledger->type));
-	idem_leave_identity(&scope);
-	idem_make_due(pipeline->schema, pipeline->name);
+	forgetting = (Forgetting){pipeline, fcinfo, 0};
+	idem_run_as(&pipeline->identity, forget_failures_as, &forgetting);
+	idem_wake_pipeline(pipeline->schema, pipeline->name);
 	idem_finish();
-	idem_wake_at_end();
-	PG_RETURN_INT64(forgotten);
+	PG_RETURN_INT64(forgetting.forgotten);
 }

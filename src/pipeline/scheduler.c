@@ -31,7 +31,9 @@
 #include "pipeline/worker.h"
 #include "postmaster/interrupt.h"
 #include "server/compat.h"
+#include "server/extension.h"
 #include "server/schedule.h"
+#include "server/scope.h"
 #include "server/settings.h"
 #include "server/statement.h"
 #include "storage/ipc.h"
@@ -92,6 +94,23 @@ handle_stop(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
+/* A failure to be written, as an argument of idem_run_as. */
+typedef struct FailureWriting
+{
+	Oid schema;
+	Oid ledger;
+	IdemFailure failure;
+} FailureWriting;
+
+static void
+write_failure_as(void *arg)
+{
+	FailureWriting *writing = arg;
+
+	idem_record_failure(idem_open_ledger(writing->ledger, writing->schema, true),
+						&writing->failure);
+}
+
 /* Writes down a failure that a session's rollback would have taken along. */
 static void
 write_failure(const char *schema, const IdemRemembered *remembered)
@@ -113,13 +132,13 @@ write_failure(const char *schema, const IdemRemembered *remembered)
 		.message = pstrdup(remembered->message),
 		.context = "in a transaction that was rolled back",
 	};
-	IdemFailure failure = {.run = &run, .error = &error};
-	IdemScope scope;
+	FailureWriting writing = {
+		.schema = get_namespace_oid(schema, false),
+		.ledger = remembered->ledger,
+		.failure = {.run = &run, .error = &error},
+	};
 
-	idem_enter_identity(&identity, &scope);
-	idem_record_failure(idem_open_ledger(remembered->ledger, get_namespace_oid(schema, false), true),
-						&failure);
-	idem_leave_identity(&scope);
+	idem_run_as(&identity, write_failure_as, &writing);
 }
 
 /* Writes down one failure in a transaction of its own, or logs that it could not. */

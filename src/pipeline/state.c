@@ -12,6 +12,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pipeline/state.h"
+#include "server/schedule.h"
 #include "server/statement.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -217,6 +218,13 @@ idem_make_due(const char *schema, const char *name)
 					   "INSERT INTO @.idem_wakeup (pipeline) SELECT p.name FROM @.idem_pipeline p"
 					   " WHERE p.name OPERATOR(pg_catalog.=) $1",
 					   name);
+}
+
+void
+idem_wake_pipeline(const char *schema, const char *name)
+{
+	idem_make_due(schema, name);
+	idem_wake_at_end();
 }
 
 bool

@@ -84,4 +84,7 @@ extern bool idem_take_wakeups(const char *schema, bool *taken);
  */
 extern int64 idem_adopt_pipelines(const char *schema);
 
+/* Makes a pipeline due, if there is one of the name, and wakes the scheduler at commit. */
+extern void idem_wake_pipeline(const char *schema, const char *name);
+
 #endif /* IDEM_PIPELINE_STATE_H */

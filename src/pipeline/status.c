@@ -15,7 +15,10 @@
 #include "pipeline/due.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/state.h"
+#include "server/extension.h"
+#include "server/scope.h"
 #include "server/statement.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -103,22 +106,35 @@ set_coverage(StatusRow *row, IdemLedger *ledger, const IdemDue *due)
 		set_text(row, STATUS_LAST_ERROR, failures.last_error);
 }
 
+/* A row to be filled in, as an argument of idem_run_as. */
+typedef struct CoverageFill
+{
+	StatusRow *row;
+	const IdemPipeline *pipeline;
+	IdemDue due;
+} CoverageFill;
+
+static void
+fill_coverage_as(void *arg)
+{
+	CoverageFill *fill = arg;
+	IdemLedger *ledger = idem_open_ledger(fill->pipeline->ledger,
+										  get_namespace_oid(fill->row->schema, false), false);
+
+	set_time(fill->row, STATUS_LAST_RUN, idem_last_run_time(ledger, fill->pipeline->name));
+	if (fill->due.window.lower < fill->due.window.upper)
+		set_coverage(fill->row, ledger, &fill->due);
+}
+
 /* Fills in what can go wrong: the clock or watermark, and the ledger. */
 static void
 fill_coverage(void *arg)
 {
 	StatusRow *row = arg;
 	IdemPipeline *pipeline = idem_open_pipeline(row->schema, row->name);
-	IdemDue due = idem_find_due(pipeline);
-	IdemLedger *ledger;
-	IdemScope scope;
+	CoverageFill fill = {row, pipeline, idem_find_due(pipeline)};
 
-	idem_enter_identity(&pipeline->identity, &scope);
-	ledger = idem_open_ledger(pipeline->ledger, get_namespace_oid(row->schema, false), false);
-	set_time(row, STATUS_LAST_RUN, idem_last_run_time(ledger, pipeline->name));
-	if (due.window.lower < due.window.upper)
-		set_coverage(row, ledger, &due);
-	idem_leave_identity(&scope);
+	idem_run_as(&pipeline->identity, fill_coverage_as, &fill);
 }
 
 /* Adds a pipeline's row to the result. */

@@ -23,8 +23,10 @@
 #include "pipeline/state.h"
 #include "pipeline/worker.h"
 #include "server/compat.h"
+#include "server/extension.h"
 #include "server/schedule.h"
 #include "server/statement.h"
+#include "server/transaction.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -81,21 +83,6 @@ idem_end_work(void)
 	idem_finish();
 	idem_drop_snapshot();
 	CommitTransactionCommand();
-}
-
-char *
-idem_find_schema(void)
-{
-	IdemStatement *statement = idem_make_statement("SELECT n.nspname FROM pg_catalog.pg_extension e"
-												   " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace"
-												   " WHERE e.extname OPERATOR(pg_catalog.=) 'idem'",
-												   0, NULL, IDEM_SNAPSHOT_NEW);
-	Datum name;
-	bool isnull;
-
-	if (!idem_fetch(statement, NULL, NULL, 1, &name, &isnull))
-		return NULL;
-	return pstrdup(NameStr(*DatumGetName(name)));
 }
 
 /* Logs what a turn has done, if it has done anything. */

@@ -18,12 +18,6 @@ extern bool idem_start_pipeline_worker(const char *pipeline, Oid owner, bool own
 /* True if a role may log in; false also if there is no such role. */
 extern bool idem_role_may_log_in(Oid role);
 
-/*
- * The schema of the extension in this database, in the current memory context; NULL
- * if it is not installed.  Needs a transaction.
- */
-extern char *idem_find_schema(void);
-
 /* Begins and ends a transaction of a background worker, with SPI in it. */
 extern void idem_begin_work(bool atomic);
 extern void idem_end_work(void);

@@ -1,35 +1,94 @@
 /*
  * scope.c
- *		Who a pipeline's statements run as, and under which settings.
+ *		As whom, and under which settings, code runs that somebody else wrote.
  *
- * A pipeline runs as its owner, whoever calls it, as maintenance commands run index
- * expressions as the table's owner: under SECURITY_RESTRICTED_OPERATION.  Where the
- * caller is the owner nothing is restricted.
+ * A nest level of settings ends as if by an error, AtEOXact_GUC(false), as those of the
+ * server's maintenance commands do: ended as if by a commit it would keep what was SET
+ * at the level of a saved value, and let another's search_path into the session.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 #include "server/scope.h"
-#include "server/settings.h"
 #include "utils/guc.h"
 
-void
-idem_enter_identity(const IdemIdentity *identity, IdemScope *scope)
+const IdemIdentity idem_caller = {0};
+
+/* What there was before. */
+typedef struct Before
 {
-	GetUserIdAndSecContext(&scope->user, &scope->security);
-	if (OidIsValid(identity->role) && (identity->restricted || identity->role != scope->user))
-		SetUserIdAndSecContext(identity->role, scope->security | SECURITY_RESTRICTED_OPERATION |
-												   SECURITY_LOCAL_USERID_CHANGE);
-	scope->nest_level = NewGUCNestLevel();
-	if (identity->search_path)
-		idem_set_for_level("search_path", identity->search_path);
-	if (identity->time_zone)
-		idem_set_for_level("timezone", identity->time_zone);
+	Oid user;
+	int security;
+	int nest_level;
+	MemoryContext context;
+} Before;
+
+/* Begins a level of settings, and remembers what is to be restored. */
+static Before
+begin_scope(void)
+{
+	Before before = {.context = CurrentMemoryContext};
+
+	GetUserIdAndSecContext(&before.user, &before.security);
+	before.nest_level = NewGUCNestLevel();
+	return before;
+}
+
+/* Restores it: the settings first, for the role is one of them. */
+static void
+end_scope(const Before *before)
+{
+	AtEOXact_GUC(false, before->nest_level);
+	SetUserIdAndSecContext(before->user, before->security);
+	MemoryContextSwitchTo(before->context);
+}
+
+/* Sets a setting in the current level; value NULL leaves it. */
+static void
+set_setting(const char *name, const char *value)
+{
+	if (value)
+		(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 void
-idem_leave_identity(const IdemScope *scope)
+idem_run_as(const IdemIdentity *identity, void (*work)(void *arg), void *arg)
 {
-	AtEOXact_GUC(true, scope->nest_level);
-	SetUserIdAndSecContext(scope->user, scope->security);
+	Before before = begin_scope();
+
+	if (OidIsValid(identity->role) && (identity->restricted || identity->role != before.user))
+		SetUserIdAndSecContext(identity->role, before.security | SECURITY_RESTRICTED_OPERATION |
+												   SECURITY_LOCAL_USERID_CHANGE);
+	set_setting("search_path", identity->search_path);
+	set_setting("timezone", identity->time_zone);
+	set_setting("datestyle", identity->date_style);
+	set_setting("intervalstyle", identity->interval_style);
+	work(arg);
+	end_scope(&before);
+}
+
+void
+idem_run_pinned(const char *time_zone, void (*work)(void *arg), void *arg)
+{
+	Before before = begin_scope();
+
+	set_setting("datestyle", "ISO");
+	set_setting("intervalstyle", "iso_8601");
+	set_setting("extra_float_digits", "1");
+	set_setting("bytea_output", "hex");
+	set_setting("timezone", time_zone);
+	work(arg);
+	end_scope(&before);
+}
+
+void
+idem_run_with(const char *name, const char *value, void (*work)(void *arg), void *arg)
+{
+	Before before = begin_scope();
+
+	if (name)
+		set_setting(name, value);
+	work(arg);
+	end_scope(&before);
 }

@@ -1,33 +1,47 @@
 /*
  * scope.h
- *		Who a pipeline's statements run as, and under which settings.
+ *		As whom, and under which settings, code runs that somebody else wrote.
+ *
+ * This is the only place that changes the role, the security context or a setting of
+ * the session, and changes it back.
  */
 #ifndef IDEM_SERVER_SCOPE_H
 #define IDEM_SERVER_SCOPE_H
 
-/* A role and its settings; what is not set is the caller's. */
+/* A role and the settings that what it wrote depends on; what is NULL is the session's. */
 typedef struct IdemIdentity
 {
-	Oid role;				 /* InvalidOid: the caller */
-	bool restricted;		 /* even if the role is the caller */
-	const char *search_path; /* NULL: the session's */
-	const char *time_zone;	 /* NULL: the session's */
+	Oid role;		 /* InvalidOid: the caller */
+	bool restricted; /* even if the role is the caller */
+	const char *search_path;
+	const char *time_zone;
+	const char *date_style;
+	const char *interval_style;
 } IdemIdentity;
 
-/* What there was before; a rollback of the (sub)transaction restores it by itself. */
-typedef struct IdemScope
-{
-	Oid user;
-	int security;
-	int nest_level;
-} IdemScope;
+/* The caller himself, whose code it is and whose settings it runs under. */
+extern const IdemIdentity idem_caller;
 
 /*
- * Runs what follows, up to idem_leave_identity, as another: not across the end of a
- * transaction.  Code that the role controls can then not reach the caller's rights:
- * it may not change the role, nor leave triggers behind that fire at commit.
+ * Runs work(arg) as an identity, within one (sub)transaction.  Whatever was SET inside
+ * is undone at the end, the role and the memory context are what they were.  An error
+ * passes through; the end of its (sub)transaction restores the same.
+ *
+ * A role that is not the caller is restricted as the server's maintenance commands
+ * are: its code may not change the role, nor leave anything behind in the session or
+ * for the end of the transaction.
  */
-extern void idem_enter_identity(const IdemIdentity *identity, IdemScope *scope);
-extern void idem_leave_identity(const IdemScope *scope);
+extern void idem_run_as(const IdemIdentity *identity, void (*work)(void *arg), void *arg);
+
+/*
+ * Runs work(arg) under the settings for conversions that idem makes itself, so that they
+ * depend on no session: dates as ISO, intervals as ISO 8601, floats with all their
+ * digits, bytea in hex; and in a time zone, unless it is NULL.
+ */
+extern void idem_run_pinned(const char *time_zone, void (*work)(void *arg), void *arg);
+
+/* Runs work(arg) under one other setting; name NULL is none. */
+extern void idem_run_with(const char *name, const char *value, void (*work)(void *arg),
+						  void *arg);
 
 #endif /* IDEM_SERVER_SCOPE_H */

@@ -103,12 +103,6 @@ idem_define_settings(bool preloaded)
 	MarkGUCPrefixReserved("idem");
 }
 
-void
-idem_set_for_level(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
 bool
 idem_is_scheduled_database(const char *name)
 {

@@ -32,7 +32,4 @@ extern void idem_define_settings(bool preloaded);
 /* True if the launcher keeps a scheduler for a database. */
 extern bool idem_is_scheduled_database(const char *name);
 
-/* Sets one of the server's settings until AtEOXact_GUC ends the level that NewGUCNestLevel began. */
-extern void idem_set_for_level(const char *name, const char *value);
-
 #endif /* IDEM_SERVER_SETTINGS_H */

@@ -15,10 +15,20 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
-static const IdemSharedPart *const parts[] = {&idem_progress_part, &idem_recorder_part};
+#define MAX_PARTS 8
+
+static const IdemSharedPart *parts[MAX_PARTS];
+static int nparts = 0;
 
 /* The beginning of all parts; NULL while this process has not attached. */
 static char *shared = NULL;
+
+void
+idem_add_shared_part(const IdemSharedPart *part)
+{
+	Assert(nparts < MAX_PARTS);
+	parts[nparts++] = part;
+}
 
 /* The size of the first n parts. */
 static Size
@@ -36,9 +46,9 @@ parts_size(int n)
 static void
 init_parts(void *memory)
 {
-	size_t i;
+	int i;
 
-	for (i = 0; i < lengthof(parts); i++)
+	for (i = 0; i < nparts; i++)
 		parts[i]->init((char *) memory + parts_size(i));
 }
 
@@ -55,7 +65,7 @@ attach_shared(void)
 {
 	bool found;
 
-	shared = idem_named_segment("idem", parts_size(lengthof(parts)), init_parts, &found);
+	shared = idem_named_segment("idem", parts_size(nparts), init_parts, &found);
 }
 
 #else
@@ -69,7 +79,7 @@ request_memory(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
-	RequestAddinShmemSpace(parts_size(lengthof(parts)));
+	RequestAddinShmemSpace(parts_size(nparts));
 }
 
 /* Makes the memory. */
@@ -81,7 +91,7 @@ make_memory(void)
 	if (previous_startup_hook)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("idem", parts_size(lengthof(parts)), &found);
+	shared = ShmemInitStruct("idem", parts_size(nparts), &found);
 	if (!found)
 		init_parts(shared);
 	LWLockRelease(AddinShmemInitLock);

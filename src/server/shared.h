@@ -15,8 +15,8 @@ typedef struct IdemSharedPart
 	void (*init)(void *part);
 } IdemSharedPart;
 
-extern const IdemSharedPart idem_progress_part;
-extern const IdemSharedPart idem_recorder_part;
+/* Adds a part: in every process, in the same order, when the library is loaded. */
+extern void idem_add_shared_part(const IdemSharedPart *part);
 
 /* To be called when the library is loaded by shared_preload_libraries. */
 extern void idem_request_shared(void);

@@ -1,0 +1,31 @@
+/*
+ * extension.c
+ *		Where idem's own objects are.
+ */
+#include "postgres.h"
+
+#include "server/extension.h"
+#include "server/statement.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+char *
+idem_function_schema(FunctionCallInfo fcinfo)
+{
+	return get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
+}
+
+char *
+idem_find_schema(void)
+{
+	IdemStatement *statement = idem_make_statement("SELECT n.nspname FROM pg_catalog.pg_extension e"
+												   " JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace"
+												   " WHERE e.extname OPERATOR(pg_catalog.=) 'idem'",
+												   0, NULL, IDEM_SNAPSHOT_NEW);
+	Datum name;
+	bool isnull;
+
+	if (!idem_fetch(statement, NULL, NULL, 1, &name, &isnull))
+		return NULL;
+	return pstrdup(NameStr(*DatumGetName(name)));
+}

@@ -1,0 +1,119 @@
+/*
+ * transaction.c
+ *		SPI's beginning and end, transactions and subtransactions.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "server/transaction.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+void
+idem_connect(bool atomic)
+{
+	if (SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+idem_finish(void)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+}
+
+/* Whether this process has no portal, and so keeps a snapshot itself. */
+static bool keeps_snapshot = false;
+
+void
+idem_keep_snapshot(void)
+{
+	keeps_snapshot = true;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+idem_drop_snapshot(void)
+{
+	keeps_snapshot = false;
+	PopActiveSnapshot();
+}
+
+/* Ends the transaction and begins another one, which there is also after an error. */
+static void
+end_transaction(void (*end)(void))
+{
+	if (keeps_snapshot)
+		PopActiveSnapshot();
+	PG_TRY();
+	{
+		end();
+	}
+	PG_FINALLY();
+	{
+		if (keeps_snapshot)
+			PushActiveSnapshot(GetTransactionSnapshot());
+	}
+	PG_END_TRY();
+}
+
+void
+idem_commit(void)
+{
+	end_transaction(SPI_commit);
+}
+
+void
+idem_rollback(void)
+{
+	end_transaction(SPI_rollback);
+}
+
+bool
+idem_is_cancel(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		   sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		   sqlerrcode == ERRCODE_CRASH_SHUTDOWN ||
+		   sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW;
+}
+
+ErrorData *
+idem_try_any(void (*work)(void *arg), void *arg, MemoryContext context)
+{
+	ErrorData *volatile error = NULL;
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		work(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+ErrorData *
+idem_try(void (*work)(void *arg), void *arg, MemoryContext context)
+{
+	ErrorData *error = idem_try_any(work, arg, context);
+
+	if (error && idem_is_cancel(error->sqlerrcode))
+		ReThrowError(error);
+	return error;
+}

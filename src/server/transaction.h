@@ -1,0 +1,40 @@
+/*
+ * transaction.h
+ *		SPI's beginning and end, transactions and subtransactions.
+ */
+#ifndef IDEM_SERVER_TRANSACTION_H
+#define IDEM_SERVER_TRANSACTION_H
+
+/*
+ * Enters and leaves SPI; atomic false allows idem_commit and idem_rollback.  Between
+ * the two the current memory context is one that lives until idem_finish.
+ */
+extern void idem_connect(bool atomic);
+extern void idem_finish(void);
+extern void idem_commit(void);
+extern void idem_rollback(void);
+
+/*
+ * For a background worker, which has no portal to keep a snapshot while its statements
+ * run: keeps one, across idem_commit and idem_rollback too, until it is dropped.
+ */
+extern void idem_keep_snapshot(void);
+extern void idem_drop_snapshot(void);
+
+/*
+ * True for an error that says nothing of what was being done: somebody cancelled it, or
+ * the server is going down (57014, 57P01, 57P02, 57P03).
+ */
+extern bool idem_is_cancel(int sqlerrcode);
+
+/*
+ * Does work in a subtransaction.  If it fails, all of it is rolled back, nested SPI
+ * levels included, and the error returned, copied to context; else NULL.  A cancel is
+ * raised again.
+ */
+extern ErrorData *idem_try(void (*work)(void *arg), void *arg, MemoryContext context);
+
+/* The same, but returns a cancel too: for who writes it down, and raises it himself. */
+extern ErrorData *idem_try_any(void (*work)(void *arg), void *arg, MemoryContext context);
+
+#endif /* IDEM_SERVER_TRANSACTION_H */
