@@ -6,6 +6,7 @@
 EXTENSION = idem
 MODULE_big = idem
 DATA = idem--1.0.sql
+DOCS = $(wildcard doc/*.md)
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 PG_CONFIG ?= pg_config
@@ -25,6 +26,9 @@ EXTRA_CLEAN = test/isolation/output_iso test/isolation/results tmp_check
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# the pages have plain names, so they get a folder of their own
+docmoduledir = $(EXTENSION)
 
 $(OBJS): $(wildcard src/*/*.h)
 

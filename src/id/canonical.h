@@ -4,7 +4,7 @@
  *
  * A writer is made once for a type and used for every value of it; all lookups
  * happen when it is made.  Which types have a canonical form, and which one, is
- * the table in the README; the form is frozen.  The output is ASCII and depends
+ * the table in doc/ids.md; the form is frozen.  The output is ASCII and depends
  * on no session setting and no encoding.
  */
 #ifndef IDEM_ID_CANONICAL_H

@@ -16,7 +16,7 @@
  */
 #define MIN_SAMPLED 5000
 
-/* Of how many percent of changed rows on it is cheaper to replace all; see README, Performance. */
+/* Of how many percent of changed rows on it is cheaper to replace all; see doc/performance.md. */
 #define REPLACE_RELOAD 40
 #define REPLACE_UPSERT 55
 

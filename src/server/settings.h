@@ -1,6 +1,6 @@
 /*
  * settings.h
- *		The settings of idem; the README has a table of them.
+ *		The settings of idem; doc/reference.md has a table of them.
  */
 #ifndef IDEM_SERVER_SETTINGS_H
 #define IDEM_SERVER_SETTINGS_H
