@@ -74,12 +74,33 @@ put_variable(StringInfo buf, const char *image, uint32 len)
 		put_bytes(buf, image, len);
 }
 
+/*
+ * A value passed by value as it is read from a row.  Of a type narrower than a
+ * Datum the bits above may be anything, as the code that made the value left them.
+ */
+static inline Datum
+normal_datum(Datum value, int16 len)
+{
+	switch (len)
+	{
+		case 1:
+			return CharGetDatum(DatumGetChar(value));
+		case 2:
+			return Int16GetDatum(DatumGetInt16(value));
+		case 4:
+			return Int32GetDatum(DatumGetInt32(value));
+		default:
+			return value;
+	}
+}
+
 /* Appends the image of a value that is not NULL. */
 static void
 put_value(StringInfo buf, Form_pg_attribute att, Datum value)
 {
 	if (att->attbyval)
 	{
+		value = normal_datum(value, att->attlen);
 		buf->data[buf->len++] = IMAGE_FIXED;
 		put_bytes(buf, &value, sizeof(value));
 	}
@@ -171,6 +192,11 @@ fit_state(DigestState *state, int natts)
 	if (natts <= state->natts)
 		return;
 	old = MemoryContextSwitchTo(GetMemoryChunkContext(state));
+	if (state->values)
+	{
+		pfree(state->values);
+		pfree(state->nulls);
+	}
 	state->values = palloc(natts * sizeof(Datum));
 	state->nulls = palloc(natts * sizeof(bool));
 	state->natts = natts;
