@@ -5,8 +5,13 @@
  * The server's own JSON parser either hands out raw tokens without saying where
  * they are or de-escapes strings into the server's encoding, where many of the
  * characters that a json value may hold do not exist.  A json value is known to
- * be valid, so reading it takes little: a writer that follows the text and
- * collects an object's members for sorting.
+ * be valid, so reading it takes little.
+ *
+ * Members are written sorted, and straight into the result: an object's members
+ * are found first, without reading what is in them, then sorted, then each is
+ * written where it belongs.  A json text is gone through once beforehand to learn
+ * where each of its containers ends, so that stepping over one costs nothing and
+ * time and memory follow the text, however deep it is nested.
  */
 #include "postgres.h"
 
@@ -15,185 +20,348 @@
 #include "id/json.h"
 #include "id/jsonstring.h"
 #include "miscadmin.h"
-#include "nodes/pg_list.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
-/* A member of an object that is being collected. */
+/* Where a container, an object or an array, of a json text ends. */
+typedef struct JsonExtent
+{
+	int end;  /* offset behind it; while it is open, the container around it */
+	int next; /* the first container that begins behind it */
+} JsonExtent;
+
+/* A member of an object, by offsets. */
 typedef struct JsonMember
 {
-	char *name; /* UTF-8 */
+	int name; /* in the reader's names */
 	int name_len;
-	char *value; /* canonical */
-	int ordinal; /* place in the text: of equals the last wins */
+	int value;	   /* in the text: of equal names the last wins */
+	int container; /* the first container that begins there or later */
 } JsonMember;
 
-/* Orders members by name, in code-point order, then by their place. */
-static int
-compare_members(const void *a, const void *b)
+/* A json text that is being read. */
+typedef struct JsonReader
 {
-	const JsonMember *x = a;
-	const JsonMember *y = b;
-	int order = memcmp(x->name, y->name, Min(x->name_len, y->name_len));
+	const char *text;
+	const char *at;		 /* where reading has come to */
+	int container;		 /* the first container that begins there or later */
+	JsonExtent *extents; /* of all containers, in the order they begin */
+	JsonMember *members; /* of the objects that are being written, innermost last */
+	int nmembers;
+	int size;			  /* of members */
+	StringInfoData names; /* of members, in UTF-8; behind them, room for a string */
+} JsonReader;
 
-	if (order == 0)
-		order = x->name_len - y->name_len;
-	return order != 0 ? order : x->ordinal - y->ordinal;
-}
+/* Doubles an array that is full; it may grow beyond what palloc() gives. */
+#define DOUBLE_IF_FULL(array, n, size) \
+	((n) < (size) ? (array) : repalloc_huge(array, ((size) *= 2) * sizeof(*(array))))
 
-/* Appends an object from its collected members. */
-static void
-append_members(StringInfo buf, JsonMember *members, int nmembers)
+/* Returns what is behind the string token at text. */
+static const char *
+skip_string(const char *text)
 {
-	bool first = true;
-	int i;
-
-	qsort(members, nmembers, sizeof(JsonMember), compare_members);
-	appendStringInfoChar(buf, '{');
-	for (i = 0; i < nmembers; i++)
+	for (text++; *text != '"'; text++)
 	{
-		JsonMember *m = &members[i];
-
-		if (i + 1 < nmembers && m->name_len == m[1].name_len &&
-			memcmp(m->name, m[1].name, m->name_len) == 0)
-			continue;
-		if (!first)
-			appendStringInfoString(buf, ", ");
-		first = false;
-		idem_append_json_utf8(buf, m->name, m->name_len);
-		appendStringInfoString(buf, ": ");
-		appendStringInfoString(buf, m->value);
+		if (*text == '\\')
+			text++;
 	}
-	appendStringInfoChar(buf, '}');
+	return text + 1;
 }
 
-static void append_json_text(StringInfo buf, const char **text);
+/* Finds where each container of a text ends. */
+static JsonExtent *
+find_extents(const char *text)
+{
+	Size size = 8;
+	JsonExtent *extents = palloc(size * sizeof(JsonExtent));
+	const char *at = text;
+	int open = -1; /* the innermost container */
+	int n = 0;
+
+	for (;;)
+	{
+		at += strcspn(at, "\"{[]}");
+		if (*at == '\0')
+			return extents;
+		if (*at == '"')
+		{
+			at = skip_string(at);
+			continue;
+		}
+		at++;
+		if (at[-1] == '{' || at[-1] == '[')
+		{
+			CHECK_FOR_INTERRUPTS();
+			extents = DOUBLE_IF_FULL(extents, n, size);
+			extents[n].end = open;
+			open = n++;
+		}
+		else
+		{
+			int around = extents[open].end;
+
+			extents[open].end = at - text;
+			extents[open].next = n;
+			open = around;
+		}
+	}
+}
 
 /* Moves behind white space. */
 static void
-skip_space(const char **text)
+skip_space(JsonReader *json)
 {
-	*text += strspn(*text, " \t\n\r");
+	json->at += strspn(json->at, " \t\n\r");
 }
 
-/* Appends the object at *text and moves behind it. */
+/* Moves behind a token that is neither a string nor a container. */
 static void
-append_json_object(StringInfo buf, const char **text)
+skip_word(JsonReader *json)
 {
-	int nmembers = 0;
-	int size = 8;
-	JsonMember *members = palloc(size * sizeof(JsonMember));
+	json->at += strcspn(json->at, ",]} \t\n\r");
+}
 
-	(*text)++;
-	for (skip_space(text); **text != '}'; skip_space(text))
+/* Moves behind the value at json->at, without looking into it. */
+static void
+skip_value(JsonReader *json)
+{
+	if (*json->at == '{' || *json->at == '[')
 	{
-		StringInfoData name;
-		StringInfoData value;
+		const JsonExtent *extent = &json->extents[json->container];
 
-		if (**text == ',')
-		{
-			(*text)++;
-			skip_space(text);
-		}
-		initStringInfo(&name);
-		initStringInfo(&value);
-		idem_decode_json_string(&name, text);
-		skip_space(text);
-		(*text)++; /* the colon */
-		append_json_text(&value, text);
-
-		if (nmembers == size)
-			members = repalloc(members, (size *= 2) * sizeof(JsonMember));
-		members[nmembers] = (JsonMember){name.data, name.len, value.data, nmembers};
-		nmembers++;
+		json->at = json->text + extent->end;
+		json->container = extent->next;
 	}
-	(*text)++;
-	append_members(buf, members, nmembers);
+	else if (*json->at == '"')
+		json->at = skip_string(json->at);
+	else
+		skip_word(json);
 }
 
-/* Appends the array at *text and moves behind it. */
+/* Finds the members of the object at json->at and moves behind it. */
 static void
-append_json_array(StringInfo buf, const char **text)
+find_members(JsonReader *json)
+{
+	json->at++;
+	json->container++;
+	for (skip_space(json); *json->at != '}'; skip_space(json))
+	{
+		JsonMember *m;
+
+		CHECK_FOR_INTERRUPTS();
+		if (*json->at == ',')
+		{
+			json->at++;
+			skip_space(json);
+		}
+		json->members = DOUBLE_IF_FULL(json->members, json->nmembers, json->size);
+		m = &json->members[json->nmembers++];
+		m->name = json->names.len;
+		idem_decode_json_string(&json->names, &json->at);
+		m->name_len = json->names.len - m->name;
+		skip_space(json);
+		json->at++; /* the colon */
+		skip_space(json);
+		m->value = json->at - json->text;
+		m->container = json->container;
+		skip_value(json);
+	}
+	json->at++;
+}
+
+/* Compares names in UTF-8, in code-point order. */
+static int
+compare_names(const char *a, int alen, const char *b, int blen)
+{
+	int order = memcmp(a, b, Min(alen, blen));
+
+	return order != 0 ? order : alen - blen;
+}
+
+/* Orders members by name, then by their place in the text; arg is the names. */
+static int
+compare_members(const void *a, const void *b, void *arg)
+{
+	const JsonMember *x = a;
+	const JsonMember *y = b;
+	const char *names = arg;
+	int order = compare_names(names + x->name, x->name_len, names + y->name, y->name_len);
+
+	return order != 0 ? order : x->value - y->value;
+}
+
+static void append_json_value(StringInfo buf, JsonReader *json);
+
+/* Appends the member at place i of json->members, if none of its name follows. */
+static bool
+append_json_member(StringInfo buf, JsonReader *json, int i, int end, bool first)
+{
+	const JsonMember m = json->members[i];
+	const char *name = json->names.data + m.name;
+
+	if (i + 1 < end && json->members[i + 1].name_len == m.name_len &&
+		memcmp(name, json->names.data + json->members[i + 1].name, m.name_len) == 0)
+		return false;
+	if (!first)
+		appendStringInfoString(buf, ", ");
+	idem_append_json_utf8(buf, name, m.name_len);
+	appendStringInfoString(buf, ": ");
+	json->at = json->text + m.value;
+	json->container = m.container;
+	append_json_value(buf, json);
+	return true;
+}
+
+/* Appends the object at json->at and moves behind it. */
+static void
+append_json_object(StringInfo buf, JsonReader *json)
+{
+	int begin = json->nmembers;
+	int names_len = json->names.len;
+	bool first = true;
+	const char *behind;
+	int container;
+	int end;
+	int i;
+
+	find_members(json);
+	behind = json->at;
+	container = json->container;
+	end = json->nmembers;
+	qsort_interruptible(json->members + begin, end - begin, sizeof(JsonMember),
+						compare_members, json->names.data);
+	appendStringInfoChar(buf, '{');
+	for (i = begin; i < end; i++)
+	{
+		if (append_json_member(buf, json, i, end, first))
+			first = false;
+	}
+	appendStringInfoChar(buf, '}');
+	json->at = behind;
+	json->container = container;
+	json->nmembers = begin;
+	json->names.len = names_len;
+}
+
+/* Appends the array at json->at and moves behind it. */
+static void
+append_json_array(StringInfo buf, JsonReader *json)
 {
 	appendStringInfoChar(buf, '[');
-	(*text)++;
-	for (skip_space(text); **text != ']'; skip_space(text))
+	json->at++;
+	json->container++;
+	for (skip_space(json); *json->at != ']'; skip_space(json))
 	{
-		if (**text == ',')
+		if (*json->at == ',')
 		{
 			appendStringInfoString(buf, ", ");
-			(*text)++;
+			json->at++;
+			skip_space(json);
 		}
-		append_json_text(buf, text);
+		append_json_value(buf, json);
 	}
 	appendStringInfoChar(buf, ']');
-	(*text)++;
+	json->at++;
 }
 
-/* Appends the string at *text and moves behind it. */
+/* Appends the string at json->at and moves behind it. */
 static void
-append_json_string_token(StringInfo buf, const char **text)
+append_json_string(StringInfo buf, JsonReader *json)
 {
-	StringInfoData decoded;
+	int names_len = json->names.len;
 
-	initStringInfo(&decoded);
-	idem_decode_json_string(&decoded, text);
-	idem_append_json_utf8(buf, decoded.data, decoded.len);
-	pfree(decoded.data);
+	idem_decode_json_string(&json->names, &json->at);
+	idem_append_json_utf8(buf, json->names.data + names_len, json->names.len - names_len);
+	json->names.len = names_len;
 }
 
-/* Appends the value at *text, with white space before it, and moves behind it. */
+/* Appends the value at json->at and moves behind it. */
 static void
-append_json_text(StringInfo buf, const char **text)
+append_json_value(StringInfo buf, JsonReader *json)
 {
-	const char *start;
+	const char *start = json->at;
 
+	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
-	skip_space(text);
-	start = *text;
 	if (*start == '{')
-		append_json_object(buf, text);
+		append_json_object(buf, json);
 	else if (*start == '[')
-		append_json_array(buf, text);
+		append_json_array(buf, json);
 	else if (*start == '"')
-		append_json_string_token(buf, text);
+		append_json_string(buf, json);
 	else
 	{
-		*text += strcspn(start, ",]} \t\n\r");
+		skip_word(json);
 		if (*start == '-' || (*start >= '0' && *start <= '9'))
-			idem_append_json_number(buf, start, *text - start);
+			idem_append_json_number(buf, start, json->at - start);
 		else
-			appendBinaryStringInfo(buf, start, *text - start);
+			appendBinaryStringInfo(buf, start, json->at - start);
 	}
 }
 
 void
 idem_append_json(StringInfo buf, const char *text)
 {
-	append_json_text(buf, &text);
+	JsonReader json = {.text = text, .at = text, .size = 8};
+
+	json.extents = find_extents(text);
+	json.members = palloc(json.size * sizeof(JsonMember));
+	initStringInfo(&json.names);
+	skip_space(&json);
+	append_json_value(buf, &json);
+	pfree(json.extents);
+	pfree(json.members);
+	pfree(json.names.data);
 }
 
-/* Appends a jsonb object. */
+/* A member of a jsonb object. */
+typedef struct JsonbMember
+{
+	const char *name; /* UTF-8 */
+	int name_len;
+	JsonbValue value; /* a container stays where it is */
+} JsonbMember;
+
+/* Orders jsonb's members by name; there they are sorted by length first. */
+static int
+compare_jsonb_members(const void *a, const void *b, void *arg)
+{
+	const JsonbMember *x = a;
+	const JsonbMember *y = b;
+
+	return compare_names(x->name, x->name_len, y->name, y->name_len);
+}
+
+/* Appends a jsonb object, whose beginning the iterator has given. */
 static void
 append_jsonb_object(StringInfo buf, JsonbIterator **it, int nmembers)
 {
-	JsonMember *members = palloc(Max(nmembers, 1) * sizeof(JsonMember));
-	JsonbValue v;
+	JsonbMember *members = MemoryContextAllocHuge(CurrentMemoryContext,
+												  Max(nmembers, 1) * sizeof(JsonbMember));
+	JsonbValue key;
 	int n = 0;
+	int i;
 
-	while (JsonbIteratorNext(it, &v, true) == WJB_KEY)
+	while (JsonbIteratorNext(it, &key, true) == WJB_KEY)
 	{
-		JsonMember *m = &members[n];
-		StringInfoData value;
+		JsonbMember *m = &members[n++];
 
-		initStringInfo(&value);
-		m->name = unconstify(char *, idem_to_utf8(v.val.string.val, v.val.string.len,
-												  &m->name_len));
-		m->ordinal = n++;
-		(void) JsonbIteratorNext(it, &v, true);
-		idem_append_jsonb_value(&value, &v);
-		m->value = value.data;
+		CHECK_FOR_INTERRUPTS();
+		m->name = idem_to_utf8(key.val.string.val, key.val.string.len, &m->name_len);
+		(void) JsonbIteratorNext(it, &m->value, true);
 	}
-	append_members(buf, members, n);
+	qsort_interruptible(members, n, sizeof(JsonbMember), compare_jsonb_members, NULL);
+	appendStringInfoChar(buf, '{');
+	for (i = 0; i < n; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(buf, ", ");
+		idem_append_json_utf8(buf, members[i].name, members[i].name_len);
+		appendStringInfoString(buf, ": ");
+		idem_append_jsonb_value(buf, &members[i].value);
+	}
+	appendStringInfoChar(buf, '}');
+	pfree(members);
 }
 
 void
@@ -228,6 +396,7 @@ idem_append_jsonb_value(StringInfo buf, JsonbValue *value)
 {
 	char *number;
 
+	CHECK_FOR_INTERRUPTS();
 	switch (value->type)
 	{
 		case jbvNull:

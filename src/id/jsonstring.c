@@ -10,6 +10,7 @@
 
 #include "id/jsonstring.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 /* True for the bytes that stand for themselves inside a JSON string. */
 static inline bool
@@ -73,6 +74,26 @@ append_escape(StringInfo buf, pg_wchar c)
 		append_code_unit(buf, c);
 }
 
+/*
+ * Reads one character and moves *text behind it.  Text of a database can be invalid
+ * in its encoding ("char" cuts characters), so it is not trusted; a surrogate, as
+ * idem_decode_json_string() makes them, is let through.
+ */
+static pg_wchar
+read_utf8(const char **text, const char *end)
+{
+	const unsigned char *at = (const unsigned char *) *text;
+	int len = pg_utf_mblen(at);
+	bool complete = len <= end - *text;
+	bool surrogate = complete && len == 3 && at[0] == 0xed && (at[1] & 0xe0) == 0xa0 &&
+					 (at[2] & 0xc0) == 0x80;
+
+	if (!complete || (!surrogate && !pg_utf8_islegal(at, len)))
+		report_invalid_encoding(PG_UTF8, *text, end - *text);
+	*text += len;
+	return utf8_to_unicode(at);
+}
+
 void
 idem_append_json_utf8(StringInfo buf, const char *text, int len)
 {
@@ -89,8 +110,8 @@ idem_append_json_utf8(StringInfo buf, const char *text, int len)
 			appendBinaryStringInfo(buf, run, text - run);
 		if (text < end)
 		{
-			append_escape(buf, utf8_to_unicode((const unsigned char *) text));
-			text += pg_utf_mblen((const unsigned char *) text);
+			CHECK_FOR_INTERRUPTS();
+			append_escape(buf, read_utf8(&text, end));
 		}
 	}
 	appendStringInfoChar(buf, '"');
@@ -179,6 +200,8 @@ idem_decode_json_string(StringInfo buf, const char **text)
 			const char *utf8 = idem_to_utf8(run, *text - run, &len);
 
 			appendBinaryStringInfo(buf, utf8, len);
+			if (utf8 != run)
+				pfree(unconstify(char *, utf8));
 		}
 		if (**text == '\\')
 		{

@@ -10,7 +10,8 @@
 /*
  * Returns the elements of a text array as C strings in the server's encoding,
  * allocated in the current context.  An empty array, a NULL or a repeated element
- * raises 22023 (2202E for more than one dimension) and names what is wrong.
+ * raises 22023 (2202E for more than one dimension, 54000 for more than ten million
+ * elements) and names what is wrong.
  */
 extern char **idem_read_keys(ArrayType *array, int *nkeys);
 
