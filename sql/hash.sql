@@ -87,6 +87,42 @@ BEGIN
         RAISE NOTICE '%', h;
     END LOOP;
 END $$;
+-- … also of a variable, which is a parameter to the server, and between errors
+DO $$
+DECLARE r record; k text[]; j jsonb; got text; want text;
+BEGIN
+    FOR i IN 1..60 LOOP
+        k := CASE i % 3 WHEN 0 THEN '{a}'::text[] WHEN 1 THEN '{b}' ELSE '{b,a}' END;
+        IF i % 4 = 0 THEN SELECT i AS a, 'x' || i AS b INTO r; ELSIF i % 4 = 1 THEN SELECT i AS b, i AS a INTO r;
+        ELSIF i % 4 = 2 THEN SELECT true AS z, 0.5 AS b, i::bigint AS a INTO r; ELSE SELECT i AS c INTO r; END IF;
+        j := to_jsonb(r);
+        BEGIN
+            got := concat_ws(' ', idem_canonical(r, k), idem_hash(r, k), idem_uuid(r, k), idem_canonical(j, k), idem_hash(j, k), idem_uuid(j, k));
+        EXCEPTION WHEN undefined_column THEN got := 'undefined';
+        END;
+        BEGIN
+            EXECUTE format('SELECT concat_ws('' '', idem_canonical(%1$L::jsonb, %2$L), idem_hash(%1$L::jsonb, %2$L), idem_uuid(%1$L::jsonb, %2$L))', j, k) INTO want;
+            want := want || ' ' || want;
+        EXCEPTION WHEN undefined_column THEN want := 'undefined';
+        END;
+        IF got IS DISTINCT FROM want THEN RAISE WARNING '% %: % instead of %', r, k, got, want; END IF;
+    END LOOP;
+END $$;
+PREPARE with_keys(text[]) AS SELECT DISTINCT idem_canonical(r, $1), idem_hash(r, $1) = idem_hash(to_jsonb(r), $1) FROM (SELECT 1 AS a, 2 AS b) r;
+SET plan_cache_mode = force_generic_plan;
+EXECUTE with_keys('{a}');
+EXECUTE with_keys('{b,a}');
+RESET plan_cache_mode;
+CREATE FUNCTION by_variable(j jsonb, k text[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN idem_canonical(j, k); END $$;
+CREATE TABLE shapes (j jsonb, k text[], stored text GENERATED ALWAYS AS (idem_canonical(j, k)) STORED,
+    CHECK (idem_canonical(j, k) = by_variable(j, k)));
+CREATE INDEX ON shapes (idem_hash(j, k));
+INSERT INTO shapes VALUES ('{"a": 1, "b": 2}', '{a}'), ('{"a": 1, "b": 2}', '{b}'), ('{"c": 3}', '{c}');
+UPDATE shapes SET j = j || '{"b": 4}', k = '{b}' WHERE k = '{a}';
+SET enable_seqscan = off;
+SELECT stored, (SELECT count(*) FROM shapes o WHERE idem_hash(o.j, o.k) = idem_hash(s.j, s.k)) FROM shapes s ORDER BY 1;
+RESET enable_seqscan;
+
 CREATE TYPE changing AS (a int, b text);
 CREATE TABLE holder (c changing);
 INSERT INTO holder VALUES (ROW(1, 'x'));
@@ -98,6 +134,16 @@ SELECT idem_canonical(holder, '{c}') FROM holder;
 CREATE UNIQUE INDEX ON t (idem_hash(t, '{id}'));
 INSERT INTO t VALUES (7, 'again');
 DROP INDEX t_idem_hash_idx;
+
+-- many keys, many members, deep documents: in time that follows their size
+SET statement_timeout = '20s';
+SELECT length(idem_canonical(jsonb_object_agg('key' || i, i), array_agg('key' || i ORDER BY i DESC))) FROM generate_series(1, 100000) i;
+SELECT length(idem_canonical(r, '{doc}')) FROM (SELECT (repeat('{"z": 1, "k":', 3000) || '"' || repeat('x', 200000) || '"' || repeat('}', 3000))::json AS doc) r;
+SELECT length(idem_canonical(r, '{doc}')) FROM (SELECT (repeat('{"z": 1, "k":', 3000) || '"' || repeat('x', 200000) || '"' || repeat('}', 3000))::jsonb AS doc) r;
+SELECT length(idem_canonical(r, '{doc}')) FROM (SELECT ('{' || string_agg(format('"k%s": {"a": [{}, []]}', i % 50000), ',') || '}')::json AS doc FROM generate_series(1, 100000) i) r;
+SELECT idem_canonical(r, '{doc}') FROM (SELECT ' { "b" : [ 1 , {"x":{"q":{},"p":[]}} , "s\n" ] , "a\u0041":{"y":[[],{}],"x":null},
+    "b" : [ {} , [ ] , { "k" : [ ], "\"]}" : "{[\\" } ] ,"":false} '::json AS doc) r;
+RESET statement_timeout;
 
 -- errors, each naming its thing
 \set SHOW_CONTEXT never
@@ -121,6 +167,71 @@ SELECT idem_hash(r, '{a}') FROM (SELECT '{12:00+01}'::timetz[] AS a) r;
 \echo :SQLSTATE
 SELECT idem_hash(r, '{m}') FROM (SELECT 1::money AS m) r;
 \echo :SQLSTATE
+
+SELECT idem_hash('{"a": 1}'::jsonb, array_agg('key' || i)) FROM generate_series(1, 40000) i;
+\echo :SQLSTATE
+SELECT idem_hash('{"a": 1}'::jsonb, array_agg('key' || i % 39999)) FROM generate_series(1, 40000) i;
+\echo :SQLSTATE
+CREATE TABLE deep AS SELECT doc, doc::jsonb AS docb FROM (SELECT (repeat('[', 2000) || repeat(']', 2000))::json AS doc) x;
+SET max_stack_depth = '100kB';
+SELECT idem_hash(deep, '{doc}') FROM deep;
+\echo :SQLSTATE
+SELECT idem_hash(deep, '{docb}') FROM deep;
+\echo :SQLSTATE
+RESET max_stack_depth;
+-- text that is not valid in the database's encoding
+BEGIN;
+CREATE CAST (bytea AS text) WITHOUT FUNCTION;
+SELECT idem_hash(r, '{v}') FROM (SELECT '\x61c3'::bytea::text AS v) r;
+\echo :SQLSTATE
+ROLLBACK;
+
+-- what a hint says to type exists, has a form, and does not follow the settings
+SELECT idem_hash(r, '{p}') FROM (SELECT point(1, 2) AS p) r;
+SELECT idem_hash(r, '{p}') FROM (SELECT '{1}'::oid[] AS p) r;
+SELECT idem_hash(r, '{p}') FROM (SELECT '{}'::tstzmultirange AS p) r;
+CREATE TYPE lsnrange AS RANGE (subtype = pg_lsn);
+SELECT idem_hash(r, '{p}') FROM (SELECT 'empty'::lsnrange AS p) r;
+CREATE TABLE formless (type regtype, expression text);
+DO $$
+DECLARE t regtype; hint text;
+BEGIN
+    FOR t IN SELECT oid FROM pg_type WHERE typtype IN ('b', 'm', 'r') AND typnamespace = 'pg_catalog'::regnamespace LOOP
+        BEGIN
+            EXECUTE format('SELECT idem_hash(r, ''{v}'') FROM (SELECT NULL::%s AS v) r', t);
+        EXCEPTION WHEN feature_not_supported THEN
+            GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+            INSERT INTO formless VALUES (t, substring(hint FROM 'for example (.*)\.$'));
+        END;
+    END LOOP;
+    FOR t, hint IN SELECT * FROM formless WHERE expression IS NOT NULL LOOP
+        BEGIN
+            EXECUTE format('SELECT idem_hash(r, ''{v}'') FROM (SELECT %s AS v FROM (SELECT NULL::%s AS v) x) r', hint, t);
+        EXCEPTION WHEN OTHERS THEN RAISE WARNING '%: %: %', t, hint, sqlerrm;
+        END;
+    END LOOP;
+END $$;
+SELECT count(*) > 60 AS many, string_agg(expression, ' ' ORDER BY type::text) FILTER (WHERE type IN
+    ('point', 'box', 'path[]', 'regclass', 'oid[]', 'oidvector', 'inet', 'timetz', 'tsvector', 'bit', 'int4multirange')) FROM formless;
+CREATE FUNCTION hinted() RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE expression text; type regtype; value text; result text[];
+BEGIN
+    FOR type, expression, value IN SELECT f.type, f.expression, v FROM hashes.formless f JOIN (VALUES ('point'::regtype, '(0.1,1e300)'), ('path', '[(0.1,2.3)]'),
+        ('circle', '<(0.1,2.3),4.5>'), ('regclass', 'hashes.t'), ('regtype[]', '{hashes.mood}'), ('timetz', '12:00:00.5+01:30'), ('tstzmultirange', '{[2024-01-02 00:00+00,)}'),
+        ('datemultirange', '{[2024-01-02,2024-02-03)}'), ('inet', '10.0.0.1/8'), ('bit', '1'), ('jsonpath', '$.a ? (@ > 1.50)'), ('tsvector', 'a:1B'), ('pg_lsn', '16/B374D848')) x(t, v)
+        ON x.t = f.type ORDER BY x.v
+    LOOP
+        EXECUTE format('SELECT public.idem_canonical(r, ''{v}'') FROM (SELECT %s AS v FROM (SELECT %L::%s AS v) x) r', expression, value, type) INTO value;
+        result := result || value;
+    END LOOP;
+    RETURN result;
+END $$;
+SELECT hinted() AS reference \gset
+SET timezone = 'Asia/Kolkata'; SET datestyle = 'ISO, DMY'; SET extra_float_digits = -10; SET search_path = public;
+SELECT hashes.hinted() = :'reference' AS unchanged, cardinality(hashes.hinted());
+SET datestyle = 'German';
+SELECT hashes.hinted() = :'reference' AS unchanged;
+RESET ALL; SET timezone = 'UTC'; SET datestyle = 'ISO, MDY'; SET search_path = hashes, public;
 
 -- citext is a string
 CREATE EXTENSION citext SCHEMA public;
@@ -168,3 +279,33 @@ CREATE TRIGGER bad BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION idem_set
 INSERT INTO event (kind) VALUES ('x');
 \echo :SQLSTATE
 DROP TRIGGER bad ON event;
+-- it puts into the column what the column takes, as an assignment would
+CREATE DOMAIN hexid AS varchar(80) CHECK (value ~ '^[0-9a-f]{64}$');
+CREATE DOMAIN noid AS text CHECK (length(value) < 64);
+CREATE DOMAIN uid AS uuid CHECK (value <> '00000000-0000-0000-0000-000000000000');
+CREATE DOMAIN brief AS varchar(63);
+CREATE TABLE fits (kind text, a char(64), b char(70), c hexid, d uid, e varchar(64), f bpchar);
+CREATE TABLE fits_not (kind text, a varchar(10), b char(63), c noid, d brief, e bytea, f text GENERATED ALWAYS AS (kind) STORED);
+SELECT format('CREATE TRIGGER set_%s BEFORE INSERT OR UPDATE ON fits FOR EACH ROW EXECUTE FUNCTION idem_set_id(%L, ''kind'')', c, c)
+FROM unnest('{a,b,c,d,e,f}'::text[]) c \gexec
+INSERT INTO fits VALUES ('a');
+UPDATE fits SET kind = 'b';
+SELECT a = idem_hash(fits, '{kind}'), b = a, octet_length(b), c = a, d = idem_uuid(fits, '{kind}'), e = a, f = a FROM fits;
+CREATE OR REPLACE TRIGGER bad BEFORE INSERT ON fits_not FOR EACH ROW EXECUTE FUNCTION idem_set_id('a', 'kind');
+INSERT INTO fits_not VALUES ('x');
+\echo :SQLSTATE
+CREATE OR REPLACE TRIGGER bad BEFORE INSERT ON fits_not FOR EACH ROW EXECUTE FUNCTION idem_set_id('b', 'kind');
+INSERT INTO fits_not VALUES ('x');
+\echo :SQLSTATE
+CREATE OR REPLACE TRIGGER bad BEFORE INSERT ON fits_not FOR EACH ROW EXECUTE FUNCTION idem_set_id('c', 'kind');
+INSERT INTO fits_not VALUES ('x');
+\echo :SQLSTATE
+CREATE OR REPLACE TRIGGER bad BEFORE INSERT ON fits_not FOR EACH ROW EXECUTE FUNCTION idem_set_id('d', 'kind');
+INSERT INTO fits_not VALUES ('x');
+\echo :SQLSTATE
+CREATE OR REPLACE TRIGGER bad BEFORE INSERT ON fits_not FOR EACH ROW EXECUTE FUNCTION idem_set_id('e', 'kind');
+INSERT INTO fits_not VALUES ('x');
+\echo :SQLSTATE
+CREATE OR REPLACE TRIGGER bad BEFORE INSERT ON fits_not FOR EACH ROW EXECUTE FUNCTION idem_set_id('f', 'kind');
+INSERT INTO fits_not VALUES ('x');
+\echo :SQLSTATE

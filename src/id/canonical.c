@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -360,9 +361,71 @@ write_range(StringInfo buf, IdemWriter *writer, Datum value)
 	pfree(text.data);
 }
 
+/* The function that writes a type's binary form. */
+static char *
+send_function(Oid type)
+{
+	Oid function;
+	bool varlena;
+
+	getTypeBinaryOutputInfo(type, &function, &varlena);
+	return get_func_name(function);
+}
+
+/*
+ * Returns an expression that gives a column of a type without a canonical form one
+ * that no setting changes; NULL if we know none.  The text of a geometric type obeys
+ * extra_float_digits, that of reg* search_path, that of a multirange DateStyle.
+ */
+static char *
+suggest_expression(const char *column, Oid type, Oid column_type)
+{
+	bool array = type != column_type;
+	const char *suffix = array ? "[]" : "";
+	char category;
+	bool preferred;
+
+	if (type >= FirstGenbkiObjectId || (array && get_element_type(column_type) != type))
+		return NULL; /* who knows what its output function does */
+	get_type_category_preferred(type, &category, &preferred);
+	switch (category)
+	{
+		case TYPCATEGORY_NUMERIC: /* oid and its aliases */
+			return psprintf("%s::bigint%s", column, suffix);
+		case TYPCATEGORY_GEOMETRIC:
+			return psprintf("%s(%s)", send_function(column_type), column);
+		case TYPCATEGORY_RANGE:
+			return array ? NULL : psprintf("ARRAY(SELECT unnest(%s))", column);
+		case TYPCATEGORY_PSEUDOTYPE:
+			return NULL;
+		default:
+			return psprintf("%s::text%s", column, suffix);
+	}
+}
+
+/* Fails for a column that is, or is made of, a type without a canonical form. */
+static void
+fail_no_form(const char *column, Oid type, Oid column_type)
+{
+	const char *name = quote_identifier(column);
+	const char *expression = NULL;
+
+	if (type != MONEYOID)
+		expression = suggest_expression(name, type, column_type);
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("column \"%s\" of type %s has no canonical form",
+					column, format_type_be(column_type)),
+			 type == MONEYOID ? errhint("Store it as numeric: what money is worth follows the setting lc_monetary, as does %s::numeric.", name)
+			 : expression	  ? errhint("Convert it to a type that has one, for example %s.", expression)
+							  : errhint("Convert it to a type that has one, such as %s::text if no setting changes that.", name)));
+}
+
+static IdemWriter *make_writer(Oid type, const char *column, Oid column_type, MemoryContext context);
+
 /* Finds the writer of a type that is made of others, or fails. */
 static void
-make_derived_writer(IdemWriter *writer)
+make_derived_writer(IdemWriter *writer, Oid column_type)
 {
 	Oid element = get_element_type(writer->type);
 	MemoryContext cxt = writer->context;
@@ -370,7 +433,7 @@ make_derived_writer(IdemWriter *writer)
 	if (OidIsValid(element))
 	{
 		writer->write = write_array;
-		writer->element = idem_make_writer(element, writer->column, cxt);
+		writer->element = make_writer(element, writer->column, column_type, cxt);
 		get_typlenbyvalalign(element, &writer->element_len, &writer->element_byval,
 							 &writer->element_align);
 	}
@@ -380,24 +443,20 @@ make_derived_writer(IdemWriter *writer)
 	{
 		writer->write = write_range;
 		writer->range = lookup_type_cache(writer->type, TYPECACHE_RANGE_INFO);
-		writer->element = idem_make_writer(writer->range->rngelemtype->type_id,
-										   writer->column, cxt);
+		writer->element = make_writer(writer->range->rngelemtype->type_id,
+									  writer->column, column_type, cxt);
 	}
 	else if (type_is_enum(writer->type))
 		writer->write = write_enum;
 	else if (IsBinaryCoercible(writer->type, TEXTOID))
 		writer->write = write_text; /* citext and its like */
 	else
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("column \"%s\" of type %s has no canonical form",
-						writer->column, format_type_be(writer->type)),
-				 errhint("Cast it to a type that has one, for example %s::text.",
-						 quote_identifier(writer->column))));
+		fail_no_form(writer->column, writer->type, column_type);
 }
 
-IdemWriter *
-idem_make_writer(Oid type, const char *column, MemoryContext context)
+/* Makes the writer of a column's type, or of a type that it is made of. */
+static IdemWriter *
+make_writer(Oid type, const char *column, Oid column_type, MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	IdemWriter *writer = palloc0(sizeof(IdemWriter));
@@ -413,14 +472,21 @@ idem_make_writer(Oid type, const char *column, MemoryContext context)
 			writer->write = writers[i].write;
 	}
 	if (writer->write == NULL)
-		make_derived_writer(writer);
+		make_derived_writer(writer, column_type);
 	MemoryContextSwitchTo(old);
 	return writer;
+}
+
+IdemWriter *
+idem_make_writer(Oid type, const char *column, MemoryContext context)
+{
+	return make_writer(type, column, getBaseType(type), context);
 }
 
 void
 idem_write_value(StringInfo buf, IdemWriter *writer, Datum value, bool isnull)
 {
+	CHECK_FOR_INTERRUPTS();
 	if (isnull)
 		appendBinaryStringInfo(buf, "null", 4);
 	else
@@ -429,7 +495,7 @@ idem_write_value(StringInfo buf, IdemWriter *writer, Datum value, bool isnull)
 
 /* Orders members by name: UTF-8's bytes sort by code point, as Python does. */
 static int
-compare_members(const void *a, const void *b)
+compare_members(const void *a, const void *b, void *arg)
 {
 	return strcmp(((const IdemMember *) a)->name, ((const IdemMember *) b)->name);
 }
@@ -440,16 +506,19 @@ idem_sort_members(IdemMember *members, int nmembers)
 	StringInfoData prefix;
 	int i;
 
-	qsort(members, nmembers, sizeof(IdemMember), compare_members);
+	qsort_interruptible(members, nmembers, sizeof(IdemMember), compare_members, NULL);
+	initStringInfo(&prefix);
 	for (i = 0; i < nmembers; i++)
 	{
-		initStringInfo(&prefix);
+		CHECK_FOR_INTERRUPTS();
+		resetStringInfo(&prefix);
 		appendStringInfoString(&prefix, i == 0 ? "{" : ", ");
 		idem_append_json_utf8(&prefix, members[i].name, strlen(members[i].name));
 		appendStringInfoString(&prefix, ": ");
-		members[i].prefix = prefix.data;
+		members[i].prefix = pnstrdup(prefix.data, prefix.len);
 		members[i].prefix_len = prefix.len;
 	}
+	pfree(prefix.data);
 }
 
 /* Fills in the member that stands for a column. */
@@ -535,6 +604,8 @@ idem_fit_shape(IdemShape *shape, HeapTupleHeader row,
 
 	if (shape->context && shape->identifier == identifier)
 		return;
+	/* if making it fails, what is half made fits no row */
+	shape->identifier = 0;
 	if (shape->context)
 		MemoryContextDelete(shape->context);
 	shape->context = NULL;

@@ -15,6 +15,8 @@
 #include "id/jsonstring.h"
 #include "id/keys.h"
 #include "id/sha256.h"
+#include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -34,6 +36,19 @@ typedef struct HashCall
 	IdemShape shape;	 /* for records */
 } HashCall;
 
+/*
+ * True if the keys of a call site are a constant.  An argument that the server
+ * calls stable is not one: a PL/pgSQL variable is a parameter, which changes while
+ * fn_extra stays.
+ */
+static bool
+has_constant_keys(FmgrInfo *flinfo)
+{
+	Node *call = flinfo->fn_expr;
+
+	return call && IsA(call, FuncExpr) && IsA(lsecond(((FuncExpr *) call)->args), Const);
+}
+
 /* Returns the call site's state, made at its first call. */
 static HashCall *
 get_call(FunctionCallInfo fcinfo)
@@ -48,7 +63,7 @@ get_call(FunctionCallInfo fcinfo)
 	call = palloc0(sizeof(HashCall));
 	initStringInfo(&call->buf);
 	call->sha = idem_make_sha256(cxt);
-	call->constant_keys = get_fn_expr_arg_stable(fcinfo->flinfo, 1);
+	call->constant_keys = has_constant_keys(fcinfo->flinfo);
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = call;
 	return call;
@@ -65,6 +80,7 @@ make_members(HashCall *call)
 	{
 		int len;
 
+		CHECK_FOR_INTERRUPTS();
 		call->members[i].name = idem_to_utf8(call->keys[i], strlen(call->keys[i]), &len);
 		call->members[i].index = i;
 	}
@@ -134,6 +150,7 @@ write_jsonb_object(FunctionCallInfo fcinfo)
 		const char *key = call->keys[m->index];
 		JsonbValue value;
 
+		CHECK_FOR_INTERRUPTS();
 		if (getKeyJsonValueFromContainer(&object->root, key, strlen(key), &value) == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -150,6 +167,12 @@ write_jsonb_object(FunctionCallInfo fcinfo)
 static Datum
 canonical_result(HashCall *call)
 {
+	/* a buffer may hold a few bytes more than a text */
+	if (call->buf.len > MaxAllocSize - VARHDRSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("canonical form of %d bytes is too long for a text", call->buf.len),
+				 errhint("Use idem_hash() or idem_uuid().")));
 	return PointerGetDatum(cstring_to_text_with_len(call->buf.data, call->buf.len));
 }
 
