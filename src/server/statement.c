@@ -9,7 +9,6 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -158,29 +157,10 @@ idem_run_once(const char *sql)
 		elog(ERROR, "SPI_execute failed: %s: %s", SPI_result_code_string(result), sql);
 }
 
-/*
- * The context of the caller of idem_connect, which outlives the connection.  SPI tells
- * it nobody but by what it allocates there.
- */
-static MemoryContext
-connection_context(void)
-{
-	void *probe = SPI_palloc(1);
-	MemoryContext context = GetMemoryChunkContext(probe);
-
-	pfree(probe);
-	return context;
-}
-
-/*
- * SPI makes its list of such relations, which lives as long as the connection, in
- * whatever context is current: not in ours, which may end with the piece.
- */
 void
 idem_register_rows(const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
-	MemoryContext old;
 	int result;
 
 	relation->md.name = pstrdup(name);
@@ -188,9 +168,7 @@ idem_register_rows(const char *name, TupleDesc desc, Tuplestorestate *rows, doub
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = nrows;
 	relation->reldata = rows;
-	old = MemoryContextSwitchTo(connection_context());
 	result = SPI_register_relation(relation);
-	MemoryContextSwitchTo(old);
 	if (result != SPI_OK_REL_REGISTER)
 		elog(ERROR, "SPI_register_relation failed: %s", SPI_result_code_string(result));
 }

@@ -8,14 +8,31 @@
 #include "executor/spi.h"
 #include "server/transaction.h"
 #include "utils/memutils.h"
+#include "utils/queryenvironment.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+
+/*
+ * SPI makes the environment of a connection's rows with the first that are registered,
+ * in whatever context is current then, and keeps it.  So some are registered while the
+ * current context is the one that lives as long.
+ */
+static void
+make_query_environment(void)
+{
+	EphemeralNamedRelationData none = {.md = {.name = "idem"}};
+
+	if (SPI_register_relation(&none) != SPI_OK_REL_REGISTER ||
+		SPI_unregister_relation(none.md.name) != SPI_OK_REL_UNREGISTER)
+		elog(ERROR, "SPI_register_relation failed");
+}
 
 void
 idem_connect(bool atomic)
 {
 	if (SPI_connect_ext(atomic ? 0 : SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	make_query_environment();
 }
 
 void
