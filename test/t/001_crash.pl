@@ -4,6 +4,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
+use IdemTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -50,18 +54,19 @@ sub start_load
 }
 
 # Kills a backend and waits until the server has noticed, and recovered: that empties unlogged
-# tables.  Returns how many it has killed: none if it has ended by itself meanwhile.
+# tables.  Returns how many it has killed: none if it had ended by itself, which shows only
+# when it is reaped; until then it can be killed without effect.
 sub crash
 {
 	my $pid = shift;
 	$node->safe_psql('postgres', 'INSERT INTO uptime VALUES (1)');
-	if (!kill 'KILL', $pid)
-	{
-		$node->safe_psql('postgres', 'TRUNCATE uptime');
-		return 0;
-	}
-	$node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM uptime') or die 'no restart';
-	return 1;
+	my $killed = kill 'KILL', $pid;
+	await_end($pid);
+	# the server does not let anybody in between reaping a killed process and its restart
+	$node->poll_query_until('postgres', 'SELECT true') or die 'no restart';
+	my $survived = $node->safe_psql('postgres', 'SELECT count(*) FROM uptime');
+	$node->safe_psql('postgres', 'TRUNCATE uptime');
+	return $killed && !$survived ? 1 : 0;
 }
 
 # How many rows differ between a target and the source, before a day.
@@ -96,7 +101,7 @@ foreach my $case (
 
 		if ($how eq 'SIGKILL')
 		{
-			crash($pid);
+			crash($pid) or die 'a load that waits was not killed';
 			$session->finish;
 			eval { $holder->quit };
 		}

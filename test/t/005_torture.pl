@@ -7,6 +7,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
+use IdemTest;
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -213,7 +217,7 @@ sub disturb
 		if ($how eq 'SIGKILL')
 		{
 			kill 'KILL', $out;
-			sleep(0.3);
+			await_end($out);
 		}
 		else
 		{

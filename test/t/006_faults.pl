@@ -50,7 +50,7 @@ my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN; INSERT INTO src VALUES (10000, 55, NULL)');
 is(sqlstate("SET lock_timeout = 100; " . sprintf($load, 'tgt', 'upsert', "'{id}'", 'false')), '55P03', 'lock_timeout while waiting for a writer');
 is(runs('tgt'), '0|55P03', 'it is recorded');
-is(sqlstate("SET statement_timeout = 100; " . sprintf($load, 'tgt', 'upsert', "'{id}'", 'false')), '57014', 'statement_timeout while waiting for a writer');
+is(sqlstate("SET statement_timeout = 3000; " . sprintf($load, 'tgt', 'upsert', "'{id}'", 'false')), '57014', 'statement_timeout while waiting for a writer');
 is(runs('tgt'), '0|55P03,57014', 'it is recorded');
 $holder->query_safe('ROLLBACK');
 $holder->query_safe('BEGIN; ' . "SELECT FROM idem_load('led', 'tgt', 'src', '[55,56)', 'upsert', keys => '{id}', window_column => 'w')");

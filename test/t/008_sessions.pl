@@ -115,7 +115,7 @@ eval { $loader->quit };
 
 # backfill: in parallel, beside a load of the same windows by hand
 sql(q{SET ROLE etl; TRUNCATE tgt;
-	SELECT idem_create_pipeline('b', 'led', 'tgt', 'SELECT s.* FROM src s, (SELECT pg_sleep(0.05)) z WHERE id >= $1 AND id < $2', 'upsert', '{id}', 'id', '100', '0',
+	SELECT idem_create_pipeline('b', 'led', 'tgt', 'SELECT s.* FROM src s, (SELECT pg_sleep(0.05), pg_advisory_xact_lock_shared(9)) z WHERE id >= $1 AND id < $2', 'upsert', '{id}', 'id', '100', '0',
 		watermark => 'SELECT NULL::bigint', notify => true);});
 my $by_hand = session('etl');
 $by_hand->query_until(qr/started/, q{\echo started
@@ -137,7 +137,8 @@ sql("TRUNCATE tgt; DELETE FROM led; UPDATE src SET v = 'bad' WHERE id IN (150, 9
 like($err, qr/ERROR:  2 of 10 windows of pipeline "b" failed, 8 were loaded.*DETAIL:  The first error was: new row for relation "tgt" violates.*HINT:  The ledger has the others/s, 'errors end in one');
 is(sql("SELECT array_agg(window_range ORDER BY run_id) FROM led WHERE state = 'failed'"), '{"[900,1000)","[100,200)"}', 'and are in the ledger, newest first');
 sql("UPDATE src SET v = 'good' WHERE id IN (150, 950)");
-# cancelled: the workers stop
+# cancelled: the workers, which wait at a lock, stop
+$lock->query_safe('SELECT pg_advisory_lock(9)');
 my $caller = $node->background_psql('postgres', on_error_stop => 0);
 $caller->query_until(qr/started/, q{\echo started
 CALL idem_backfill('b', '[0,10000)', workers => 2);
@@ -157,17 +158,22 @@ my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '
 await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem worker'", 'one worker runs');
 sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'idem worker'");
 $run->finish;
+$lock->query_safe('SELECT pg_advisory_unlock(9)');
 like($e, qr/ERROR:  backfill of pipeline "b" lost a worker: \d+ of \d+ windows were loaded.*HINT:  CALL idem_backfill again/s, 'a backfill says that it lost a worker');
 sql("CALL idem_backfill('b', '[0,10000)', workers => 4)");
 is(sql("SELECT count(*), idem_gaps('led', 'b', '[0,10000)') FROM tgt"), '10000|{}', 'called again it loads the rest');
 
 # too few slots: pipelines wait and say so, then run; backfills take what there is
 $node->append_conf('postgresql.conf', "max_worker_processes = 4\nidem.max_workers = 8");
+eval { $lock->quit };
 $node->restart;
+$lock = $node->background_psql('postgres');
+$lock->query_safe('SELECT pg_advisory_lock(9)');
 sql(q{SET ROLE etl; CREATE TABLE w (id bigint PRIMARY KEY, v text);
-	SELECT count(idem_create_pipeline('w' || i, 'led', 'w', format('SELECT %s::bigint AS id, pg_sleep(1)::text AS v WHERE $1 = 0', i), 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 9::bigint'))
+	SELECT count(idem_create_pipeline('w' || i, 'led', 'w', format('SELECT %s::bigint AS id, pg_advisory_xact_lock_shared(9)::text AS v WHERE $1 = 0', i), 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 9::bigint'))
 	FROM generate_series(1, 4) i});
 await("SELECT count(*) > 0 FROM idem_status WHERE state = 'waiting' AND waiting_for LIKE 'a worker slot%'", 'a pipeline without a worker slot waits and says so');
+$lock->query_safe('SELECT pg_advisory_unlock(9)');
 await("SELECT count(*) = 4 FROM w", 'and gets its turn');
 await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem worker'", 'all are done');
 sql("SELECT idem_disable_pipeline('b'); SELECT idem_invalidate('led', 'b', '[0,500)')");
@@ -176,9 +182,13 @@ like($err, qr/NOTICE:  backfill of pipeline "b" runs in 1 of 5 workers.*HINT:  M
 sql("SELECT idem_enable_pipeline('b')");
 $node->append_conf('postgresql.conf', "idem.max_workers = 1");
 $node->reload;
+$lock->query_safe('SELECT pg_advisory_lock(9)');
 sql("UPDATE idem_pipeline SET next_run_at = now() WHERE name LIKE 'w%'; SELECT idem_invalidate('led', 'w1', '[0,10)'), idem_invalidate('led', 'w2', '[0,10)'), idem_invalidate('led', 'w3', '[0,10)')");
 await("SELECT count(*) > 0 FROM idem_status WHERE state = 'waiting' AND waiting_for LIKE 'its turn%'", 'a pipeline that waits for its turn says so');
+$lock->query_safe('SELECT pg_advisory_unlock(9)');
 await("SELECT count(*) = 0 FROM idem_status WHERE gaps <> '{}' AND pipeline LIKE 'w%'", 'and gets it');
+
+$lock->quit;
 
 # no slot at all for a backfill
 $node->append_conf('postgresql.conf', "max_worker_processes = 2");

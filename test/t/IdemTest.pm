@@ -10,13 +10,16 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep time);
 
-our @EXPORT = qw(await_true);
+our @EXPORT = qw(await_true await_end);
 
-# Waits until a query of a node is true, for some seconds; if it is not, shows how its pipelines are doing.
+# A server on a loaded machine may take its time to start and to stop.
+$ENV{PGCTLTIMEOUT} //= 300;
+
+# Waits until a query of a node is true, for some minutes; if it is not, shows how its pipelines are doing.
 sub await_true
 {
 	my ($node, $query, $what) = @_;
-	my $until = time + 30;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
 	while (time < $until)
 	{
 		my ($rc, $out) = $node->psql('postgres', $query);
@@ -27,6 +30,20 @@ sub await_true
 	diag(($node->psql('postgres', "SELECT json_agg(p) FROM idem_status p"))[1]);
 	diag((slurp_file($node->logfile)) =~ s/.*(?=(.{4000})$)//sr);
 	return ok(0, $what);
+}
+
+# Waits until a process is gone, that is, also reaped by its parent.
+sub await_end
+{
+	my $pid = shift;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (kill 0, $pid)
+	{
+		die "process $pid does not end" if time > $until;
+		usleep(10_000);
+	}
+	return;
 }
 
 1;
