@@ -69,6 +69,7 @@ sandbox_end() {
 }
 
 # Makes the sandbox: packages, private installation, idem.  Arguments: more packages.
+# With SANDBOX_INSTALL set, ends after the packages.
 sandbox_begin() {
 	local major real
 
@@ -80,6 +81,7 @@ sandbox_begin() {
 	major=$(sandbox_major)
 	sandbox_install "postgresql-$major" "postgresql-server-dev-$major" gcc make \
 		libc6-dev libssl-dev "$@"
+	[ -z "${SANDBOX_INSTALL:-}" ] || exit 0
 
 	# the programs are copied, for they look where they really are; the rest is linked
 	real=/usr/lib/postgresql/$major
