@@ -744,8 +744,8 @@ idem_check_load(const IdemRequest *request)
 {
 	IdemSummary summary;
 	Load load = begin_load(request, false, &summary);
-	IdemWindow window;
-	IdemStep step;
+	IdemWindow window = {0, 0};
+	IdemStep step = {0};
 
 	(void) open_request(&load, &window, &step);
 }
@@ -756,8 +756,8 @@ idem_list_windows(const IdemRequest *request, int *n)
 	IdemSummary summary;
 	Load load = begin_load(request, false, &summary);
 	PieceList list = {NULL, 0, 0};
-	IdemWindow window;
-	IdemStep step;
+	IdemWindow window = {0, 0};
+	IdemStep step = {0};
 
 	if (open_request(&load, &window, &step))
 		list = list_pieces(&load, window, request->step ? &step : NULL);
@@ -770,8 +770,8 @@ idem_run_load(const IdemRequest *request, bool atomic,
 			  IdemReport report, void *report_arg, IdemSummary *summary)
 {
 	Load load = begin_load(request, atomic, summary);
-	IdemWindow window;
-	IdemStep step;
+	IdemWindow window = {0, 0};
+	IdemStep step = {0};
 
 	load.report = report;
 	load.report_arg = report_arg;
