@@ -295,3 +295,12 @@ CALL load(force => true);
 RESET ROLE;
 SELECT run_by, state, error_code FROM led WHERE run_by = 'regress_idem_loader' ORDER BY run_id;
 DROP OWNED BY regress_idem_loader; DROP ROLE regress_idem_loader;
+
+-- OIDs that are none are the user's mistake, not the server's
+SELECT idem_create_ledger('x', 0);
+SELECT idem_create_ledger('x', 999999);
+SELECT idem_gaps(999999::regclass, 'p', '[2024-01-01,2024-01-02)');
+SELECT idem_invalidate(0::regclass, 'p', '[2024-01-01,2024-01-02)');
+SELECT idem_prune(999999::regclass, '1 day');
+SELECT * FROM idem_calendar(999999::regclass, 'p', '2024-01-01', '2024-01-02', '1 day');
+CALL idem_load_window(999999::regclass, 999998::regclass, 'SELECT 1 AS id', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');

@@ -45,6 +45,7 @@ idem_notify_complete(const IdemRangeType *type, const IdemRun *run)
 	Async_Notify("idem", buf.data);
 }
 
+/* Without the error's text, which may hold data: any role may listen. */
 void
 idem_notify_failure(const IdemRangeType *type, const IdemFailure *failure)
 {
@@ -52,7 +53,6 @@ idem_notify_failure(const IdemRangeType *type, const IdemFailure *failure)
 
 	begin_message(&buf, failure->blocked ? "blocked" : "failed", type, failure->run);
 	append_member(&buf, "error_code", unpack_sql_state(failure->error->sqlerrcode));
-	append_member(&buf, "error_message", failure->error->message);
 	appendStringInfoChar(&buf, '}');
 	Async_Notify("idem", buf.data);
 }

@@ -24,6 +24,7 @@
 #include "server/compat.h"
 #include "server/statement.h"
 #include "server/transaction.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -209,7 +210,7 @@ IdemLedger *
 idem_open_ledger(Oid relid, Oid schema, bool for_writing)
 {
 	IdemLedger *ledger = palloc0(sizeof(IdemLedger));
-	Relation rel = relation_open(relid, AccessShareLock);
+	Relation rel = idem_open_relation(relid);
 
 	ledger->relid = relid;
 	ledger->type = ledger_range_type(rel, schema);
@@ -241,7 +242,8 @@ require_range_type(Oid range)
 	if (type == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a ledger cannot have windows of type %s", format_type_be(range)),
+				 errmsg("a ledger cannot have windows of type %s",
+						format_type_extended(range, -1, FORMAT_TYPE_ALLOW_INVALID)),
 				 errhint("Use tstzrange, tsrange, daterange or int8range.")));
 	return type;
 }
@@ -287,6 +289,40 @@ run_ledger_ddl(const char *schema, const char *name, const IdemRangeType *type,
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem window ledger'", table));
 }
 
+/* A ledger to be created, as an argument of idem_try. */
+typedef struct Creation
+{
+	const char *schema;
+	const char *name;
+	const IdemRangeType *type;
+	const char *type_schema;
+} Creation;
+
+static void
+create_ledger(void *arg)
+{
+	Creation *creation = arg;
+
+	run_ledger_ddl(creation->schema, creation->name, creation->type, creation->type_schema);
+}
+
+/*
+ * Raises the error of a creation.  Where another session has created the relation
+ * meanwhile, it is a catalog's index that objects, which says nothing to a user.
+ */
+idem_noreturn static void
+report_creation(const Creation *creation, ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION && error->table_name &&
+		strncmp(error->table_name, "pg_", 3) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists", creation->name),
+				 errdetail("Another session has created it, or its sequence, at the same time.")));
+	ReThrowError(error);
+	pg_unreachable();
+}
+
 /* SQL: idem_create_ledger(name text, range_type regtype) returns regclass */
 Datum
 idem_create_ledger(PG_FUNCTION_ARGS)
@@ -297,9 +333,14 @@ idem_create_ledger(PG_FUNCTION_ARGS)
 	RangeVar *relation = makeRangeVarFromNameList(textToQualifiedNameList(name));
 	Oid schema = RangeVarGetCreationNamespace(relation);
 
+	Creation creation = {get_namespace_name(schema), relation->relname, type,
+						 get_namespace_name(our_schema)};
+	ErrorData *error;
+
 	idem_connect(true);
-	run_ledger_ddl(get_namespace_name(schema), relation->relname, type,
-				   get_namespace_name(our_schema));
+	error = idem_try(create_ledger, &creation, CurrentMemoryContext);
+	if (error)
+		report_creation(&creation, error);
 	idem_finish();
 	PG_RETURN_OID(get_relname_relid(relation->relname, schema));
 }

@@ -370,7 +370,7 @@ idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
 				 const char *version_column, const IdemRangeType *type)
 {
 	IdemTarget *target = palloc0(sizeof(IdemTarget));
-	Relation rel = relation_open(relid, AccessShareLock);
+	Relation rel = idem_open_relation(relid);
 	int natts = RelationGetNumberOfAttributes(rel);
 	AttrNumber *attnos = palloc(Max(natts, 1) * sizeof(AttrNumber));
 	Relation base;

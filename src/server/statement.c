@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "server/plan.h"
 #include "server/statement.h"
 #include "utils/builtins.h"
@@ -23,6 +24,19 @@ struct IdemStatement
 	int64 rows;	  /* for which it was planned */
 	int64 growth; /* after which it was planned */
 };
+
+Relation
+idem_open_relation(Oid relid)
+{
+	Relation rel = try_relation_open(relid, AccessShareLock);
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid),
+				 errhint("Name it instead, for example 'schema.table'.")));
+	return rel;
+}
 
 char *
 idem_qualified_name(Relation rel)

@@ -14,6 +14,9 @@
 #include "utils/relcache.h"
 #include "utils/tuplestore.h"
 
+/* Opens a relation; raises 42P01 for an OID that is none, where the server says XX000. */
+extern Relation idem_open_relation(Oid relid);
+
 /* A relation's name for SQL: qualified and quoted. */
 extern char *idem_qualified_name(Relation rel);
 
