@@ -140,3 +140,38 @@ SELECT idem_invalidate('led', 'p', '[2024-01-01,infinity)');
 \echo :SQLSTATE
 SELECT idem_invalidate('led', 'p', '(2024-01-01,2024-01-02]');
 \echo :SQLSTATE
+
+\set SHOW_CONTEXT never
+-- a ledger that does not take a claim, or takes another one, ends the load at once
+SELECT idem_create_ledger('deaf');
+CREATE TABLE deaf_target (id int PRIMARY KEY, ts timestamptz);
+CREATE FUNCTION deaf_swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE FUNCTION deaf_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.pipeline := ''another''; RETURN NEW; END';
+CREATE TRIGGER t BEFORE INSERT ON deaf FOR EACH ROW EXECUTE FUNCTION deaf_swallow();
+CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');
+CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', force => true);
+SELECT idem_invalidate('deaf', 'ledgers.deaf_target', '[2024-01-01,2024-01-02)');
+DROP TRIGGER t ON deaf;
+CREATE TRIGGER t BEFORE INSERT ON deaf FOR EACH ROW EXECUTE FUNCTION deaf_change();
+CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');
+DROP TRIGGER t ON deaf;
+CREATE RULE r AS ON INSERT TO deaf DO INSTEAD NOTHING;
+CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');
+DROP RULE r ON deaf;
+CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');
+CREATE ROLE regress_deaf;
+GRANT ALL ON deaf, deaf_target TO regress_deaf;
+GRANT USAGE ON SCHEMA ledgers TO regress_deaf;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA ledgers TO regress_deaf;
+ALTER TABLE deaf ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON deaf USING (run_by = current_user) WITH CHECK (true);
+SET ROLE regress_deaf;
+CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');
+CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', force => true);
+RESET ROLE;
+SELECT count(*) FROM deaf_target;
+DROP TABLE deaf, deaf_target;
+DROP FUNCTION deaf_swallow(), deaf_change();
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA ledgers FROM regress_deaf;
+REVOKE USAGE ON SCHEMA ledgers FROM regress_deaf;
+DROP ROLE regress_deaf;

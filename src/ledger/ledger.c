@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "ledger/ledger.h"
 #include "miscadmin.h"
+#include "server/compat.h"
 #include "server/scope.h"
 #include "server/statement.h"
 #include "server/transaction.h"
@@ -28,6 +29,9 @@ void (*idem_window_reopened)(const char *schema, const char *pipeline);
 
 /* How long a claim waits before it calls a window busy, in ms. */
 #define BUSY_TIMEOUT "10"
+
+/* So often may a claim be refused in a row by nothing that can be seen. */
+#define MAX_UNEXPLAINED 10
 
 /* The runs l that overlap the window, which every statement knows as $1 and $2. */
 #define WHERE_OVERLAPS                            \
@@ -75,6 +79,7 @@ struct IdemLedgerStatements
 	IdemStatement *gaps;
 	IdemStatement *claim;
 	IdemStatement *running;
+	IdemStatement *refused;
 	IdemStatement *count_latest;
 	IdemStatement *count;
 	IdemStatement *supersede;
@@ -216,6 +221,19 @@ supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 	return DatumGetInt64(fetch_value(statement, args));
 }
 
+/* Fails for a ledger that does not do what it is told. */
+idem_noreturn static void
+report_claim(const IdemLedger *ledger, const IdemRun *run, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("ledger %s did not take the claim of window %s of pipeline \"%s\"",
+					ledger->name, idem_window_text(ledger->type, run->window), run->pipeline),
+			 errdetail_internal("%s", detail),
+			 errhint("Look for a trigger or a rule on the ledger that swallows or changes rows, and for row security that hides them from role \"%s\".",
+					 GetUserNameFromId(GetUserId(), false))));
+}
+
 /* Inserts the claim; false if an overlapping row is in the way. */
 static bool
 insert_claim(IdemLedger *ledger, IdemRun *run)
@@ -224,8 +242,8 @@ insert_claim(IdemLedger *ledger, IdemRun *run)
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
 					CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
-	Datum run_id;
-	bool isnull;
+	Datum values[2];
+	bool nulls[2];
 
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->claim, IDEM_SNAPSHOT_NEW,
 								  "INSERT INTO @L (pipeline, window_range, state, target,"
@@ -233,11 +251,15 @@ insert_claim(IdemLedger *ledger, IdemRun *run)
 								  " VALUES ($1, $2, 'complete', $3::pg_catalog.regclass, $4," ATTEMPT ","
 								  " $5, current_user)"
 								  " ON CONFLICT ON CONSTRAINT @C DO NOTHING"
-								  " RETURNING run_id",
+								  " RETURNING run_id, pipeline OPERATOR(pg_catalog.=) $1"
+								  " AND window_range OPERATOR(pg_catalog.=) $2"
+								  " AND state OPERATOR(pg_catalog.=) 'complete'",
 								  lengthof(more), more),
-					args, NULL, 1, &run_id, &isnull))
+					args, NULL, lengthof(values), values, nulls))
 		return false;
-	run->run_id = DatumGetInt64(run_id);
+	if (nulls[0] || nulls[1] || !DatumGetBool(values[1]))
+		report_claim(ledger, run, "The row that was inserted is another one.");
+	run->run_id = DatumGetInt64(values[0]);
 	ledger->statements->added++;
 	return true;
 }
@@ -263,6 +285,26 @@ check_not_running(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 						DatumGetInt64(run_id)),
 				 errdetail("The row in ledger %s was written by hand.", ledger->name),
 				 errhint("Set its state to failed.")));
+}
+
+/*
+ * Called when a claim was not inserted, so often in a row.  A row that we can see explains
+ * it; one that has vanished since does too, but not again and again.
+ */
+static void
+check_claim_refused(IdemLedger *ledger, const IdemRun *run, int *unexplained)
+{
+	Datum args[] = {CStringGetTextDatum(run->pipeline),
+					idem_window_datum(ledger->type, run->window)};
+
+	if (idem_run(get_statement(ledger, &ledger->statements->refused, IDEM_SNAPSHOT_NEW,
+							   "SELECT FROM ONLY @L l" WHERE_OVERLAPS
+							   " AND l.state OPERATOR(pg_catalog.=) ANY ('{running,complete}') LIMIT 1",
+							   0, NULL),
+				 args, NULL) > 0)
+		*unexplained = 0;
+	else if (++*unexplained >= MAX_UNEXPLAINED)
+		report_claim(ledger, run, "No row that overlaps the window can be seen, and yet none could be inserted.");
 }
 
 /* The runs of this session that have begun and not ended, innermost first. */
@@ -397,6 +439,8 @@ check_snapshot_age(IdemLedger *ledger, const IdemRun *run)
 IdemClaim
 idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 {
+	int unexplained = 0;
+
 	run->started_at = GetCurrentTimestamp();
 	for (;;)
 	{
@@ -418,7 +462,8 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 		if (busy)
 			return IDEM_CLAIM_BUSY;
 		check_not_running(ledger, run->pipeline, run->window);
-		if (!run->redo)
+		check_claim_refused(ledger, run, &unexplained);
+		if (!run->redo && unexplained == 0)
 			return IDEM_CLAIM_COMPLETE;
 		/* to be redone, but completed by another session meanwhile: again */
 	}
@@ -651,6 +696,7 @@ idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow wind
 {
 	IdemRun run = {.pipeline = pipeline, .window = window, .mode = "invalidate"};
 	int64 superseded = 0;
+	int unexplained = 0;
 
 	/*
 	 * What a load in flight completes while we wait for it must be reopened too,
@@ -665,6 +711,7 @@ idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow wind
 		if (insert_claim(ledger, &run))
 			break;
 		check_not_running(ledger, pipeline, window);
+		check_claim_refused(ledger, &run, &unexplained);
 	}
 	end_invalidation(ledger, &run);
 	return superseded;
