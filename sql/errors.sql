@@ -60,6 +60,12 @@ CALL idem_load_window('led', 'tgt', 'src', int8range(1, 5), 'upsert', keys => '{
 \echo :SQLSTATE
 CALL load(step => 'often');
 \echo :SQLSTATE
+CALL load(step => ' 1 ');
+\echo :SQLSTATE
+CALL load(step => '1 day 1.5');
+\echo :SQLSTATE
+CALL load(lookback => '-1');
+\echo :SQLSTATE
 CALL load(step => '0 days');
 \echo :SQLSTATE
 CALL load(step => '-1 day');

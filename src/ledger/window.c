@@ -268,6 +268,38 @@ is_positive(const Interval *i)
 		   !idem_interval_is_infinite(i);
 }
 
+/* True if the last word of an interval is a bare number, which the server takes for seconds. */
+static bool
+lacks_unit(const char *text)
+{
+	static const char space[] = " \t\n\r\f\v";
+	const char *end = text + strlen(text);
+	const char *word;
+	char *number_end;
+
+	while (end > text && strchr(space, end[-1]))
+		end--;
+	for (word = end; word > text && !strchr(space, word[-1]);)
+		word--;
+	(void) strtod(word, &number_end);
+	return word < end && number_end == end && strspn(word, "+-.0123456789eE") >= end - word;
+}
+
+/* Reads an interval that says of what it is so many. */
+static Interval
+parse_interval(const char *argument, const char *text)
+{
+	if (lacks_unit(text))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s needs a unit: \"%s\"", argument, text),
+				 errhint("Write for example %s => '1 second' or %s => '1 day'.", argument, argument)));
+	return *DatumGetIntervalP(DirectFunctionCall3(interval_in,
+												  CStringGetDatum(text),
+												  ObjectIdGetDatum(InvalidOid),
+												  Int32GetDatum(-1)));
+}
+
 IdemStep
 idem_parse_step(const IdemRangeType *type, const char *argument, const char *text)
 {
@@ -281,10 +313,7 @@ idem_parse_step(const IdemRangeType *type, const char *argument, const char *tex
 	}
 	else
 	{
-		step.interval = *DatumGetIntervalP(DirectFunctionCall3(interval_in,
-															   CStringGetDatum(text),
-															   ObjectIdGetDatum(InvalidOid),
-															   Int32GetDatum(-1)));
+		step.interval = parse_interval(argument, text);
 		positive = is_positive(&step.interval);
 	}
 	if (!positive)

@@ -75,8 +75,8 @@ typedef struct IdemStep
 } IdemStep;
 
 /*
- * Reads a step; argument names it in messages.  Raises 22023 if it is not
- * positive, or not whole days for dates.
+ * Reads a step; argument names it in messages.  Raises 22023 if it is not positive, an
+ * interval without a unit, or not whole days for dates.
  */
 extern IdemStep idem_parse_step(const IdemRangeType *type, const char *argument,
 								const char *text);
