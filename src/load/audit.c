@@ -15,6 +15,7 @@
 typedef struct AuditReceiver
 {
 	DestReceiver pub;
+	const IdemQuery *audit;
 	const IdemRangeType *type;
 	IdemWindow window;
 } AuditReceiver;
@@ -28,7 +29,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 			(errcode(ERRCODE_CHECK_VIOLATION),
 			 errmsg("audit of window %s failed",
 					idem_window_text(receiver->type, receiver->window)),
-			 errdetail("The audit query returned %s.", idem_describe_row(NULL, slot))));
+			 errdetail("The audit query returned %s.",
+					   idem_describe_row(NULL, idem_running_desc(receiver->audit), slot))));
 	return false;
 }
 
@@ -42,6 +44,7 @@ idem_run_audit(IdemQuery *audit, const IdemRangeType *type, IdemWindow window)
 {
 	AuditReceiver receiver = {
 		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.audit = audit,
 		.type = type,
 		.window = window,
 	};

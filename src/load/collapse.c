@@ -301,11 +301,14 @@ is_newer(IdemCollapse *collapse, TupleTableSlot *kept, TupleTableSlot *row)
 
 /* Fails for two rows of one key that differ. */
 static void
-report_conflict(const IdemTarget *target, TupleTableSlot *row)
+report_conflict(const IdemCollapse *collapse, TupleTableSlot *row)
 {
+	const IdemTarget *target = collapse->target;
+
 	ereport(ERROR,
 			(errcode(ERRCODE_CARDINALITY_VIOLATION),
-			 errmsg("source has different rows for key %s", idem_describe_row(target, row)),
+			 errmsg("source has different rows for key %s",
+					idem_describe_row(target, collapse->desc, row)),
 			 target->version ? errdetail("They have the same version in column \"%s\".", target->version->name) : errdetail("Which of them to load is not known."),
 			 target->version ? errhint("Make the source return one row for a key.") : errhint("Make the source return one row for a key, or name a version_column: the highest version is loaded.")));
 }
@@ -327,7 +330,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 		if (same_key(collapse, kept, slot))
 		{
 			if (!is_newer(collapse, kept, slot))
-				report_conflict(collapse->target, slot);
+				report_conflict(collapse, slot);
 			return true;
 		}
 	}

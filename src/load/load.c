@@ -233,8 +233,8 @@ take_row(void *arg, TupleTableSlot *slot)
 	idem_progress_read();
 	slot_getallattrs(slot);
 	if (intake->hashed)
-		hash = idem_hash_row(&intake->buf, slot->tts_tupleDescriptor, slot->tts_values,
-							 slot->tts_isnull);
+		hash = idem_hash_row(&intake->buf, idem_source_desc(intake->load->source),
+							 slot->tts_values, slot->tts_isnull);
 	if (intake->run->has_digest)
 		idem_add_digest(&intake->run->digest, &hash);
 	idem_take_row(intake->load->apply, intake->piece, slot, hash.lanes[0]);

@@ -54,7 +54,7 @@ idem_column_index(TupleDesc desc, const char *name)
 
 /* Appends a value, clipped. */
 static void
-append_value(StringInfo buf, TupleTableSlot *slot, int index)
+append_value(StringInfo buf, TupleDesc desc, TupleTableSlot *slot, int index)
 {
 	bool isnull;
 	Datum value = slot_getattr(slot, index + 1, &isnull);
@@ -68,8 +68,7 @@ append_value(StringInfo buf, TupleTableSlot *slot, int index)
 		appendStringInfoString(buf, "null");
 		return;
 	}
-	getTypeOutputInfo(TupleDescAttr(slot->tts_tupleDescriptor, index)->atttypid,
-					  &output, &is_varlena);
+	getTypeOutputInfo(TupleDescAttr(desc, index)->atttypid, &output, &is_varlena);
 	text = OidOutputFunctionCall(output, value);
 	len = pg_mbcliplen(text, strlen(text), MAX_SHOWN);
 	appendBinaryStringInfo(buf, text, len);
@@ -85,9 +84,8 @@ is_described(const IdemTarget *target, const char *name)
 }
 
 char *
-idem_describe_row(const IdemTarget *target, TupleTableSlot *slot)
+idem_describe_row(const IdemTarget *target, TupleDesc desc, TupleTableSlot *slot)
 {
-	TupleDesc desc = slot->tts_tupleDescriptor;
 	StringInfoData names;
 	StringInfoData values;
 	int i;
@@ -106,7 +104,7 @@ idem_describe_row(const IdemTarget *target, TupleTableSlot *slot)
 			appendStringInfoString(&values, ", ");
 		}
 		appendStringInfoString(&names, name);
-		append_value(&values, slot, i);
+		append_value(&values, desc, slot, i);
 	}
 	return psprintf("(%s)=(%s)", names.data, values.data);
 }

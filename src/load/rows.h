@@ -40,8 +40,9 @@ extern int idem_column_index(TupleDesc desc, const char *name);
 
 /*
  * A row for a message: "(key, …)=(value, …)", or every column if there are no keys
- * or target is NULL.  Long values are clipped.
+ * or target is NULL.  Long values are clipped.  The names and types are those of desc:
+ * the slot's own are those of the plan's top node.
  */
-extern char *idem_describe_row(const IdemTarget *target, TupleTableSlot *slot);
+extern char *idem_describe_row(const IdemTarget *target, TupleDesc desc, TupleTableSlot *slot);
 
 #endif /* IDEM_LOAD_ROWS_H */

@@ -303,9 +303,9 @@ typedef struct SourceReceiver
 	TupleTableSlot *slot;		/* what the projection fills */
 } SourceReceiver;
 
-/* True if rows of two descriptors have the same types in the same places. */
+/* True if rows of two descriptors have the same columns in the same places. */
 static bool
-same_types(TupleDesc a, TupleDesc b)
+same_columns(TupleDesc a, TupleDesc b)
 {
 	int i;
 
@@ -313,7 +313,11 @@ same_types(TupleDesc a, TupleDesc b)
 		return false;
 	for (i = 0; i < a->natts; i++)
 	{
-		if (TupleDescAttr(a, i)->atttypid != TupleDescAttr(b, i)->atttypid)
+		Form_pg_attribute x = TupleDescAttr(a, i);
+		Form_pg_attribute y = TupleDescAttr(b, i);
+
+		if (x->atttypid != y->atttypid || x->atttypmod != y->atttypmod ||
+			strcmp(NameStr(x->attname), NameStr(y->attname)) != 0)
 			return false;
 	}
 	return true;
@@ -325,7 +329,7 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 {
 	SourceReceiver *receiver = (SourceReceiver *) self;
 
-	if (!same_types(desc, receiver->source->query_desc))
+	if (!same_columns(idem_running_desc(receiver->source->query), receiver->source->query_desc))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("source has changed its columns while it was being loaded"),
@@ -354,7 +358,7 @@ check_in_window(SourceReceiver *receiver, TupleTableSlot *slot)
 			(errcode(ERRCODE_CHECK_VIOLATION),
 			 errmsg("source row is outside of its window %s",
 					idem_window_text(source->type, receiver->window)),
-			 errdetail("Row %s has %s = %s.", idem_describe_row(source->target, slot),
+			 errdetail("Row %s has %s = %s.", idem_describe_row(source->target, source->desc, slot),
 					   source->target->window->quoted,
 					   isnull ? "NULL" : idem_bound_text(source->type, bound)),
 			 errhint("Restrict the source query: WHERE %s >= $1 AND %s < $2.",

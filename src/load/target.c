@@ -72,16 +72,6 @@ check_relation(Relation rel)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be the target of a load", RelationGetRelationName(rel)),
 				 errhint("Name a table, a partitioned table, a foreign table or an updatable view.")));
-	if (kind == RELKIND_VIEW &&
-		(view_query_is_auto_updatable(get_view_query(rel), true) != NULL ||
-		 (rel->trigdesc && (rel->trigdesc->trig_insert_instead_row ||
-							rel->trigdesc->trig_update_instead_row ||
-							rel->trigdesc->trig_delete_instead_row))))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("view \"%s\" cannot be the target of a load", RelationGetRelationName(rel)),
-				 errdetail("It is not automatically updatable."),
-				 errhint("Name the table behind it.")));
 	if ((kind == RELKIND_RELATION || kind == RELKIND_FOREIGN_TABLE) &&
 		find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL)
 		ereport(ERROR,
@@ -90,6 +80,43 @@ check_relation(Relation rel)
 						RelationGetRelationName(rel)),
 				 errdetail("Rows would be deleted from the children but inserted into the parent."),
 				 errhint("Name a child, or use a partitioned table.")));
+}
+
+/* Fails for a view that does not write straight through to the relation behind it. */
+static void
+check_view(Relation rel, Relation view)
+{
+	TriggerDesc *triggers = view->trigdesc;
+	const char *reason = view_query_is_auto_updatable(get_view_query(view), true);
+
+	if (reason == NULL && triggers &&
+		(triggers->trig_insert_instead_row || triggers->trig_update_instead_row ||
+		 triggers->trig_delete_instead_row))
+		reason = "Views with INSTEAD OF triggers are not automatically updatable.";
+	if (reason == NULL && view->rd_rules->numLocks > 1)
+		reason = "Views with rules are not automatically updatable.";
+	if (reason == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("view \"%s\" cannot be the target of a load", RelationGetRelationName(rel)),
+			 RelationGetRelid(rel) == RelationGetRelid(view) ? errdetail("It is not automatically updatable.")
+						 : errdetail("View %s behind it is not automatically updatable.",
+									 idem_qualified_name(view)),
+			 errhint("Name the table behind it.")));
+}
+
+/* The relation behind a view, opened; fails for a view that does not write through to it. */
+static Relation
+open_behind(Relation rel, Relation view)
+{
+	Query *query;
+	RangeTblRef *ref;
+
+	check_view(rel, view);
+	query = get_view_query(view);
+	ref = linitial_node(RangeTblRef, query->jointree->fromlist);
+	return relation_open(rt_fetch(ref->rtindex, query->rtable)->relid, AccessShareLock);
 }
 
 /*
@@ -106,20 +133,19 @@ open_base(Relation rel, AttrNumber *attnos, int natts)
 		attnos[i] = i + 1;
 	while (base->rd_rel->relkind == RELKIND_VIEW)
 	{
-		Query *query = get_view_query(base);
-		RangeTblRef *ref = linitial_node(RangeTblRef, query->jointree->fromlist);
-		Relation next = relation_open(rt_fetch(ref->rtindex, query->rtable)->relid,
-									  AccessShareLock);
+		Relation next = open_behind(rel, base);
+		List *entries = get_view_query(base)->targetList;
 
 		for (i = 0; i < natts; i++)
 		{
-			Node *expr = attnos[i] == 0 ? NULL : (Node *) ((TargetEntry *) list_nth(query->targetList, attnos[i] - 1))->expr;
+			Node *expr = attnos[i] <= 0 ? NULL : (Node *) ((TargetEntry *) list_nth(entries, attnos[i] - 1))->expr;
 
 			attnos[i] = expr && IsA(expr, Var) ? ((Var *) expr)->varattno : 0;
 		}
 		relation_close(base, NoLock);
 		base = next;
 	}
+	check_relation(base);
 	return base;
 }
 

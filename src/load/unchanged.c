@@ -33,6 +33,7 @@ build_window(StringInfo sql, IdemApply *apply)
 typedef struct WindowReceiver
 {
 	DestReceiver pub;
+	TupleDesc desc;		   /* of the rows, by the target's names */
 	MemoryContext context; /* reset for each row */
 	StringInfoData buf;
 	int64 count;
@@ -53,7 +54,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	IdemDigest hash;
 
 	slot_getallattrs(slot);
-	hash = idem_hash_row(&receiver->buf, slot->tts_tupleDescriptor, slot->tts_values,
+	hash = idem_hash_row(&receiver->buf, receiver->desc, slot->tts_values,
 						 slot->tts_isnull);
 	idem_add_digest(&receiver->digest, &hash);
 	receiver->count++;
@@ -68,6 +69,7 @@ is_same_window(IdemApply *apply, const IdemPiece *piece)
 {
 	WindowReceiver receiver = {
 		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.desc = apply->desc,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "idem window row",
 										 ALLOCSET_SMALL_SIZES),
 	};

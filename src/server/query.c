@@ -106,6 +106,12 @@ idem_query_desc(IdemQuery *query)
 	return plan_source(query)->resultDesc;
 }
 
+TupleDesc
+idem_running_desc(const IdemQuery *query)
+{
+	return ((CachedPlanSource *) linitial(query->plan->plancache_list))->resultDesc;
+}
+
 List *
 idem_query_relations(IdemQuery *query)
 {

@@ -32,6 +32,12 @@ extern IdemQuery *idem_make_query(const char *what, const char *text, Oid bound)
 extern Query *idem_query_tree(IdemQuery *query);
 extern TupleDesc idem_query_desc(IdemQuery *query);
 
+/*
+ * The same descriptor while the query runs, for its receiver: that of the plan that runs,
+ * which another session's ALTER may have made anew just before.
+ */
+extern TupleDesc idem_running_desc(const IdemQuery *query);
+
 /* The relations that a query depends on, views included; a list of OIDs. */
 extern List *idem_query_relations(IdemQuery *query);
 

@@ -1,0 +1,77 @@
+-- What a load must notice, whatever the plan, the view or another session does
+SET timezone = 'UTC'; SET datestyle = 'ISO, MDY';
+CREATE SCHEMA guards; SET search_path = guards, public;
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+SELECT idem_create_ledger('led'), idem_create_ledger('oled', 'int8range'), idem_create_ledger('dled', 'daterange'), idem_create_ledger('tled', 'tsrange');
+
+-- a message names rows as the query does, whatever the top of its plan is
+CREATE TABLE sa (a int, b date); INSERT INTO sa VALUES (1, '2024-06-01');
+CREATE TABLE ta (id int PRIMARY KEY, d date NOT NULL, id2 int);
+CREATE FUNCTION srf() RETURNS TABLE (x int, y date) LANGUAGE sql AS $$ SELECT a, b FROM guards.sa $$;
+CREATE PROCEDURE row_of(source text, audit text DEFAULT NULL) LANGUAGE plpgsql AS $$ DECLARE d text; h text; BEGIN
+    CALL idem_load_window('dled', 'ta', source, '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', window_column => 'd', audit => audit);
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL;
+    RAISE WARNING '% % (%)', SQLSTATE, SQLERRM, d;
+END $$;
+CALL row_of('SELECT a AS id, b AS d FROM sa');
+CALL row_of('SELECT a AS id, b AS d FROM sa UNION ALL SELECT a, b FROM sa');
+CALL row_of('WITH w AS MATERIALIZED (SELECT a AS id, b AS d FROM sa) SELECT * FROM w');
+CALL row_of('SELECT x AS id, y AS d FROM srf()');
+CALL row_of($$SELECT v.x AS id, v.y AS d FROM (VALUES (1, date '2024-06-01'), (2, '2024-06-02')) v(x, y)$$);
+CREATE TABLE swapped (id int, id2 int, d date); INSERT INTO swapped VALUES (1, 2, '2024-06-01');
+CALL row_of('SELECT id2 AS id, id AS id2, d FROM swapped');
+CALL row_of($$SELECT id2 AS id, id AS id2, date '2024-01-01' AS d FROM swapped UNION ALL SELECT id2, 7, '2024-01-01' FROM swapped$$);
+SET force_parallel_mode = regress;
+CALL row_of('SELECT id2 AS id, id AS id2, d FROM swapped');
+RESET force_parallel_mode;
+CALL row_of('SELECT 1 AS id, $1 AS d', audit => 'SELECT id2 AS id, id AS id2 FROM swapped');
+CALL row_of('SELECT 1 AS id, $1 AS d', audit => 'SELECT a AS id, b AS d FROM sa UNION ALL SELECT a, b FROM sa');
+
+-- the checksum goes by the query's names too
+CREATE TABLE sums (id int, id2 int, w int);
+CREATE TABLE sums_src (id2 int, id int, w int); INSERT INTO sums_src VALUES (1, 2, 0);
+CALL idem_load_window('oled', 'sums', 'SELECT id2 AS id, id AS id2, w FROM sums_src', '[0,1)', 'reload', window_column => 'w');
+SELECT source_digest = (SELECT idem_digest(r) FROM sums r) AS same FROM oled WHERE pipeline = 'guards.sums';
+
+-- every view on the way to the table must write through
+CREATE TABLE tt (id int PRIMARY KEY, d date, v int);
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE VIEW no_table AS SELECT date '2024-01-01' AS d, 1 AS id; CREATE VIEW over_no_table AS SELECT d, id FROM no_table;
+CREATE VIEW joined AS SELECT sa.a AS id, ta.d FROM sa JOIN ta ON sa.a = ta.id; CREATE VIEW over_joined AS SELECT id, d FROM joined;
+CREATE VIEW limited AS SELECT id, d FROM tt LIMIT 10; CREATE VIEW over_limited AS SELECT id, d FROM limited;
+CREATE VIEW different AS SELECT DISTINCT id, d FROM tt; CREATE VIEW over_different AS SELECT id, d FROM different;
+CREATE VIEW listed (id, d) AS VALUES (1, date '2024-01-01'); CREATE VIEW over_listed AS SELECT id, d FROM listed;
+CREATE VIEW set_returning AS SELECT id, d, generate_series(1, 2) AS v FROM tt; CREATE VIEW over_set AS SELECT id, d FROM set_returning;
+CREATE VIEW function AS SELECT x AS id, y AS d FROM srf(); CREATE VIEW over_function AS SELECT id, d FROM function;
+CREATE VIEW instead AS SELECT id, d FROM tt; CREATE VIEW over_instead AS SELECT id, d FROM instead;
+CREATE TRIGGER i INSTEAD OF INSERT ON instead FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE VIEW ruled AS SELECT id, d FROM tt; CREATE VIEW over_ruled AS SELECT id, d FROM ruled;
+CREATE RULE r AS ON INSERT TO ruled DO INSTEAD NOTHING;
+CREATE MATERIALIZED VIEW mat AS SELECT id, d FROM tt; CREATE VIEW over_mat AS SELECT id, d FROM mat;
+CREATE TABLE mother (id int PRIMARY KEY, d date); CREATE TABLE daughter () INHERITS (mother); CREATE VIEW over_mother AS SELECT id, d FROM mother;
+DO $$ DECLARE v text; d text; BEGIN
+    FOREACH v IN ARRAY '{over_no_table,over_joined,over_limited,over_different,over_listed,over_set,over_function,over_instead,ruled,over_ruled,over_mat,over_mother}'::text[] LOOP
+        BEGIN
+            PERFORM idem_load('dled', v::regclass, 'SELECT 1 AS id, $1 AS d', '[2024-01-01,2024-01-02)', 'reload', window_column => 'd');
+            RAISE WARNING '% was loaded', v;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL;
+            RAISE WARNING '%: % % (%)', v, SQLSTATE, SQLERRM, d;
+        END;
+    END LOOP;
+END $$;
+CREATE VIEW guarded WITH (security_invoker) AS SELECT id, d FROM tt; CREATE VIEW over_guarded AS SELECT id, d FROM guarded;
+CALL idem_load_window('dled', 'over_guarded', 'SELECT 1 AS id, $1 AS d', '[2024-01-01,2024-01-02)', 'reload', window_column => 'd');
+SELECT * FROM tt;
+
+-- columns that change places between two windows are noticed
+CREATE TABLE places (id int PRIMARY KEY, a int, b int);
+CREATE TABLE places_src AS SELECT i AS id, i AS a, -i AS b FROM generate_series(0, 19) i;
+CREATE FUNCTION change_places() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    ALTER TABLE guards.places_src RENAME a TO c; ALTER TABLE guards.places_src RENAME b TO a; ALTER TABLE guards.places_src RENAME c TO b;
+    RETURN NULL; END $$;
+CREATE TRIGGER c AFTER INSERT ON places FOR EACH STATEMENT EXECUTE FUNCTION change_places();
+CALL idem_load_window('oled', 'places', 'SELECT * FROM places_src WHERE id >= $1 AND id < $2', '[0,20)', 'reload', keys => '{id}', window_column => 'id', step => '10');
+SELECT count(*), bool_and(a >= 0) FROM places;
