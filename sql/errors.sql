@@ -252,8 +252,10 @@ CALL load(on_busy => 'error');
 \set VERBOSITY default
 ALTER TABLE led DROP CONSTRAINT no_claims;
 
--- a grid that leaves the range of its bounds
-CALL load(ledger => 'oled', source => 'SELECT 1 AS id, now() AS ts', wc => NULL, win => '[9223372036854775800,9223372036854775806)', step => '100');
+-- a grid that leaves the range of its bounds, and one too long to look at
+CALL load(ledger => 'oled', source => 'SELECT 1 AS id, now() AS ts WHERE false', wc => NULL, win => '[9223372036854775000,9223372036854775807)', step => '1000');
+\echo :SQLSTATE
+SELECT idem_calendar('oled', 'p', '0', '9223372036854775807', '1000');
 \echo :SQLSTATE
 
 -- isolation levels

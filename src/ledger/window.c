@@ -14,10 +14,13 @@
 #include "common/int.h"
 #include "fmgr.h"
 #include "ledger/window.h"
+#include "miscadmin.h"
+#include "pgtime.h"
 #include "server/compat.h"
 #include "server/scope.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/datetime.h"
 #include "utils/lsyscache.h"
 #include "utils/multirangetypes.h"
 #include "utils/timestamp.h"
@@ -327,142 +330,299 @@ idem_parse_step(const IdemRangeType *type, const char *argument, const char *tex
 	return step;
 }
 
-/* Fails for a sum that no bound can hold. */
-idem_noreturn static void
-report_out_of_range(void)
+/* The last bound of a type that is one, and the first. */
+static int64
+last_bound(const IdemRangeType *type)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-			 errmsg("window bound out of range")));
+	if (type->bound == INT8OID)
+		return PG_INT64_MAX;
+	if (type->bound == DATEOID)
+		return DATE_END_JULIAN - POSTGRES_EPOCH_JDATE - 1;
+	return END_TIMESTAMP - 1;
 }
 
-/* Returns step * n. */
-static Interval
-multiply_interval(const Interval *step, int64 n)
+static int64
+first_bound(const IdemRangeType *type)
 {
-	Interval product;
+	if (type->bound == INT8OID)
+		return PG_INT64_MIN;
+	if (type->bound == DATEOID)
+		return DATETIME_MIN_JULIAN - POSTGRES_EPOCH_JDATE;
+	return MIN_TIMESTAMP;
+}
 
-	if (n > INT_MAX || n < INT_MIN ||
-		pg_mul_s32_overflow(step->month, (int32) n, &product.month) ||
-		pg_mul_s32_overflow(step->day, (int32) n, &product.day) ||
-		pg_mul_s64_overflow(step->time, n, &product.time))
-		report_out_of_range();
-	return product;
+/* True if a sum is a bound. */
+static bool
+is_in_range(const IdemRangeType *type, int64 bound)
+{
+	return bound >= first_bound(type) && bound <= last_bound(type);
+}
+
+/* The day of a bound by the calendar, and the time of that day. */
+static bool
+read_day(const IdemRangeType *type, int64 bound, struct pg_tm *tm, fsec_t *fsec)
+{
+	int tz;
+
+	memset(tm, 0, sizeof(*tm));
+	if (type->bound != DATEOID)
+		return timestamp2tm(bound, type->bound == TIMESTAMPTZOID ? &tz : NULL,
+							tm, fsec, NULL, NULL) == 0;
+	j2date(bound + POSTGRES_EPOCH_JDATE, &tm->tm_year, &tm->tm_mon, &tm->tm_mday);
+	return true;
+}
+
+/* The bound of a day and a time of it; false if there is none. */
+static bool
+write_day(const IdemRangeType *type, struct pg_tm *tm, fsec_t fsec, int64 *bound)
+{
+	int tz;
+
+	if (!IS_VALID_JULIAN(tm->tm_year, tm->tm_mon, tm->tm_mday))
+		return false;
+	if (type->bound == DATEOID)
+		*bound = date2j(tm->tm_year, tm->tm_mon, tm->tm_mday) - POSTGRES_EPOCH_JDATE;
+	else if (type->bound == TIMESTAMPOID)
+		return tm2timestamp(tm, fsec, NULL, bound) == 0;
+	else
+	{
+		tz = DetermineTimeZoneOffset(tm, session_timezone);
+		return tm2timestamp(tm, fsec, &tz, bound) == 0;
+	}
+	return true;
+}
+
+/* Moves a bound by months, to the month's last day at most; false beyond the type's end. */
+static bool
+move_months(const IdemRangeType *type, int64 *bound, int64 months)
+{
+	struct pg_tm tm;
+	fsec_t fsec = 0;
+	int64 month;
+
+	if (months == 0)
+		return true;
+	if (!read_day(type, *bound, &tm, &fsec))
+		return false;
+	month = (tm.tm_year + (int64) JULIAN_MAXYEAR) * MONTHS_PER_YEAR + tm.tm_mon - 1 + months;
+	if (month < 0 || month >= (int64) 2 * JULIAN_MAXYEAR * MONTHS_PER_YEAR)
+		return false;
+	tm.tm_year = month / MONTHS_PER_YEAR - JULIAN_MAXYEAR;
+	tm.tm_mon = month % MONTHS_PER_YEAR + 1;
+	tm.tm_mday = Min(tm.tm_mday, day_tab[isleap(tm.tm_year)][tm.tm_mon - 1]);
+	return write_day(type, &tm, fsec, bound);
+}
+
+/* Moves a bound by days; false beyond the type's end. */
+static bool
+move_days(const IdemRangeType *type, int64 *bound, int64 days)
+{
+	struct pg_tm tm;
+	fsec_t fsec = 0;
+	int64 julian;
+
+	if (days == 0)
+		return true;
+	if (!read_day(type, *bound, &tm, &fsec))
+		return false;
+	julian = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) + days;
+	if (julian < 0 || julian >= DATE_END_JULIAN)
+		return false;
+	j2date(julian, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+	return write_day(type, &tm, fsec, bound);
+}
+
+/*
+ * Adds n steps to a bound as the server's + does; false if the sum is beyond the type's
+ * end, for which the server has only errors.
+ */
+static bool
+add_steps(const IdemRangeType *type, int64 *bound, const IdemStep *step, int64 n)
+{
+	Interval span = {0};
+	int64 months;
+	int64 days;
+
+	if (type->bound == INT8OID)
+		return !pg_mul_s64_overflow(step->count, n, &span.time) &&
+			   !pg_add_s64_overflow(*bound, span.time, bound);
+	if (pg_mul_s64_overflow(step->interval.month, n, &months) || months > INT_MAX || months < -INT_MAX ||
+		pg_mul_s64_overflow(step->interval.day, n, &days) || days > INT_MAX || days < -INT_MAX ||
+		pg_mul_s64_overflow(step->interval.time, n, &span.time))
+		return false;
+	return move_months(type, bound, months) && move_days(type, bound, days) &&
+		   !pg_add_s64_overflow(*bound, span.time, bound) && is_in_range(type, *bound);
 }
 
 int64
 idem_add_steps(const IdemRangeType *type, int64 bound, const IdemStep *step, int64 n)
 {
-	Interval span;
-	int64 offset;
-	Datum sum;
+	if (!is_finite(type, bound))
+		return bound;
+	if (add_steps(type, &bound, step, n))
+		return bound;
+	return n < 0 ? first_bound(type) : last_bound(type);
+}
+
+/*
+ * The length of a step that is always as long, which steps of months are not, nor those
+ * of days where clocks are changed: then 0.
+ */
+static uint64
+fixed_length(const IdemRangeType *type, const IdemStep *step)
+{
+	int64 length;
 
 	if (type->bound == INT8OID)
+		return step->count;
+	if (step->interval.month != 0)
+		return 0;
+	if (type->bound == DATEOID)
+		return step->interval.day;
+	if (type->bound == TIMESTAMPTZOID && step->interval.day != 0)
+		return 0;
+	if (pg_mul_s64_overflow(step->interval.day, USECS_PER_DAY, &length) ||
+		pg_add_s64_overflow(length, step->interval.time, &length))
+		return PG_INT64_MAX;
+	return length;
+}
+
+/* A cell of a grid, and the how manieth it is. */
+typedef struct Cell
+{
+	uint64 n;
+	IdemWindow window;
+} Cell;
+
+/* The cell that holds a position not below origin, where all are as long. */
+static Cell
+find_fixed_cell(const IdemRangeType *type, uint64 length, int64 origin, int64 position)
+{
+	uint64 distance = (uint64) position - (uint64) origin;
+	Cell cell = {distance / length};
+
+	/* unsigned numbers wrap round, and the sums are in range */
+	cell.window.lower = (int64) ((uint64) origin + cell.n * length);
+	if ((uint64) last_bound(type) - (uint64) cell.window.lower < length)
+		cell.window.upper = last_bound(type);
+	else
+		cell.window.upper = (int64) ((uint64) cell.window.lower + length);
+	return cell;
+}
+
+/* True if the n-th line of a grid is above the position, or beyond the type's end. */
+static bool
+is_above(const IdemRangeType *type, const IdemStep *step, int64 origin, int64 n, int64 position)
+{
+	return !add_steps(type, &origin, step, n) || origin > position;
+}
+
+/*
+ * The cell that holds a position not below origin; one that the type's end cuts off ends
+ * there.  Lines do not fall as n grows, so the last one that is not above the position
+ * is found by doubling n and then halving the distance.
+ */
+static Cell
+find_cell(const IdemRangeType *type, const IdemStep *step, int64 origin, int64 position)
+{
+	uint64 length = fixed_length(type, step);
+	int64 below = 0;
+	int64 above = 1;
+	Cell cell;
+
+	if (length > 0)
+		return find_fixed_cell(type, length, origin, position);
+	while (!is_above(type, step, origin, above, position))
 	{
-		if (pg_mul_s64_overflow(step->count, n, &offset) ||
-			pg_add_s64_overflow(bound, offset, &bound))
-			report_out_of_range();
-		return bound;
+		below = above;
+		above *= 2;
 	}
-	span = multiply_interval(&step->interval, n);
-	switch (type->bound)
+	while (above - below > 1)
 	{
-		case DATEOID:
-			sum = DirectFunctionCall2(date_pl_interval, DateADTGetDatum((DateADT) bound),
-									  IntervalPGetDatum(&span));
-			return DatumGetDateADT(DirectFunctionCall1(timestamp_date, sum));
-		case TIMESTAMPOID:
-			return DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval,
-														 TimestampGetDatum(bound),
-														 IntervalPGetDatum(&span)));
-		default:
-			return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(bound),
-														   IntervalPGetDatum(&span)));
+		int64 middle = below + (above - below) / 2;
+
+		if (is_above(type, step, origin, middle, position))
+			above = middle;
+		else
+			below = middle;
 	}
+	cell.n = below;
+	cell.window.lower = idem_add_steps(type, origin, step, below);
+	cell.window.upper = idem_add_steps(type, origin, step, above);
+	return cell;
 }
 
 void
 idem_begin_pieces(IdemPieces *pieces, const IdemRangeType *type, const IdemStep *step,
-				  int64 origin, const IdemWindow *windows, int nwindows)
+				  int64 origin, const IdemWindow *windows, int nwindows, bool backwards)
 {
+	memset(pieces, 0, sizeof(*pieces));
 	pieces->type = type;
-	pieces->step = step;
+	pieces->cut = step != NULL;
+	if (step)
+		pieces->step = *step;
 	pieces->origin = origin;
 	pieces->windows = windows;
 	pieces->nwindows = nwindows;
-	pieces->current = 0;
-	pieces->position = nwindows > 0 ? windows[0].lower : 0;
-	pieces->cell = 0;
-}
-
-/*
- * Returns a cell that does not lie beyond the position.  A month has 31 days at
- * most; the hours that days lack or have in surplus do not add up, two days are
- * more than any time zone ever moved.
- */
-static int64
-earliest_cell(const IdemPieces *pieces)
-{
-	const Interval *step = &pieces->step->interval;
-	double distance = (double) pieces->position - (double) pieces->origin;
-	double days = step->month * 31.0 + step->day;
-
-	if (pieces->type->bound == INT8OID)
-		distance /= pieces->step->count;
-	else if (pieces->type->bound == DATEOID)
-		distance /= days;
-	else
-		distance = (distance - 2.0 * USECS_PER_DAY) / (days * USECS_PER_DAY + step->time);
-	return (int64) (distance - 1);
-}
-
-/*
- * Finds the end of the grid cell that holds the position, by walking from a cell
- * that is not beyond it; grid lines grow with n.
- */
-static int64
-cell_end(IdemPieces *pieces)
-{
-	int64 end;
-
-	pieces->cell = Max(pieces->cell, earliest_cell(pieces));
-	for (;;)
-	{
-		end = idem_add_steps(pieces->type, pieces->origin, pieces->step, pieces->cell + 1);
-		if (end > pieces->position)
-			return end;
-		pieces->cell++;
-	}
+	pieces->backwards = backwards;
 }
 
 bool
-idem_next_piece(IdemPieces *pieces, IdemWindow *piece)
+idem_next_piece(const IdemPieces *pieces, IdemCursor *cursor, IdemWindow *piece)
 {
-	if (pieces->current < pieces->nwindows &&
-		pieces->position >= pieces->windows[pieces->current].upper)
+	IdemWindow *rest = &cursor->rest;
+	IdemWindow cell;
+
+	if (rest->lower >= rest->upper)
 	{
-		if (++pieces->current < pieces->nwindows)
-			pieces->position = pieces->windows[pieces->current].lower;
+		if (cursor->taken >= pieces->nwindows)
+			return false;
+		*rest = pieces->windows[pieces->backwards ? pieces->nwindows - 1 - cursor->taken : cursor->taken];
+		cursor->taken++;
 	}
-	if (pieces->current >= pieces->nwindows)
-		return false;
-	piece->lower = pieces->position;
-	piece->upper = pieces->windows[pieces->current].upper;
-	if (pieces->step)
-		piece->upper = Min(piece->upper, cell_end(pieces));
-	pieces->position = piece->upper;
+	*piece = *rest;
+	if (pieces->cut)
+	{
+		cell = find_cell(pieces->type, &pieces->step, pieces->origin,
+						 pieces->backwards ? rest->upper - 1 : rest->lower).window;
+		piece->lower = Max(piece->lower, cell.lower);
+		piece->upper = Min(piece->upper, cell.upper);
+	}
+	if (pieces->backwards)
+		rest->upper = piece->lower;
+	else
+		rest->lower = piece->upper;
 	return true;
+}
+
+int64
+idem_count_pieces(const IdemPieces *pieces)
+{
+	int64 count = pieces->nwindows;
+	int i;
+
+	for (i = 0; i < pieces->nwindows && pieces->cut; i++)
+	{
+		IdemWindow window = pieces->windows[i];
+		uint64 first = find_cell(pieces->type, &pieces->step, pieces->origin, window.lower).n;
+		uint64 last = find_cell(pieces->type, &pieces->step, pieces->origin, window.upper - 1).n;
+
+		CHECK_FOR_INTERRUPTS();
+		if (last - first > (uint64) (PG_INT64_MAX - count))
+			return PG_INT64_MAX;
+		count += last - first;
+	}
+	return count;
 }
 
 int64
 idem_grid_line(const IdemRangeType *type, const IdemStep *step, int64 origin,
 			   int64 bound, int64 *next)
 {
-	IdemPieces pieces = {.type = type, .step = step, .origin = origin, .position = Max(bound, origin)};
+	Cell cell = find_cell(type, step, origin, Max(origin, Min(bound, last_bound(type))));
 
-	*next = cell_end(&pieces);
-	return idem_add_steps(type, origin, step, pieces.cell);
+	*next = cell.window.upper;
+	return cell.window.lower;
 }
 
 int64
@@ -480,8 +640,14 @@ idem_time_bound(const IdemRangeType *type, TimestampTz time)
 TimestampTz
 idem_bound_time(const IdemRangeType *type, int64 bound)
 {
+	int64 per_day = type->bound == DATEOID ? 1 : USECS_PER_DAY;
 	Datum value = idem_bound_datum(type, bound);
 
+	/* no time zone is a day from another; the year is 294276, or before all writing */
+	if (type->bound != TIMESTAMPTZOID && bound >= END_TIMESTAMP / USECS_PER_DAY * per_day - per_day)
+		return END_TIMESTAMP - 1;
+	if (type->bound != TIMESTAMPTZOID && bound <= MIN_TIMESTAMP / USECS_PER_DAY * per_day + per_day)
+		return MIN_TIMESTAMP;
 	if (type->bound == DATEOID)
 		return DatumGetTimestampTz(DirectFunctionCall1(date_timestamptz, value));
 	if (type->bound == TIMESTAMPOID)

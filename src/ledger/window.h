@@ -83,14 +83,15 @@ extern IdemStep idem_parse_step(const IdemRangeType *type, const char *argument,
 
 /*
  * Returns bound + n steps, by the calendar of the session's time zone where the
- * step has days or months.  Raises 22008 or 22003 out of range.
+ * step has days or months; the type's last or first bound where that is beyond it.
  */
 extern int64 idem_add_steps(const IdemRangeType *type, int64 bound,
 							const IdemStep *step, int64 n);
 
 /*
  * The last line of the grid origin + n * step, n from 0, that is not above bound, and
- * the one after it; a bound below origin gives origin.
+ * the one after it; a bound below origin gives origin.  Lines beyond the type's end
+ * are its last bound.
  */
 extern int64 idem_grid_line(const IdemRangeType *type, const IdemStep *step, int64 origin,
 							int64 bound, int64 *next);
@@ -105,25 +106,43 @@ extern TimestampTz idem_bound_time(const IdemRangeType *type, int64 bound);
 /* A bound as text that any session reads alike. */
 extern char *idem_bound_iso(const IdemRangeType *type, int64 bound);
 
-/* Cuts windows into pieces on the grid origin + n * step; see idem_next_piece. */
+/* Windows to be cut into pieces on the grid origin + n * step. */
 typedef struct IdemPieces
 {
 	const IdemRangeType *type;
-	const IdemStep *step; /* NULL: every window is one piece */
+	bool cut; /* false: every window is one piece */
+	IdemStep step;
 	int64 origin;
 	const IdemWindow *windows;
 	int nwindows;
-	int current;	/* index of the window that is being cut */
-	int64 position; /* where in it the next piece begins */
-	int64 cell;		/* n of the grid cell that holds position */
+	bool backwards; /* the last piece comes first */
 } IdemPieces;
 
-/* Sets up the cutting of windows, which must be in order and not below origin. */
+/* How far they have been cut; begins as all zeros. */
+typedef struct IdemCursor
+{
+	int taken;		 /* windows */
+	IdemWindow rest; /* of the last of them; empty if there is none */
+} IdemCursor;
+
+/*
+ * Sets up the cutting of windows, which must be in order and not below origin, and
+ * outlive it; step NULL does not cut them.
+ */
 extern void idem_begin_pieces(IdemPieces *pieces, const IdemRangeType *type,
 							  const IdemStep *step, int64 origin,
-							  const IdemWindow *windows, int nwindows);
+							  const IdemWindow *windows, int nwindows, bool backwards);
 
-/* Gives the next piece; false at the end. */
-extern bool idem_next_piece(IdemPieces *pieces, IdemWindow *piece);
+/*
+ * Gives the next piece; false at the end.  In constant time and memory, but by the
+ * session's time zone.
+ */
+extern bool idem_next_piece(const IdemPieces *pieces, IdemCursor *cursor, IdemWindow *piece);
+
+/*
+ * How many pieces there are at most, without making them: a time zone may lack a day
+ * that a step ends on.
+ */
+extern int64 idem_count_pieces(const IdemPieces *pieces);
 
 #endif /* IDEM_LEDGER_WINDOW_H */

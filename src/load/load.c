@@ -518,79 +518,62 @@ condemn_window(Load *load, IdemWindow window)
 	MemoryContextSwitchTo(load->context);
 }
 
-/* A window's pieces, in the order in which they are to be loaded. */
-typedef struct PieceList
-{
-	IdemWindow *windows;
-	int n;
-	int room;
-} PieceList;
+/* So many pieces are made at a time, for the grid is the pipeline's time zone's. */
+#define PIECES_AT_A_TIME 256
 
-/* Adds a piece. */
-static void
-add_piece(PieceList *list, IdemWindow piece)
-{
-	if (list->n == list->room)
-	{
-		list->room *= 2;
-		list->windows = repalloc_huge(list->windows, list->room * sizeof(IdemWindow));
-	}
-	list->windows[list->n++] = piece;
-}
-
-/* Turns a list round. */
-static void
-reverse_pieces(PieceList *list)
-{
-	int i;
-
-	for (i = 0; i < list->n / 2; i++)
-	{
-		IdemWindow piece = list->windows[i];
-
-		list->windows[i] = list->windows[list->n - 1 - i];
-		list->windows[list->n - 1 - i] = piece;
-	}
-}
-
-/* The pieces to be listed, as an argument of idem_run_as. */
-typedef struct PieceListing
+/* The pieces of a window's gaps, and some of them that have been made. */
+typedef struct PieceQueue
 {
 	const Load *load;
 	IdemWindow window;
-	const IdemStep *step;
-	PieceList list;
-} PieceListing;
+	const IdemStep *step; /* NULL: each gap is one piece */
+	IdemPieces pieces;
+	int64 total; /* pieces, at most */
+	IdemCursor cursor;
+	IdemWindow made[PIECES_AT_A_TIME];
+	int nmade;
+} PieceQueue;
 
 static void
-list_pieces_as(void *arg)
+open_queue_as(void *arg)
 {
-	PieceListing *listing = arg;
-	IdemPieces pieces;
-	IdemWindow piece;
+	PieceQueue *queue = arg;
+	const Load *load = queue->load;
 	IdemWindow *gaps;
 	int n;
 
-	gaps = find_gaps(listing->load, listing->window, &n);
-	idem_begin_pieces(&pieces, listing->load->type, listing->step, listing->load->origin, gaps, n);
-	while (idem_next_piece(&pieces, &piece))
-		add_piece(&listing->list, piece);
-	pfree(gaps);
+	gaps = find_gaps(load, queue->window, &n);
+	idem_begin_pieces(&queue->pieces, load->type, queue->step, load->origin, gaps, n,
+					  load->request->newest_first);
+	queue->total = idem_count_pieces(&queue->pieces);
 }
 
-/*
- * Cuts a window's gaps into pieces of a step, or takes each as one piece if step is
- * NULL.  All at once, for the grid is the pipeline's time zone's.
- */
-static PieceList
-list_pieces(const Load *load, IdemWindow window, const IdemStep *step)
+/* Finds what a queue is to hold. */
+static void
+open_queue(PieceQueue *queue)
 {
-	PieceListing listing = {load, window, step, {palloc(64 * sizeof(IdemWindow)), 0, 64}};
+	idem_run_as(&queue->load->request->identity, open_queue_as, queue);
+}
 
-	idem_run_as(&load->request->identity, list_pieces_as, &listing);
-	if (load->request->newest_first)
-		reverse_pieces(&listing.list);
-	return listing.list;
+static void
+fill_queue_as(void *arg)
+{
+	PieceQueue *queue = arg;
+
+	for (queue->nmade = 0; queue->nmade < PIECES_AT_A_TIME; queue->nmade++)
+	{
+		if (!idem_next_piece(&queue->pieces, &queue->cursor, &queue->made[queue->nmade]))
+			break;
+	}
+}
+
+/* Makes the next pieces; false if there are none. */
+static bool
+fill_queue(PieceQueue *queue)
+{
+	CHECK_FOR_INTERRUPTS();
+	idem_run_as(&queue->load->request->identity, fill_queue_as, queue);
+	return queue->nmade > 0;
 }
 
 static void load_gaps(Load *load, IdemWindow window, const IdemStep *step);
@@ -608,28 +591,42 @@ finish_piece(Load *load, IdemWindow window)
 	} while (load->again);
 }
 
+/* Loads the pieces that have been made, up to a number; returns how many. */
+static int64
+load_queue(Load *load, const PieceQueue *queue, int64 max, bool condemn)
+{
+	int n = Min(queue->nmade, max);
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (i == 0 && condemn)
+			condemn_window(load, queue->made[i]);
+		else
+			finish_piece(load, queue->made[i]);
+	}
+	return n;
+}
+
 /* Loads a window's gaps, in pieces of a step, or each as one piece if step is NULL. */
 static void
 load_gaps(Load *load, IdemWindow window, const IdemStep *step)
 {
-	PieceList list = list_pieces(load, window, step);
-	int64 max = load->request->max_windows;
-	int i;
+	PieceQueue *queue = palloc0(sizeof(PieceQueue));
+	int64 max = step && load->request->max_windows > 0 ? load->request->max_windows : PG_INT64_MAX;
+	int64 done = 0;
 
-	if (step && max > 0 && list.n > max)
-	{
+	queue->load = load;
+	queue->window = window;
+	queue->step = step;
+	open_queue(queue);
+	idem_progress_total(Min(queue->total, max));
+	while (done < max && fill_queue(queue))
+		done += load_queue(load, queue, max - done, done == 0 && step && load->request->condemn);
+	if (done == max && queue->total > max)
 		load->summary->more = true;
-		list.n = max;
-	}
-	idem_progress_total(list.n);
-	for (i = 0; i < list.n; i++)
-	{
-		if (i == 0 && step && load->request->condemn)
-			condemn_window(load, list.windows[i]);
-		else
-			finish_piece(load, list.windows[i]);
-	}
-	pfree(list.windows);
+	pfree(unconstify(IdemWindow *, queue->pieces.windows));
+	pfree(queue);
 }
 
 /* Loads the windows that the request gives one by one. */
@@ -750,19 +747,21 @@ idem_check_load(const IdemRequest *request)
 	(void) open_request(&load, &window, &step);
 }
 
-IdemWindow *
-idem_list_windows(const IdemRequest *request, int *n)
+bool
+idem_find_pieces(const IdemRequest *request, IdemPieces *pieces, int64 *total)
 {
 	IdemSummary summary;
 	Load load = begin_load(request, false, &summary);
-	PieceList list = {NULL, 0, 0};
-	IdemWindow window = {0, 0};
+	PieceQueue queue = {&load};
 	IdemStep step = {0};
 
-	if (open_request(&load, &window, &step))
-		list = list_pieces(&load, window, request->step ? &step : NULL);
-	*n = list.n;
-	return list.windows;
+	if (!open_request(&load, &queue.window, &step))
+		return false;
+	queue.step = request->step ? &step : NULL;
+	open_queue(&queue);
+	*pieces = queue.pieces;
+	*total = queue.total;
+	return *total > 0;
 }
 
 void

@@ -85,8 +85,11 @@ typedef void (*IdemReport)(void *arg, const IdemRangeType *type,
 extern void idem_run_load(const IdemRequest *request, bool atomic,
 						  IdemReport report, void *report_arg, IdemSummary *summary);
 
-/* Lists the windows that a load would load, in their order. */
-extern IdemWindow *idem_list_windows(const IdemRequest *request, int *n);
+/*
+ * Finds the windows that a load would load, and how many there are at most; false if
+ * there are none.  They are cut as whom the request is made.
+ */
+extern bool idem_find_pieces(const IdemRequest *request, IdemPieces *pieces, int64 *total);
 
 /* Raises whatever is wrong with a request, without loading anything. */
 extern void idem_check_load(const IdemRequest *request);

@@ -2,8 +2,8 @@
  * backfill.c
  *		Many windows at once, in parallel workers.
  *
- * The caller lists the windows that are missing in a shared segment, and each worker
- * takes the next one until none is left.  Every window is a transaction of its own and
+ * The caller puts the gaps and the grid into a shared segment, and each worker cuts off
+ * the next window until none is left.  Every window is a transaction of its own and
  * claimed as always, so whoever else loads some of them meanwhile does no harm.
  */
 #include "postgres.h"
@@ -19,6 +19,7 @@
 #include "pipeline/worker.h"
 #include "port/atomics.h"
 #include "server/extension.h"
+#include "server/scope.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "storage/dsm.h"
@@ -35,15 +36,18 @@ PG_FUNCTION_INFO_V1(idem_backfill);
 /* What the caller and its workers share. */
 typedef struct Backfill
 {
-	int nwindows;
-	pg_atomic_uint32 next;	 /* window to take */
-	pg_atomic_uint32 loaded; /* windows, */
-	pg_atomic_uint32 failed;
-	pg_atomic_uint32 done; /* and those that have been taken and ended somehow */
+	Oid range;				 /* what is cut: its type, */
+	IdemPieces pieces;		 /* how, but for the pointers in it, */
+	int64 total;			 /* and into how many windows at most */
+	pg_atomic_uint64 loaded; /* windows, */
+	pg_atomic_uint64 failed;
+	pg_atomic_uint64 done; /* and those that have been taken and ended somehow */
 	slock_t mutex;		   /* guards the rest */
+	IdemCursor cursor;	   /* how far they have been taken */
+	uint64 taken;		   /* windows */
 	int sqlerrcode;		   /* of the first error; 0 if there was none */
 	char message[512];
-	IdemWindow windows[FLEXIBLE_ARRAY_MEMBER];
+	IdemWindow gaps[FLEXIBLE_ARRAY_MEMBER];
 } Backfill;
 
 /* A backfill as its caller sees it. */
@@ -55,26 +59,91 @@ typedef struct Crew
 	BackgroundWorkerHandle *handles[MAX_WORKERS];
 } Crew;
 
-/* Takes the next window; false if there is none. */
+/* The windows of a backfill, as this process sees them. */
+static IdemPieces
+shared_pieces(const Backfill *shared)
+{
+	IdemPieces pieces = shared->pieces;
+
+	pieces.type = idem_range_type(shared->range);
+	pieces.windows = shared->gaps;
+	return pieces;
+}
+
+/* Where the workers are by now. */
+static IdemCursor
+read_cursor(Backfill *shared)
+{
+	IdemCursor cursor;
+
+	SpinLockAcquire(&shared->mutex);
+	cursor = shared->cursor;
+	SpinLockRelease(&shared->mutex);
+	return cursor;
+}
+
+/* Moves the cursor, unless somebody has meanwhile. */
+static bool
+move_cursor(Backfill *shared, const IdemCursor *from, const IdemCursor *to)
+{
+	bool same;
+
+	SpinLockAcquire(&shared->mutex);
+	same = shared->cursor.taken == from->taken &&
+		   shared->cursor.rest.lower == from->rest.lower &&
+		   shared->cursor.rest.upper == from->rest.upper;
+	if (same)
+	{
+		shared->cursor = *to;
+		shared->taken++;
+	}
+	SpinLockRelease(&shared->mutex);
+	return same;
+}
+
+/* What a worker takes windows from, and the one it takes. */
+typedef struct Taking
+{
+	const IdemPipeline *pipeline;
+	Backfill *shared;
+	IdemWindow window;
+	bool found;
+} Taking;
+
+static void
+take_window_as(void *arg)
+{
+	Taking *taking = arg;
+	IdemPieces pieces = shared_pieces(taking->shared);
+	IdemCursor from;
+	IdemCursor to;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		from = to = read_cursor(taking->shared);
+		taking->found = idem_next_piece(&pieces, &to, &taking->window);
+	} while (taking->found && !move_cursor(taking->shared, &from, &to));
+}
+
+/* Takes the next window, by the pipeline's time zone; false if there is none. */
 static bool
 take_window(void *arg, IdemWindow *window)
 {
-	Backfill *shared = arg;
-	uint32 i = pg_atomic_fetch_add_u32(&shared->next, 1);
+	Taking *taking = arg;
 
-	if (i >= shared->nwindows)
-		return false;
-	*window = shared->windows[i];
-	return true;
+	idem_run_as(&taking->pipeline->identity, take_window_as, taking);
+	*window = taking->window;
+	return taking->found;
 }
 
 /* Counts a window. */
 static void
 count_window(void *arg, const IdemRangeType *type, const IdemRun *run, bool busy)
 {
-	Backfill *shared = arg;
+	Taking *taking = arg;
 
-	pg_atomic_fetch_add_u32(&shared->loaded, 1);
+	pg_atomic_fetch_add_u64(&taking->shared->loaded, 1);
 }
 
 /* Keeps the first error for the caller. */
@@ -97,6 +166,7 @@ load_windows(const char *name, Backfill *shared)
 	IdemPipeline *pipeline;
 	IdemRequest request;
 	IdemSummary summary;
+	Taking taking = {.shared = shared};
 	char *schema;
 
 	idem_begin_work(false);
@@ -111,10 +181,11 @@ load_windows(const char *name, Backfill *shared)
 	request.scheduled = true;
 	request.continue_on_error = true;
 	request.next_window = take_window;
-	request.next_window_arg = shared;
-	idem_run_load(&request, false, count_window, shared, &summary);
-	pg_atomic_fetch_add_u32(&shared->failed, summary.failed);
-	pg_atomic_fetch_add_u32(&shared->done, summary.tried);
+	request.next_window_arg = &taking;
+	taking.pipeline = pipeline;
+	idem_run_load(&request, false, count_window, &taking, &summary);
+	pg_atomic_fetch_add_u64(&shared->failed, summary.failed);
+	pg_atomic_fetch_add_u64(&shared->done, summary.tried);
 	if (summary.first_error)
 		keep_error(shared, summary.first_error);
 	idem_end_work();
@@ -151,23 +222,34 @@ idem_run_backfill_part(const char *pipeline, uint32 handle)
 	PG_END_TRY();
 }
 
-/* Puts the windows into a shared segment. */
+/* Puts what is to be loaded into a shared segment. */
 static void
-share_windows(Crew *crew, const IdemWindow *windows, int n)
+share_windows(Crew *crew, const IdemPieces *pieces, int64 total)
 {
-	Size size = add_size(offsetof(Backfill, windows), mul_size(n, sizeof(IdemWindow)));
+	Size size = add_size(offsetof(Backfill, gaps), mul_size(pieces->nwindows, sizeof(IdemWindow)));
 	Backfill *shared;
 
 	crew->segment = dsm_create(size, 0);
 	shared = crew->shared = dsm_segment_address(crew->segment);
-	memset(shared, 0, offsetof(Backfill, windows));
-	shared->nwindows = n;
-	pg_atomic_init_u32(&shared->next, 0);
-	pg_atomic_init_u32(&shared->loaded, 0);
-	pg_atomic_init_u32(&shared->failed, 0);
-	pg_atomic_init_u32(&shared->done, 0);
+	memset(shared, 0, offsetof(Backfill, gaps));
+	shared->range = pieces->type->range;
+	shared->pieces = *pieces;
+	shared->total = total;
+	pg_atomic_init_u64(&shared->loaded, 0);
+	pg_atomic_init_u64(&shared->failed, 0);
+	pg_atomic_init_u64(&shared->done, 0);
 	SpinLockInit(&shared->mutex);
-	memcpy(shared->windows, windows, n * sizeof(IdemWindow));
+	memcpy(shared->gaps, pieces->windows, pieces->nwindows * sizeof(IdemWindow));
+}
+
+/* True if not all windows have been taken, or one was whose worker did not say its end. */
+static bool
+is_unfinished(Backfill *shared)
+{
+	IdemCursor cursor = read_cursor(shared);
+
+	return pg_atomic_read_u64(&shared->done) < shared->taken ||
+		   cursor.taken < shared->pieces.nwindows || cursor.rest.lower < cursor.rest.upper;
 }
 
 /* Stops the workers and waits until they are gone; also when the caller is ended. */
@@ -219,39 +301,38 @@ static void
 report_backfill(const IdemPipeline *pipeline, const Crew *crew)
 {
 	Backfill *shared = crew->shared;
-	uint32 loaded = pg_atomic_read_u32(&shared->loaded);
-	uint32 failed = pg_atomic_read_u32(&shared->failed);
-	uint32 done = pg_atomic_read_u32(&shared->done);
+	uint64 loaded = pg_atomic_read_u64(&shared->loaded);
+	uint64 failed = pg_atomic_read_u64(&shared->failed);
 
 	if (failed > 0 || shared->sqlerrcode != 0)
 		ereport(ERROR,
 				(errcode(shared->sqlerrcode != 0 ? shared->sqlerrcode : ERRCODE_INTERNAL_ERROR),
-				 errmsg("%u of %d windows of pipeline \"%s\" failed, %u were loaded",
-						failed, shared->nwindows, pipeline->name, loaded),
+				 errmsg(UINT64_FORMAT " of " INT64_FORMAT " windows of pipeline \"%s\" failed, " UINT64_FORMAT " were loaded",
+						failed, shared->total, pipeline->name, loaded),
 				 errdetail("The first error was: %s", shared->message),
 				 errhint("The ledger has the others; CALL idem_backfill again loads what is missing.")));
-	if (done < shared->nwindows)
+	if (is_unfinished(shared))
 		ereport(ERROR,
 				(errcode(ERRCODE_OPERATOR_INTERVENTION),
-				 errmsg("backfill of pipeline \"%s\" lost a worker: %u of %d windows were loaded",
-						pipeline->name, loaded, shared->nwindows),
+				 errmsg("backfill of pipeline \"%s\" lost a worker: " UINT64_FORMAT " of " INT64_FORMAT " windows were loaded",
+						pipeline->name, loaded, shared->total),
 				 errhint("CALL idem_backfill again loads what is missing.")));
 	ereport(NOTICE,
-			(errmsg_plural("pipeline \"%s\": loaded %u window",
-						   "pipeline \"%s\": loaded %u windows",
+			(errmsg_plural("pipeline \"%s\": loaded " UINT64_FORMAT " window",
+						   "pipeline \"%s\": loaded " UINT64_FORMAT " windows",
 						   loaded, pipeline->name, loaded)));
 }
 
 /* Loads the windows that are missing. */
 static void
-backfill(const IdemPipeline *pipeline, const IdemWindow *windows, int n, int workers)
+backfill(const IdemPipeline *pipeline, const IdemPieces *pieces, int64 total, int workers)
 {
 	Crew crew = {0};
 
-	share_windows(&crew, windows, n);
+	share_windows(&crew, pieces, total);
 	PG_ENSURE_ERROR_CLEANUP(stop_crew, PointerGetDatum(&crew));
 	{
-		run_crew(&crew, pipeline, Min(workers, n));
+		run_crew(&crew, pipeline, Min(workers, total));
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(stop_crew, PointerGetDatum(&crew));
 	report_backfill(pipeline, &crew);
@@ -290,8 +371,9 @@ idem_backfill(PG_FUNCTION_ARGS)
 	int workers = read_workers(fcinfo);
 	IdemPipeline *pipeline;
 	IdemRequest request;
-	IdemWindow *windows;
-	int n;
+	IdemPieces pieces;
+	int64 total;
+	bool found;
 
 	check_call(fcinfo);
 	idem_connect(false);
@@ -301,15 +383,15 @@ idem_backfill(PG_FUNCTION_ARGS)
 	request.grid_start = pipeline->start;
 	request.newest_first = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	idem_read_window_argument(fcinfo, 1, true, &request);
-	windows = idem_list_windows(&request, &n);
+	found = idem_find_pieces(&request, &pieces, &total);
 
 	/* keeps no lock that a worker could need */
 	idem_commit();
-	if (n == 0)
+	if (!found)
 		ereport(NOTICE,
 				(errmsg("pipeline \"%s\": nothing to load", pipeline->name)));
 	else
-		backfill(pipeline, windows, n, workers);
+		backfill(pipeline, &pieces, total, workers);
 	idem_finish();
 	return (Datum) 0;
 }

@@ -25,6 +25,9 @@ PG_FUNCTION_INFO_V1(idem_calendar);
 
 #define OFFSETS_PER_LINE 100
 
+/* More windows than this nobody looks at. */
+#define MAX_WINDOWS 1000000
+
 /* The windows of one kind, in order, and how far they have been looked through. */
 typedef struct Marks
 {
@@ -187,6 +190,30 @@ bound_argument(FunctionCallInfo fcinfo, int arg, const IdemRangeType *type)
 	return idem_parse_bound(type, OidOutputFunctionCall(output, PG_GETARG_DATUM(arg)));
 }
 
+/* Puts the windows of a range, of which there may be so many. */
+static void
+put_windows(Calendar *calendar, IdemWindow window, const IdemStep *step)
+{
+	IdemPieces pieces;
+	IdemCursor cursor = {0};
+	IdemWindow piece;
+
+	idem_begin_pieces(&pieces, calendar->type, step, window.lower, &window,
+					  window.lower < window.upper ? 1 : 0, false);
+	if (idem_count_pieces(&pieces) > MAX_WINDOWS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a calendar of " INT64_FORMAT " windows is too long", idem_count_pieces(&pieces)),
+				 errdetail("It can have %d.", MAX_WINDOWS),
+				 errhint("Ask for a shorter range, or for a longer step.")));
+	while (idem_next_piece(&pieces, &cursor, &piece))
+	{
+		CHECK_FOR_INTERRUPTS();
+		put_window(calendar, piece);
+	}
+	end_line(calendar);
+}
+
 /* SQL: idem_calendar(ledger, pipeline, from_bound, to_bound, step) */
 Datum
 idem_calendar(PG_FUNCTION_ARGS)
@@ -195,9 +222,7 @@ idem_calendar(PG_FUNCTION_ARGS)
 	char *step_text = text_to_cstring(PG_GETARG_TEXT_PP(4));
 	Calendar calendar = {.rsinfo = castNode(ReturnSetInfo, fcinfo->resultinfo)};
 	IdemLedger *ledger;
-	IdemPieces pieces;
 	IdemWindow window;
-	IdemWindow piece;
 	IdemStep step;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -210,13 +235,7 @@ idem_calendar(PG_FUNCTION_ARGS)
 	set_layout(&calendar, &step);
 	if (window.lower < window.upper)
 		read_marks(&calendar, ledger, pipeline, window);
-	idem_begin_pieces(&pieces, ledger->type, &step, window.lower, &window, window.lower < window.upper ? 1 : 0);
-	while (idem_next_piece(&pieces, &piece))
-	{
-		CHECK_FOR_INTERRUPTS();
-		put_window(&calendar, piece);
-	}
-	end_line(&calendar);
+	put_windows(&calendar, window, &step);
 	idem_finish();
 	return (Datum) 0;
 }
