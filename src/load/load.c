@@ -302,12 +302,12 @@ load_piece(void *arg)
 
 /*
  * Does work in a transaction of its own, and commits.  If it fails, everything is
- * rolled back and the error returned, copied to the load's context.
+ * rolled back and the error returned, copied to the piece's context.
  */
 static ErrorData *
 run_transaction(Load *load, void (*work)(void *arg), void *arg)
 {
-	ErrorData *volatile error = idem_try_any(work, arg, load->context);
+	ErrorData *volatile error = idem_try_any(work, arg, load->piece_context);
 
 	if (error)
 	{
@@ -322,7 +322,7 @@ run_transaction(Load *load, void (*work)(void *arg), void *arg)
 	PG_CATCH();
 	{
 		/* a deferred constraint, say: rolled back already */
-		MemoryContextSwitchTo(load->context);
+		MemoryContextSwitchTo(load->piece_context);
 		error = CopyErrorData();
 		FlushErrorState();
 	}
@@ -361,6 +361,23 @@ record_failure(void *arg)
 	idem_run_as(&((FailureRecord *) arg)->load->request->identity, record_failure_as, arg);
 }
 
+/* Counts a failure; of the first it is kept what the call's own error will say. */
+static void
+count_failure(Load *load, const IdemRun *run, const ErrorData *error)
+{
+	IdemSummary *summary = load->summary;
+	MemoryContext old;
+
+	if (summary->failed++ > 0)
+		return;
+	old = MemoryContextSwitchTo(load->context);
+	summary->first_error = palloc0(sizeof(ErrorData));
+	summary->first_error->sqlerrcode = error->sqlerrcode;
+	summary->first_error->message = pstrdup(error->message);
+	summary->first_failed = idem_window_text(load->type, run->window);
+	MemoryContextSwitchTo(old);
+}
+
 /*
  * Books a failed piece, and raises its error unless the load is to go on.  A run
  * begins with its claim: one that did not get it leaves no trace.  A conflict of a
@@ -386,13 +403,7 @@ handle_failure(Load *load, const IdemRun *run, ErrorData *error)
 		return;
 	if (!load->request->continue_on_error || idem_is_cancel(error->sqlerrcode))
 		ReThrowError(error);
-	if (load->summary->failed++ == 0)
-	{
-		MemoryContextSwitchTo(load->context);
-		load->summary->first_error = error;
-		load->summary->first_failed = idem_window_text(load->type, run->window);
-		MemoryContextSwitchTo(load->piece_context);
-	}
+	count_failure(load, run, error);
 }
 
 /* Counts and reports a piece that was loaded or left alone. */
