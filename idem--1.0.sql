@@ -103,185 +103,56 @@ CREATE TYPE idem_state AS ENUM ('running', 'complete', 'failed', 'superseded');
 COMMENT ON TYPE idem_state IS
 'state of a run in a ledger: complete or failed; superseded once redone or invalidated; running for a row written by hand, which keeps loads out of its window';
 
-CREATE TYPE idem_ledger AS (
-    run_id         bigint,
-    pipeline       text,
-    window_range   tstzrange,
-    state          idem_state,
-    target         regclass,
-    mode           text,
-    method         text,
-    attempt        integer,
-    source_rows    bigint,
-    inserted_rows  bigint,
-    updated_rows   bigint,
-    deleted_rows   bigint,
-    unchanged_rows bigint,
-    source_digest  bytea,
-    started_at     timestamptz,
-    finished_at    timestamptz,
-    run_by         text,
-    error_code     text,
-    error_message  text,
-    details        jsonb
-);
-COMMENT ON TYPE idem_ledger IS
-'a window ledger whose windows are of type tstzrange: create one with idem_create_ledger';
-COMMENT ON COLUMN idem_ledger.run_id IS 'number of the run';
-COMMENT ON COLUMN idem_ledger.pipeline IS 'name of the pipeline';
-COMMENT ON COLUMN idem_ledger.window_range IS 'the window: what part of the source the run loaded';
-COMMENT ON COLUMN idem_ledger.state IS 'running, complete, failed or superseded';
-COMMENT ON COLUMN idem_ledger.target IS 'the relation that was loaded';
-COMMENT ON COLUMN idem_ledger.mode IS 'upsert or reload';
-COMMENT ON COLUMN idem_ledger.method IS 'how the engine applied the rows';
-COMMENT ON COLUMN idem_ledger.attempt IS 'number of the attempt at this window, from 1';
-COMMENT ON COLUMN idem_ledger.source_rows IS 'rows that the source returned';
-COMMENT ON COLUMN idem_ledger.inserted_rows IS 'rows inserted into the target';
-COMMENT ON COLUMN idem_ledger.updated_rows IS 'rows updated in the target';
-COMMENT ON COLUMN idem_ledger.deleted_rows IS 'rows deleted from the target';
-COMMENT ON COLUMN idem_ledger.unchanged_rows IS 'source rows that the target held already, or held in a newer version';
-COMMENT ON COLUMN idem_ledger.source_digest IS 'order-independent checksum of the source rows; NULL where none was taken';
-COMMENT ON COLUMN idem_ledger.started_at IS 'when the window was claimed';
-COMMENT ON COLUMN idem_ledger.finished_at IS 'when the run ended';
-COMMENT ON COLUMN idem_ledger.run_by IS 'the role that ran it';
-COMMENT ON COLUMN idem_ledger.error_code IS 'SQLSTATE of the failure';
-COMMENT ON COLUMN idem_ledger.error_message IS 'message of the failure';
-COMMENT ON COLUMN idem_ledger.details IS 'what else there is to know: duplicates collapsed, the run a split row came from, detail, hint and context of a failure';
-
-CREATE TYPE idem_ledger_ts AS (
-    run_id         bigint,
-    pipeline       text,
-    window_range   tsrange,
-    state          idem_state,
-    target         regclass,
-    mode           text,
-    method         text,
-    attempt        integer,
-    source_rows    bigint,
-    inserted_rows  bigint,
-    updated_rows   bigint,
-    deleted_rows   bigint,
-    unchanged_rows bigint,
-    source_digest  bytea,
-    started_at     timestamptz,
-    finished_at    timestamptz,
-    run_by         text,
-    error_code     text,
-    error_message  text,
-    details        jsonb
-);
-COMMENT ON TYPE idem_ledger_ts IS
-'a window ledger whose windows are of type tsrange: create one with idem_create_ledger';
-COMMENT ON COLUMN idem_ledger_ts.run_id IS 'number of the run';
-COMMENT ON COLUMN idem_ledger_ts.pipeline IS 'name of the pipeline';
-COMMENT ON COLUMN idem_ledger_ts.window_range IS 'the window: what part of the source the run loaded';
-COMMENT ON COLUMN idem_ledger_ts.state IS 'running, complete, failed or superseded';
-COMMENT ON COLUMN idem_ledger_ts.target IS 'the relation that was loaded';
-COMMENT ON COLUMN idem_ledger_ts.mode IS 'upsert or reload';
-COMMENT ON COLUMN idem_ledger_ts.method IS 'how the engine applied the rows';
-COMMENT ON COLUMN idem_ledger_ts.attempt IS 'number of the attempt at this window, from 1';
-COMMENT ON COLUMN idem_ledger_ts.source_rows IS 'rows that the source returned';
-COMMENT ON COLUMN idem_ledger_ts.inserted_rows IS 'rows inserted into the target';
-COMMENT ON COLUMN idem_ledger_ts.updated_rows IS 'rows updated in the target';
-COMMENT ON COLUMN idem_ledger_ts.deleted_rows IS 'rows deleted from the target';
-COMMENT ON COLUMN idem_ledger_ts.unchanged_rows IS 'source rows that the target held already, or held in a newer version';
-COMMENT ON COLUMN idem_ledger_ts.source_digest IS 'order-independent checksum of the source rows; NULL where none was taken';
-COMMENT ON COLUMN idem_ledger_ts.started_at IS 'when the window was claimed';
-COMMENT ON COLUMN idem_ledger_ts.finished_at IS 'when the run ended';
-COMMENT ON COLUMN idem_ledger_ts.run_by IS 'the role that ran it';
-COMMENT ON COLUMN idem_ledger_ts.error_code IS 'SQLSTATE of the failure';
-COMMENT ON COLUMN idem_ledger_ts.error_message IS 'message of the failure';
-COMMENT ON COLUMN idem_ledger_ts.details IS 'what else there is to know: duplicates collapsed, the run a split row came from, detail, hint and context of a failure';
-
-CREATE TYPE idem_ledger_date AS (
-    run_id         bigint,
-    pipeline       text,
-    window_range   daterange,
-    state          idem_state,
-    target         regclass,
-    mode           text,
-    method         text,
-    attempt        integer,
-    source_rows    bigint,
-    inserted_rows  bigint,
-    updated_rows   bigint,
-    deleted_rows   bigint,
-    unchanged_rows bigint,
-    source_digest  bytea,
-    started_at     timestamptz,
-    finished_at    timestamptz,
-    run_by         text,
-    error_code     text,
-    error_message  text,
-    details        jsonb
-);
-COMMENT ON TYPE idem_ledger_date IS
-'a window ledger whose windows are of type daterange: create one with idem_create_ledger';
-COMMENT ON COLUMN idem_ledger_date.run_id IS 'number of the run';
-COMMENT ON COLUMN idem_ledger_date.pipeline IS 'name of the pipeline';
-COMMENT ON COLUMN idem_ledger_date.window_range IS 'the window: what part of the source the run loaded';
-COMMENT ON COLUMN idem_ledger_date.state IS 'running, complete, failed or superseded';
-COMMENT ON COLUMN idem_ledger_date.target IS 'the relation that was loaded';
-COMMENT ON COLUMN idem_ledger_date.mode IS 'upsert or reload';
-COMMENT ON COLUMN idem_ledger_date.method IS 'how the engine applied the rows';
-COMMENT ON COLUMN idem_ledger_date.attempt IS 'number of the attempt at this window, from 1';
-COMMENT ON COLUMN idem_ledger_date.source_rows IS 'rows that the source returned';
-COMMENT ON COLUMN idem_ledger_date.inserted_rows IS 'rows inserted into the target';
-COMMENT ON COLUMN idem_ledger_date.updated_rows IS 'rows updated in the target';
-COMMENT ON COLUMN idem_ledger_date.deleted_rows IS 'rows deleted from the target';
-COMMENT ON COLUMN idem_ledger_date.unchanged_rows IS 'source rows that the target held already, or held in a newer version';
-COMMENT ON COLUMN idem_ledger_date.source_digest IS 'order-independent checksum of the source rows; NULL where none was taken';
-COMMENT ON COLUMN idem_ledger_date.started_at IS 'when the window was claimed';
-COMMENT ON COLUMN idem_ledger_date.finished_at IS 'when the run ended';
-COMMENT ON COLUMN idem_ledger_date.run_by IS 'the role that ran it';
-COMMENT ON COLUMN idem_ledger_date.error_code IS 'SQLSTATE of the failure';
-COMMENT ON COLUMN idem_ledger_date.error_message IS 'message of the failure';
-COMMENT ON COLUMN idem_ledger_date.details IS 'what else there is to know: duplicates collapsed, the run a split row came from, detail, hint and context of a failure';
-
-CREATE TYPE idem_ledger_int8 AS (
-    run_id         bigint,
-    pipeline       text,
-    window_range   int8range,
-    state          idem_state,
-    target         regclass,
-    mode           text,
-    method         text,
-    attempt        integer,
-    source_rows    bigint,
-    inserted_rows  bigint,
-    updated_rows   bigint,
-    deleted_rows   bigint,
-    unchanged_rows bigint,
-    source_digest  bytea,
-    started_at     timestamptz,
-    finished_at    timestamptz,
-    run_by         text,
-    error_code     text,
-    error_message  text,
-    details        jsonb
-);
-COMMENT ON TYPE idem_ledger_int8 IS
-'a window ledger whose windows are of type int8range: create one with idem_create_ledger';
-COMMENT ON COLUMN idem_ledger_int8.run_id IS 'number of the run';
-COMMENT ON COLUMN idem_ledger_int8.pipeline IS 'name of the pipeline';
-COMMENT ON COLUMN idem_ledger_int8.window_range IS 'the window: what part of the source the run loaded';
-COMMENT ON COLUMN idem_ledger_int8.state IS 'running, complete, failed or superseded';
-COMMENT ON COLUMN idem_ledger_int8.target IS 'the relation that was loaded';
-COMMENT ON COLUMN idem_ledger_int8.mode IS 'upsert or reload';
-COMMENT ON COLUMN idem_ledger_int8.method IS 'how the engine applied the rows';
-COMMENT ON COLUMN idem_ledger_int8.attempt IS 'number of the attempt at this window, from 1';
-COMMENT ON COLUMN idem_ledger_int8.source_rows IS 'rows that the source returned';
-COMMENT ON COLUMN idem_ledger_int8.inserted_rows IS 'rows inserted into the target';
-COMMENT ON COLUMN idem_ledger_int8.updated_rows IS 'rows updated in the target';
-COMMENT ON COLUMN idem_ledger_int8.deleted_rows IS 'rows deleted from the target';
-COMMENT ON COLUMN idem_ledger_int8.unchanged_rows IS 'source rows that the target held already, or held in a newer version';
-COMMENT ON COLUMN idem_ledger_int8.source_digest IS 'order-independent checksum of the source rows; NULL where none was taken';
-COMMENT ON COLUMN idem_ledger_int8.started_at IS 'when the window was claimed';
-COMMENT ON COLUMN idem_ledger_int8.finished_at IS 'when the run ended';
-COMMENT ON COLUMN idem_ledger_int8.run_by IS 'the role that ran it';
-COMMENT ON COLUMN idem_ledger_int8.error_code IS 'SQLSTATE of the failure';
-COMMENT ON COLUMN idem_ledger_int8.error_message IS 'message of the failure';
-COMMENT ON COLUMN idem_ledger_int8.details IS 'what else there is to know: duplicates collapsed, the run a split row came from, detail, hint and context of a failure';
+-- one type for each type of windows, alike but for that column
+DO $do$
+DECLARE
+    ledger record;
+    columns constant text[] := ARRAY[
+        ARRAY['run_id', 'pg_catalog.int8', 'number of the run'],
+        ARRAY['pipeline', 'pg_catalog.text', 'name of the pipeline'],
+        ARRAY['window_range', 'RANGE', 'the window: what part of the source the run loaded'],
+        ARRAY['state', '@extschema@.idem_state', 'running, complete, failed or superseded'],
+        ARRAY['target', 'pg_catalog.oid', 'OID of the relation that was loaded; NULL in a row that was written by hand'],
+        ARRAY['target_name', 'pg_catalog.text', 'its name, for who reads, and for a database that was restored elsewhere'],
+        ARRAY['mode', 'pg_catalog.text', 'upsert or reload'],
+        ARRAY['method', 'pg_catalog.text', 'how the engine applied the rows'],
+        ARRAY['attempt', 'pg_catalog.int4', 'number of the attempt at this window, from 1'],
+        ARRAY['source_rows', 'pg_catalog.int8', 'rows that the source returned'],
+        ARRAY['inserted_rows', 'pg_catalog.int8', 'rows inserted into the target'],
+        ARRAY['updated_rows', 'pg_catalog.int8', 'rows updated in the target'],
+        ARRAY['deleted_rows', 'pg_catalog.int8', 'rows deleted from the target'],
+        ARRAY['unchanged_rows', 'pg_catalog.int8', 'source rows that the target held already, or held in a newer version'],
+        ARRAY['source_digest', 'pg_catalog.bytea', 'order-independent checksum of the source rows; NULL where none was taken'],
+        ARRAY['digest_version', 'pg_catalog.int4', 'how it was computed: only digests of one version can be compared'],
+        ARRAY['started_at', 'pg_catalog.timestamptz', 'when the window was claimed'],
+        ARRAY['finished_at', 'pg_catalog.timestamptz', 'when the run ended'],
+        ARRAY['run_by', 'pg_catalog.text', 'the role that ran it'],
+        ARRAY['error_code', 'pg_catalog.text', 'SQLSTATE of the failure'],
+        ARRAY['error_message', 'pg_catalog.text', 'message of the failure'],
+        ARRAY['next_attempt_at', 'pg_catalog.timestamptz', 'when a pipeline tries a failed window again; NULL where nobody does'],
+        ARRAY['blocked', 'pg_catalog.bool', 'true for a failed window that is left alone until idem_retry'],
+        ARRAY['source_schema', 'pg_catalog.jsonb', 'columns of the source; NULL where they were not recorded'],
+        ARRAY['system_identifier', 'pg_catalog.int8', 'the cluster in which target is an OID'],
+        ARRAY['database_oid', 'pg_catalog.oid', 'the database in which it is'],
+        ARRAY['details', 'pg_catalog.jsonb', 'what else there is to know: duplicates collapsed, the run a split row came from, detail, hint and context of a failure']
+    ];
+    i integer;
+BEGIN
+    FOR ledger IN VALUES ('idem_ledger', 'tstzrange'), ('idem_ledger_ts', 'tsrange'),
+        ('idem_ledger_date', 'daterange'), ('idem_ledger_int8', 'int8range')
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TYPE @extschema@.%I AS (%s)', ledger.column1,
+            (SELECT pg_catalog.string_agg(pg_catalog.format('%I %s', columns[c][1],
+                    pg_catalog.replace(columns[c][2], 'RANGE', 'pg_catalog.' OPERATOR(pg_catalog.||) ledger.column2)), ', ' ORDER BY c)
+             FROM pg_catalog.generate_series(1, pg_catalog.array_length(columns, 1)) c));
+        EXECUTE pg_catalog.format('COMMENT ON TYPE @extschema@.%I IS %L', ledger.column1,
+            pg_catalog.format('a window ledger whose windows are of type %s: create one with idem_create_ledger', ledger.column2));
+        FOR i IN 1 .. pg_catalog.array_length(columns, 1) LOOP
+            EXECUTE pg_catalog.format('COMMENT ON COLUMN @extschema@.%I.%I IS %L', ledger.column1, columns[i][1], columns[i][3]);
+        END LOOP;
+    END LOOP;
+END
+$do$;
 
 CREATE FUNCTION idem_create_ledger(name text, range_type regtype DEFAULT 'tstzrange')
 RETURNS regclass
@@ -759,6 +630,12 @@ LANGUAGE C VOLATILE STRICT
 AS 'MODULE_PATHNAME', 'idem_calendar';
 COMMENT ON FUNCTION idem_calendar(regclass, text, anyelement, anyelement, text) IS
 'a pipeline''s coverage to look at, between two bounds of the ledger''s type';
+
+CREATE FUNCTION idem_adopt(ledger regclass, pipeline text, target regclass) RETURNS bigint
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_adopt';
+COMMENT ON FUNCTION idem_adopt(regclass, text, regclass) IS
+'says that the rows of a pipeline''s complete windows are in this relation; returns how many runs that concerns';
 
 CREATE FUNCTION idem_prune(ledger regclass, older_than interval) RETURNS bigint
 LANGUAGE C STRICT

@@ -175,3 +175,34 @@ DROP FUNCTION deaf_swallow(), deaf_change();
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA ledgers FROM regress_deaf;
 REVOKE USAGE ON SCHEMA ledgers FROM regress_deaf;
 DROP ROLE regress_deaf;
+
+-- what is complete belongs to the relation it was loaded into
+SELECT idem_create_ledger('whose');
+CREATE TABLE whose_target (id int PRIMARY KEY, ts timestamptz);
+CREATE TABLE whose_other (id int PRIMARY KEY, ts timestamptz);
+CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', pipeline => 'p');
+CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+-- another window is nobody's yet; all of it can be redone
+CALL idem_load_window('whose', 'whose_other', 'SELECT 2 AS id, $1 AS ts', '[2024-01-02,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+CALL idem_load_window('whose', 'whose_target', 'SELECT 2 AS id, $1 AS ts', '[2024-01-02,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p', force => true);
+-- a name says nothing: dropped and created again
+ALTER TABLE whose_target RENAME TO whose_renamed;
+CALL idem_load_window('whose', 'whose_renamed', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+ALTER TABLE whose_renamed RENAME TO whose_target;
+DROP TABLE whose_target;
+CREATE TABLE whose_target (id int PRIMARY KEY, ts timestamptz);
+CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+SELECT idem_adopt('whose', 'p', 'whose_target');
+SELECT idem_adopt('whose', 'p', 'whose_target');
+SELECT idem_adopt('whose', 'p', 999999::regclass);
+CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+SELECT idem_invalidate('whose', 'p', '[2024-01-01,2024-01-03)');
+CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+-- a ledger from elsewhere: its OIDs are not ours, its names are
+UPDATE whose SET target = target::bigint + 1, database_oid = 1;
+CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+-- a row by hand is for any relation
+UPDATE whose SET target = NULL;
+CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+DROP TABLE whose, whose_target, whose_other;

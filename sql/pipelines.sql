@@ -5,8 +5,8 @@ SELECT idem_create_ledger('led', 'int8range'), idem_create_ledger('tled');
 CREATE TABLE src (id bigint, v text);
 INSERT INTO src SELECT i, 'v' || i FROM generate_series(0, 99) i;
 CREATE TABLE tgt (id bigint PRIMARY KEY, v text CHECK (v <> 'bad'));
-CREATE VIEW runs AS SELECT run_id, window_range, state, attempt, source_rows, inserted_rows, error_code, details ? 'blocked' AS blocked,
-    details ? 'next_attempt_at' AS postponed FROM led;
+CREATE VIEW runs AS SELECT run_id, window_range, state, attempt, source_rows, inserted_rows, error_code, COALESCE(blocked, false) AS blocked,
+    next_attempt_at IS NOT NULL AS postponed FROM led;
 
 -- the least there can be
 SELECT idem_create_pipeline('offsets', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', step => '10', start => '0', watermark => 'SELECT max(id) FROM src');

@@ -21,7 +21,7 @@ BEGIN
     END LOOP;
     UPDATE src SET v = 'v' || id;
     FOR r IN SELECT mode, method, sum(inserted_rows) AS i, sum(updated_rows) AS u, sum(deleted_rows) AS d, sum(unchanged_rows) AS s
-        FROM led WHERE led.target = check_target.target GROUP BY 1, 2 ORDER BY 1 DESC, 2 LOOP
+        FROM led WHERE led.target = check_target.target::regclass GROUP BY 1, 2 ORDER BY 1 DESC, 2 LOOP
         RAISE NOTICE '% % %: % inserted, % updated, % deleted, % unchanged', target, r.mode, r.method, r.i, r.u, r.d, r.s;
     END LOOP;
 END $$;

@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "fmgr.h"
 #include "ledger/table.h"
 #include "server/extension.h"
+#include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -23,6 +25,7 @@ PG_FUNCTION_INFO_V1(idem_coverage_text);
 PG_FUNCTION_INFO_V1(idem_invalidate);
 PG_FUNCTION_INFO_V1(idem_invalidate_text);
 PG_FUNCTION_INFO_V1(idem_prune);
+PG_FUNCTION_INFO_V1(idem_adopt);
 
 /* The arguments that all of these functions have. */
 typedef struct LedgerCall
@@ -170,4 +173,20 @@ idem_prune(PG_FUNCTION_ARGS)
 								 DatumGetTimestampTz(before));
 	idem_finish();
 	PG_RETURN_INT64(deleted);
+}
+
+/* SQL: idem_adopt(regclass, text, regclass) returns bigint */
+Datum
+idem_adopt(PG_FUNCTION_ARGS)
+{
+	Oid target = PG_GETARG_OID(2);
+	int64 adopted;
+
+	idem_connect(true);
+	relation_close(idem_open_relation(target), NoLock);
+	adopted = idem_adopt_coverage(idem_open_ledger(PG_GETARG_OID(0),
+												   get_func_namespace(fcinfo->flinfo->fn_oid), true),
+								  text_to_cstring(PG_GETARG_TEXT_PP(1)), target);
+	idem_finish();
+	PG_RETURN_INT64(adopted);
 }

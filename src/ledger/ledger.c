@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "ledger/ledger.h"
 #include "miscadmin.h"
@@ -22,6 +23,7 @@
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -52,23 +54,44 @@ void (*idem_window_reopened)(const char *schema, const char *pipeline);
 	" AND f.window_range OPERATOR(pg_catalog.=) $2"                        \
 	" AND f.state OPERATOR(pg_catalog.=) 'failed')"
 
-/* Another run n came after l and touched its window, or has completed it. */
+/*
+ * Another run n came after l and touched its window, or has completed it; NULL if none.
+ * As a value, not as EXISTS: of that the planner would make a join, which compares every
+ * run with every other where it does not know better, instead of asking the GiST indexes.
+ */
 #define TOUCHES                                    \
 	"n.pipeline OPERATOR(pg_catalog.=) l.pipeline" \
 	" AND n.window_range OPERATOR(pg_catalog.&&) l.window_range"
-#define LATER "(SELECT FROM ONLY @L n WHERE " TOUCHES \
-			  " AND n.run_id OPERATOR(pg_catalog.>) l.run_id)"
-#define COMPLETED "(SELECT FROM ONLY @L n WHERE " TOUCHES \
-				  " AND n.state OPERATOR(pg_catalog.=) 'complete')"
+#define LATER "(SELECT true FROM ONLY @L n WHERE " TOUCHES                      \
+			  " AND n.state OPERATOR(pg_catalog.=) ANY ('{failed,superseded}')" \
+			  " AND n.run_id OPERATOR(pg_catalog.>) l.run_id LIMIT 1)"
+#define COMPLETED "(SELECT true FROM ONLY @L n WHERE " TOUCHES \
+				  " AND n.state OPERATOR(pg_catalog.=) 'complete' LIMIT 1)"
 
 /* The runs l that overlap the window and have failed, and nothing came after them. */
 #define WHERE_LAST_FAILED                                         \
 	WHERE_OVERLAPS " AND l.state OPERATOR(pg_catalog.=) 'failed'" \
-				   " AND NOT EXISTS " LATER " AND NOT EXISTS " COMPLETED
+				   " AND " LATER " IS NULL AND " COMPLETED " IS NULL"
 
-/* When the next attempt at a failed run's window is due; NULL if nobody has said. */
-#define NEXT_ATTEMPT \
-	"(l.details OPERATOR(pg_catalog.->>) 'next_attempt_at')::pg_catalog.timestamptz"
+/*
+ * Which relation a run loads: its OID, which is one only here, its name, and where here
+ * is: after a restore elsewhere the OID may be another relation's.
+ */
+#define TARGET_COLUMNS "target, target_name, system_identifier, database_oid"
+#define TARGET_TYPES OIDOID, TEXTOID, INT8OID, OIDOID
+#define TARGET_ARGS(relid)                       \
+	ObjectIdGetDatum(relid), target_name(relid), \
+		Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)
+
+/* A relation's name as text; of one that is not there, no value at all. */
+static Datum
+target_name(Oid relid)
+{
+	const char *name = OidIsValid(relid) ? get_rel_name(relid) : NULL;
+	const char *schema = name ? get_namespace_name(get_rel_namespace(relid)) : NULL;
+
+	return CStringGetTextDatum(schema ? quote_qualified_identifier(schema, name) : "");
+}
 
 /* The ledger's statements, each made when it is first needed. */
 struct IdemLedgerStatements
@@ -93,6 +116,8 @@ struct IdemLedgerStatements
 	IdemStatement *forget;
 	IdemStatement *prune;
 	IdemStatement *invalidated;
+	IdemStatement *foreign;
+	IdemStatement *adopt;
 };
 
 void
@@ -208,9 +233,11 @@ supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 							  "UPDATE ONLY @L l " SET_SUPERSEDED WHERE_OVERLAPS
 							  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
 							  " RETURNING l.*), rest AS ("
-							  "INSERT INTO @L (pipeline, window_range, state, target, mode,"
+							  "INSERT INTO @L (pipeline, window_range, state, target, target_name,"
+							  " system_identifier, database_oid, mode,"
 							  " method, attempt, started_at, finished_at, run_by, details)"
-							  " SELECT o.pipeline, r, 'complete', o.target, o.mode, o.method,"
+							  " SELECT o.pipeline, r, 'complete', o.target, o.target_name,"
+							  " o.system_identifier, o.database_oid, o.mode, o.method,"
 							  " o.attempt, o.started_at, o.finished_at, o.run_by,"
 							  " pg_catalog.jsonb_build_object('split_from', o.run_id)"
 							  " FROM old o, LATERAL pg_catalog.unnest("
@@ -238,24 +265,27 @@ report_claim(const IdemLedger *ledger, const IdemRun *run, const char *detail)
 static bool
 insert_claim(IdemLedger *ledger, IdemRun *run)
 {
-	static const Oid more[] = {OIDOID, TEXTOID, TIMESTAMPTZOID};
+	static const Oid more[] = {TEXTOID, TIMESTAMPTZOID, TARGET_TYPES};
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
-					idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
-					CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
+					idem_window_datum(ledger->type, run->window),
+					CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at),
+					TARGET_ARGS(run->target)};
+	bool isnull[lengthof(args)] = {false};
 	Datum values[2];
 	bool nulls[2];
 
+	isnull[4] = isnull[5] = !OidIsValid(run->target);
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->claim, IDEM_SNAPSHOT_NEW,
-								  "INSERT INTO @L (pipeline, window_range, state, target,"
-								  " mode, attempt, started_at, run_by)"
-								  " VALUES ($1, $2, 'complete', $3::pg_catalog.regclass, $4," ATTEMPT ","
-								  " $5, current_user)"
+								  "INSERT INTO @L (pipeline, window_range, state,"
+								  " mode, attempt, started_at, run_by, " TARGET_COLUMNS ")"
+								  " VALUES ($1, $2, 'complete', $3," ATTEMPT ","
+								  " $4, current_user, $5, $6, $7, $8)"
 								  " ON CONFLICT ON CONSTRAINT @C DO NOTHING"
 								  " RETURNING run_id, pipeline OPERATOR(pg_catalog.=) $1"
 								  " AND window_range OPERATOR(pg_catalog.=) $2"
 								  " AND state OPERATOR(pg_catalog.=) 'complete'",
 								  lengthof(more), more),
-					args, NULL, lengthof(values), values, nulls))
+					args, isnull, lengthof(values), values, nulls))
 		return false;
 	if (nulls[0] || nulls[1] || !DatumGetBool(values[1]))
 		report_claim(ledger, run, "The row that was inserted is another one.");
@@ -490,7 +520,7 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 							   "UPDATE ONLY @L SET method = $4,"
 							   " source_rows = $5, inserted_rows = $6, updated_rows = $7,"
 							   " deleted_rows = $8, unchanged_rows = $9,"
-							   " source_digest = $11,"
+							   " source_digest = $11, digest_version = CASE WHEN $11 IS NOT NULL THEN 1 END,"
 							   " finished_at = pg_catalog.clock_timestamp(),"
 							   " details = CASE WHEN $10 OPERATOR(pg_catalog.>) 0 THEN"
 							   " pg_catalog.jsonb_build_object('duplicate_rows', $10) END"
@@ -508,38 +538,41 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 void
 idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 {
-	static const Oid more[] = {OIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID,
-							   TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID};
+	static const Oid more[] = {TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
+							   TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TARGET_TYPES};
 	const IdemRun *run = failure->run;
 	const ErrorData *error = failure->error;
 	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message,
 						   error->detail, error->hint, error->context};
-	Datum args[12] = {CStringGetTextDatum(run->pipeline),
-					  idem_window_datum(ledger->type, run->window), ObjectIdGetDatum(run->target),
+	const Datum target[] = {TARGET_ARGS(run->target)};
+	Datum args[15] = {CStringGetTextDatum(run->pipeline),
+					  idem_window_datum(ledger->type, run->window),
 					  CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
-	bool isnull[12] = {false};
+	bool isnull[15] = {false};
 	size_t i;
 
 	for (i = 0; i < lengthof(texts); i++)
 	{
-		isnull[5 + i] = texts[i] == NULL;
+		isnull[4 + i] = texts[i] == NULL;
 		if (texts[i])
-			args[5 + i] = CStringGetTextDatum(texts[i]);
+			args[4 + i] = CStringGetTextDatum(texts[i]);
 	}
-	args[10] = TimestampTzGetDatum(failure->next_attempt_at);
-	isnull[10] = failure->next_attempt_at == 0 || failure->blocked;
-	args[11] = BoolGetDatum(true);
-	isnull[11] = !failure->blocked;
+	args[9] = TimestampTzGetDatum(failure->next_attempt_at);
+	isnull[9] = failure->next_attempt_at == 0 || failure->blocked;
+	args[10] = BoolGetDatum(true);
+	isnull[10] = !failure->blocked;
+	memcpy(args + 11, target, sizeof(target));
+	isnull[11] = isnull[12] = !OidIsValid(run->target);
 	(void) idem_run(get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
-								  "INSERT INTO @L (pipeline, window_range, state, target,"
+								  "INSERT INTO @L (pipeline, window_range, state,"
 								  " mode, attempt, started_at, finished_at, run_by,"
-								  " error_code, error_message, details)"
-								  " VALUES ($1, $2, 'failed', $3::pg_catalog.regclass, $4," ATTEMPT ","
-								  " $5, pg_catalog.clock_timestamp(), current_user,"
-								  " $6, $7, pg_catalog.jsonb_strip_nulls("
-								  "pg_catalog.jsonb_build_object('detail', $8,"
-								  " 'hint', $9, 'context', $10, 'next_attempt_at', $11,"
-								  " 'blocked', $12)))",
+								  " error_code, error_message, details,"
+								  " next_attempt_at, blocked, " TARGET_COLUMNS ")"
+								  " VALUES ($1, $2, 'failed', $3," ATTEMPT ","
+								  " $4, pg_catalog.clock_timestamp(), current_user,"
+								  " $5, $6, NULLIF(pg_catalog.jsonb_strip_nulls("
+								  "pg_catalog.jsonb_build_object('detail', $7,"
+								  " 'hint', $8, 'context', $9)), '{}'), $10, $11, $12, $13, $14, $15)",
 								  lengthof(more), more),
 					args, isnull);
 }
@@ -580,8 +613,8 @@ idem_postponed_windows(IdemLedger *ledger, const char *pipeline, Datum range,
 	return fetch_value(get_statement(ledger, &ledger->statements->postponed, IDEM_SNAPSHOT_NEW,
 									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
 									 " FROM ONLY @L l" WHERE_LAST_FAILED
-									 " AND (l.details OPERATOR(pg_catalog.?) 'blocked'"
-									 " OR $3 AND " NEXT_ATTEMPT " OPERATOR(pg_catalog.>)"
+									 " AND (l.blocked"
+									 " OR $3 AND l.next_attempt_at OPERATOR(pg_catalog.>)"
 									 " pg_catalog.clock_timestamp())",
 									 lengthof(more), more),
 					   args);
@@ -597,8 +630,8 @@ idem_ledger_failures(IdemLedger *ledger, const char *pipeline, Datum range)
 
 	(void) idem_fetch(get_statement(ledger, &ledger->statements->last_failures, ledger->read_snapshot,
 									"SELECT pg_catalog.count(*),"
-									" pg_catalog.count(*) FILTER (WHERE l.details OPERATOR(pg_catalog.?) 'blocked'),"
-									" pg_catalog.min(" NEXT_ATTEMPT "),"
+									" pg_catalog.count(*) FILTER (WHERE l.blocked),"
+									" pg_catalog.min(l.next_attempt_at),"
 									" (pg_catalog.array_agg(l.error_message ORDER BY l.run_id DESC))[1]"
 									" FROM ONLY @L l" WHERE_LAST_FAILED,
 									0, NULL),
@@ -667,7 +700,7 @@ idem_prune_history(IdemLedger *ledger, TimestampTz before)
 								  " WHERE l.finished_at OPERATOR(pg_catalog.<) $3"
 								  " AND (l.state OPERATOR(pg_catalog.=) 'superseded'"
 								  " OR l.state OPERATOR(pg_catalog.=) 'failed'"
-								  " AND (EXISTS " LATER " OR EXISTS " COMPLETED "))",
+								  " AND (" LATER " OR " COMPLETED "))",
 								  lengthof(more), more),
 					args, NULL);
 }
@@ -715,4 +748,62 @@ idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow wind
 	}
 	end_invalidation(ledger, &run);
 	return superseded;
+}
+
+/*
+ * OIDs are compared where both are of this database, else names: a restored ledger is
+ * taken as it is.
+ */
+void
+idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow window, Oid target)
+{
+	static const Oid more[] = {TARGET_TYPES};
+	Datum args[] = {CStringGetTextDatum(pipeline), idem_window_datum(ledger->type, window),
+					TARGET_ARGS(target)};
+	Datum values[2];
+	bool nulls[2];
+
+	if (!idem_fetch(get_statement(ledger, &ledger->statements->foreign, IDEM_SNAPSHOT_NEW,
+								  "SELECT l.target_name, l.window_range::pg_catalog.text FROM ONLY @L l" WHERE_OVERLAPS
+								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+								  " AND l.target IS NOT NULL AND CASE"
+								  " WHEN l.system_identifier OPERATOR(pg_catalog.=) $5"
+								  " AND l.database_oid OPERATOR(pg_catalog.=) $6"
+								  " THEN l.target OPERATOR(pg_catalog.<>) $3"
+								  " ELSE l.target_name OPERATOR(pg_catalog.<>) $4 END LIMIT 1",
+								  lengthof(more), more),
+					args, NULL, lengthof(values), values, nulls))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("window %s of pipeline \"%s\" was loaded into another relation than %s",
+					nulls[1] ? "" : TextDatumGetCString(values[1]), pipeline,
+					TextDatumGetCString(target_name(target))),
+			 errdetail("It was loaded into %s%s.", nulls[0] ? "an unknown one" : TextDatumGetCString(values[0]),
+					   !nulls[0] && strcmp(TextDatumGetCString(values[0]), TextDatumGetCString(target_name(target))) == 0
+						   ? ", which has been dropped and created again"
+						   : ""),
+			 errhint("To load it again, SELECT idem_invalidate(%s, %s, %s); if its rows are there, SELECT idem_adopt(%s, %s, %s).",
+					 quote_literal_cstr(ledger->name), quote_literal_cstr(pipeline),
+					 quote_literal_cstr(idem_window_text(ledger->type, window)),
+					 quote_literal_cstr(ledger->name), quote_literal_cstr(pipeline),
+					 quote_literal_cstr(TextDatumGetCString(target_name(target))))));
+}
+
+int64
+idem_adopt_coverage(IdemLedger *ledger, const char *pipeline, Oid target)
+{
+	static const Oid more[] = {TARGET_TYPES};
+	Datum args[] = {CStringGetTextDatum(pipeline), idem_parse_range(ledger->type, "empty"),
+					TARGET_ARGS(target)};
+
+	return idem_run(get_statement(ledger, &ledger->statements->adopt, IDEM_SNAPSHOT_NEW,
+								  "UPDATE ONLY @L l SET target = $3, target_name = $4,"
+								  " system_identifier = $5, database_oid = $6"
+								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+								  " AND (l.target, l.target_name, l.system_identifier, l.database_oid)"
+								  " IS DISTINCT FROM ($3, $4, $5, $6)",
+								  lengthof(more), more),
+					args, NULL);
 }

@@ -159,6 +159,16 @@ extern int64 idem_forget_failures(IdemLedger *ledger, const char *pipeline, Datu
 extern int64 idem_prune_history(IdemLedger *ledger, TimestampTz before);
 
 /*
+ * Raises 55000 if something in the window is complete, but in another relation than the
+ * target: what is complete says nothing of it.
+ */
+extern void idem_check_coverage_target(IdemLedger *ledger, const char *pipeline,
+									   IdemWindow window, Oid target);
+
+/* Says that what is complete is in this relation; returns how many runs it concerns. */
+extern int64 idem_adopt_coverage(IdemLedger *ledger, const char *pipeline, Oid target);
+
+/*
  * Makes the window a gap again, waiting for a load in flight; returns how many
  * complete rows it superseded.
  */

@@ -256,7 +256,7 @@ require_range_type(Oid range)
  *     PRIMARY KEY, … EXCLUDE USING gist (pipeline WITH =, window_range WITH &&)
  *     WHERE (state IN ('running', 'complete')));
  * ALTER SEQUENCE s.l_run_id_seq OWNED BY s.l.run_id;
- * CREATE INDEX ON s.l USING gist (pipeline, window_range) WHERE (state = 'failed');
+ * CREATE INDEX ON s.l USING gist (pipeline, window_range) WHERE (state IN ('failed', 'superseded'));
  *
  * Typed tables cannot have identity columns, hence the sequence.
  */
@@ -284,7 +284,7 @@ run_ledger_ddl(const char *schema, const char *name, const IdemRangeType *type,
 						   quote_literal_cstr(sequence), finite));
 	idem_run_once(psprintf("ALTER SEQUENCE %s OWNED BY %s.run_id", sequence, table));
 	idem_run_once(psprintf("CREATE INDEX ON %s USING gist (pipeline, window_range)"
-						   " WHERE (state OPERATOR(pg_catalog.=) 'failed')",
+						   " WHERE (state OPERATOR(pg_catalog.=) ANY ('{failed,superseded}'))",
 						   table));
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem window ledger'", table));
 }

@@ -732,6 +732,8 @@ open_request_as(void *arg)
 	if (opening->found)
 	{
 		idem_check_window(load->ledger, load->pipeline, *opening->window);
+		if (!request->force)
+			idem_check_coverage_target(load->ledger, load->pipeline, *opening->window, load->target->relid);
 		load->origin = grid_origin(load, opening->window->lower);
 		load->reopened = reopened_window(load, *opening->window);
 	}
