@@ -75,3 +75,50 @@ CREATE FUNCTION change_places() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 CREATE TRIGGER c AFTER INSERT ON places FOR EACH STATEMENT EXECUTE FUNCTION change_places();
 CALL idem_load_window('oled', 'places', 'SELECT * FROM places_src WHERE id >= $1 AND id < $2', '[0,20)', 'reload', keys => '{id}', window_column => 'id', step => '10');
 SELECT count(*), bool_and(a >= 0) FROM places;
+
+-- a target that is another one after the source has run
+CREATE TABLE turned (k numeric PRIMARY KEY, d date, v varchar(10));
+CREATE PROCEDURE turn(command text) LANGUAGE plpgsql AS $$ DECLARE h text; BEGIN
+    DELETE FROM turned; INSERT INTO turned (k, d) VALUES (1, '2024-01-01'), (2, '2024-01-01');
+    EXECUTE format($f$CREATE OR REPLACE FUNCTION turn_it() RETURNS int LANGUAGE plpgsql AS $b$ BEGIN %s; RETURN 3; END $b$ $f$, command);
+    PERFORM idem_load('dled', 'turned', 'SELECT turn_it() AS k, $1 AS d', '[2024-01-01,2024-01-02)', 'reload', keys => '{k}', window_column => 'd');
+    RAISE WARNING 'loaded after %', command;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT;
+    RAISE WARNING '% % (%)', SQLSTATE, SQLERRM, h;
+END $$;
+CALL turn('ALTER TABLE guards.turned ALTER k TYPE int');
+CALL turn('ALTER TABLE guards.turned ALTER v TYPE varchar(5)');
+CALL turn('ALTER TABLE guards.turned DROP v');
+CALL turn('ALTER TABLE guards.turned ADD w int');
+CALL turn('ALTER TABLE guards.turned RENAME v TO w');
+CALL turn('DROP TABLE guards.turned');
+SELECT count(*) FROM turned;
+-- between two windows
+CREATE TABLE turned2 (id bigint PRIMARY KEY, v text);
+CREATE FUNCTION turn_between(i int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    IF i = 12 THEN ALTER TABLE guards.turned2 ALTER id TYPE int; END IF; RETURN i; END $$;
+CALL idem_load_window('oled', 'turned2', 'SELECT turn_between(i::int) AS id FROM generate_series($1, $2 - 1) i', '[0,20)', 'reload', keys => '{id}', window_column => 'id', step => '10');
+SELECT count(*) FROM turned2;
+
+-- a generated window column
+CREATE TABLE gw (id int PRIMARY KEY, raw timestamp, other int DEFAULT 1, ts timestamp GENERATED ALWAYS AS (raw) STORED);
+CALL idem_load_window('tled', 'gw', $$SELECT 1 AS id, '2030-01-01'::timestamp AS raw$$, '[2024-01-01,2024-01-02)', 'reload', keys => '{id}', window_column => 'ts');
+\echo :SQLSTATE
+CALL idem_load_window('tled', 'gw', $$SELECT date '2024-01-03' AS raw, 1 AS id$$, '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts');
+CALL idem_load_window('tled', 'gw', $$SELECT NULL::timestamp AS raw, 1 AS id$$, '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts');
+CALL idem_load_window('tled', 'gw', $$SELECT 1 AS id$$, '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts');
+CALL idem_load_window('tled', 'gw', $$SELECT date '2024-01-01' AS raw, 1 AS id$$, '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts');
+SELECT * FROM gw;
+CREATE VIEW gv AS SELECT ts AS w, raw AS r, id FROM gw;
+CALL idem_load_window('tled', 'gv', $$SELECT 2 AS id, timestamp '2024-01-02' AS r$$, '[2024-01-02,2024-01-03)', 'reload', window_column => 'w');
+CALL idem_load_window('tled', 'gv', $$SELECT 3 AS id, timestamp '2024-01-02' AS r$$, '[2024-01-03,2024-01-04)', 'reload', window_column => 'w');
+
+-- column names that are also aliases in statements
+CREATE TABLE ns (s text, d text, k text, ts date);
+CALL idem_load_window('dled', 'ns', $$SELECT 'x' AS s, 'y' AS d, 'z' AS k, $1 AS ts UNION ALL SELECT 'x', 'y', 'z', $1$$, '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts');
+CALL idem_load_window('dled', 'ns', $$SELECT 'x' AS s, 'y' AS d, 'z' AS k, $1 AS ts UNION ALL SELECT 'x', 'y', 'z', $1$$, '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
+CREATE TABLE nk (s int, d int, here int, PRIMARY KEY (s, d));
+CALL idem_load_window('oled', 'nk', 'SELECT i AS s, i AS d, i AS here FROM generate_series(0, 9) i', '[0,10)', 'upsert', keys => '{s,d}', window_column => 's');
+CALL idem_load_window('oled', 'nk', 'SELECT i AS s, i AS d, -i AS here FROM generate_series(0, 8) i', '[0,10)', 'reload', keys => '{s,d}', window_column => 's', force => true);
+SELECT count(*), sum(here) FROM nk;

@@ -112,7 +112,7 @@ sorted_sql(const IdemTarget *target)
 			appendStringInfo(&sql, ", s.%s DESC NULLS LAST", target->version->quoted);
 	}
 	else
-		appendStringInfoString(&sql, "s USING OPERATOR(pg_catalog.*<)");
+		appendStringInfoString(&sql, "ROW(s.*)::pg_catalog.record USING OPERATOR(pg_catalog.*<)");
 	return sql.data;
 }
 

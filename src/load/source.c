@@ -17,9 +17,11 @@
 #include "executor/executor.h"
 #include "load/source.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_node.h"
+#include "rewrite/rewriteHandler.h"
 #include "server/compat.h"
 #include "server/query.h"
 #include "server/statement.h"
@@ -39,6 +41,7 @@ struct IdemSource
 	List *projection;	  /* target list over the query's row */
 	bool as_is;			  /* the query's rows are what the projection would make */
 	int window_index;	  /* the window column in desc, or -1 */
+	Expr *generated;	  /* makes it of the query's row if it is a generated one */
 	Oid window_type;
 };
 
@@ -250,6 +253,56 @@ build_projection(IdemSource *source)
 	source->as_is = n == from->natts && is_identity(source->projection);
 }
 
+/* The target's column that is a column of the table behind it; NULL if there is none. */
+static const IdemColumn *
+find_base_column(const IdemTarget *target, AttrNumber attno)
+{
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (target->columns[i].base_attno == attno)
+			return &target->columns[i];
+	}
+	return NULL;
+}
+
+/* Puts what the source assigns to a column of the table in its place. */
+static Node *
+assigned_mutator(Node *node, void *arg)
+{
+	IdemSource *source = arg;
+	Var *var = (Var *) node;
+	const IdemColumn *column;
+
+	if (node == NULL || !IsA(node, Var))
+		return expression_tree_mutator(node, assigned_mutator, arg);
+	column = find_base_column(source->target, var->varattno);
+	if (column && column->in_source)
+		return copyObject((Node *) list_nth_node(TargetEntry, source->projection,
+												 idem_column_index(source->desc, column->name))
+							  ->expr);
+	if (column == NULL || column->has_default)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("window column \"%s\" is generated from a column that the source does not have",
+						source->target->window->name),
+				 column ? errhint("Have the source return column \"%s\".", column->name) : 0));
+	return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
+}
+
+/* The expression that makes a generated window column of the query's row. */
+static Expr *
+generated_window(IdemSource *source)
+{
+	const IdemTarget *target = source->target;
+	Relation base = relation_open(target->base, AccessShareLock);
+	Node *expr = build_column_default(base, target->window->base_attno);
+
+	relation_close(base, NoLock);
+	return expression_planner((Expr *) assigned_mutator(expr, source));
+}
+
 IdemSource *
 idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type,
 				 bool updates)
@@ -274,6 +327,8 @@ idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type
 	if (target->window)
 		source->window_type = getBaseType(target->window->type);
 	build_projection(source);
+	if (target->window && target->window->generated)
+		source->generated = generated_window(source);
 	return source;
 }
 
@@ -299,6 +354,7 @@ typedef struct SourceReceiver
 	void *arg;
 	IdemRows *rows;
 	EState *estate;
+	ExprState *generated;		/* makes the window column; NULL if the rows have it */
 	ProjectionInfo *projection; /* NULL if the source's rows are taken as they are */
 	TupleTableSlot *slot;		/* what the projection fills */
 } SourceReceiver;
@@ -335,6 +391,8 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 				 errmsg("source has changed its columns while it was being loaded"),
 				 errhint("Run the load again.")));
 	receiver->estate = CreateExecutorState();
+	if (receiver->source->generated)
+		receiver->generated = ExecPrepareExpr(receiver->source->generated, receiver->estate);
 	if (receiver->source->as_is)
 		return;
 	receiver->slot = MakeSingleTupleTableSlot(receiver->source->desc, &TTSOpsVirtual);
@@ -349,7 +407,10 @@ check_in_window(SourceReceiver *receiver, TupleTableSlot *slot)
 {
 	const IdemSource *source = receiver->source;
 	bool isnull;
-	Datum value = slot_getattr(slot, source->window_index + 1, &isnull);
+	Datum value = receiver->generated ? ExecEvalExprSwitchContext(receiver->generated,
+																  GetPerTupleExprContext(receiver->estate),
+																  &isnull)
+									  : slot_getattr(slot, source->window_index + 1, &isnull);
 	int64 bound = isnull ? 0 : idem_value_bound(source->type, source->window_type, value);
 
 	if (!isnull && bound >= receiver->window.lower && bound < receiver->window.upper)
@@ -374,12 +435,10 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContext old;
 
 	ResetExprContext(context);
+	context->ecxt_scantuple = slot;
 	if (receiver->projection)
-	{
-		context->ecxt_scantuple = slot;
 		slot = ExecProject(receiver->projection);
-	}
-	if (receiver->source->window_index >= 0)
+	if (receiver->source->window_index >= 0 || receiver->generated)
 		check_in_window(receiver, slot);
 	if (receiver->take)
 	{

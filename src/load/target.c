@@ -417,6 +417,50 @@ idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
 	return target;
 }
 
+/* True if two columns are the same in all that statements and rows rely on. */
+static bool
+is_same_column(const IdemColumn *a, const IdemColumn *b)
+{
+	return strcmp(a->name, b->name) == 0 && a->base_attno == b->base_attno &&
+		   a->type == b->type && a->typmod == b->typmod && a->collation == b->collation &&
+		   a->not_null == b->not_null && a->generated == b->generated &&
+		   a->identity == b->identity;
+}
+
+/* True if the columns of rel, opened anew, are those that were looked up. */
+static bool
+is_same_target(const IdemTarget *target, Relation rel)
+{
+	int natts = RelationGetNumberOfAttributes(rel);
+	AttrNumber *attnos = palloc(Max(natts, 1) * sizeof(AttrNumber));
+	Relation base = open_base(rel, attnos, natts);
+	IdemTarget now = {0};
+	bool same;
+	int i;
+
+	read_columns(&now, rel, base, attnos);
+	same = RelationGetRelid(base) == target->base && now.ncolumns == target->ncolumns;
+	relation_close(base, NoLock);
+	for (i = 0; same && i < now.ncolumns; i++)
+		same = is_same_column(&now.columns[i], &target->columns[i]);
+	return same;
+}
+
+void
+idem_check_target(const IdemTarget *target)
+{
+	Relation rel = try_relation_open(target->relid, AccessShareLock);
+	bool same = rel && is_same_target(target, rel);
+
+	if (rel)
+		relation_close(rel, NoLock);
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("target %s has changed while it was being loaded", target->name),
+				 errhint("Run the load again.")));
+}
+
 /* The CREATE UNIQUE INDEX that would be an arbiter; NULL if no index can be one. */
 static char *
 arbiter_sql(const IdemTarget *target)

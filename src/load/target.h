@@ -56,6 +56,12 @@ extern IdemTarget *idem_open_target(Oid relid, char **keys, int nkeys,
 									const char *version_column,
 									const IdemRangeType *type);
 
+/*
+ * Raises 55000 if the target is not what was looked up: whoever ran code meanwhile, the
+ * source or another session between two pieces, may have changed it.
+ */
+extern void idem_check_target(const IdemTarget *target);
+
 /* Raises 42P10, with the CREATE UNIQUE INDEX to type, if there is no arbiter. */
 extern void idem_require_arbiter(const IdemTarget *target);
 
