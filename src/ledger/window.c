@@ -517,25 +517,45 @@ is_above(const IdemRangeType *type, const IdemStep *step, int64 origin, int64 n,
 	return !add_steps(type, &origin, step, n) || origin > position;
 }
 
+/* About how manieth the cell is that holds a position, by the mean length of a month. */
+static int64
+guess_cell(const IdemRangeType *type, const IdemStep *step, int64 origin, int64 position)
+{
+	double distance = (double) position - (double) origin;
+	double days = step->interval.month * (365.2425 / MONTHS_PER_YEAR) + step->interval.day;
+
+	if (type->bound == DATEOID)
+		return distance / days;
+	return distance / (days * USECS_PER_DAY + step->interval.time);
+}
+
 /*
  * The cell that holds a position not below origin; one that the type's end cuts off ends
  * there.  Lines do not fall as n grows, so the last one that is not above the position
- * is found by doubling n and then halving the distance.
+ * is found by halving the distance of two lines around it.  A guess only saves work.
  */
 static Cell
 find_cell(const IdemRangeType *type, const IdemStep *step, int64 origin, int64 position)
 {
 	uint64 length = fixed_length(type, step);
-	int64 below = 0;
-	int64 above = 1;
+	int64 below;
+	int64 above;
+	int64 width;
 	Cell cell;
 
 	if (length > 0)
 		return find_fixed_cell(type, length, origin, position);
-	while (!is_above(type, step, origin, above, position))
+	above = guess_cell(type, step, origin, position) + 2;
+	below = Max(above - 4, 0);
+	for (width = 4; below > 0 && is_above(type, step, origin, below, position); width *= 2)
+	{
+		above = below;
+		below = Max(below - width, 0);
+	}
+	for (width = 4; !is_above(type, step, origin, above, position); width *= 2)
 	{
 		below = above;
-		above *= 2;
+		above += width;
 	}
 	while (above - below > 1)
 	{
