@@ -129,7 +129,7 @@ INSERT INTO parent VALUES (1);
 CALL idem_load_window('oled', 'child', 'SELECT $1::int AS id', '[1,2)', 'upsert', keys => '{id}');
 SELECT window_range, state, attempt, error_code FROM oled WHERE pipeline = 'loads.child' ORDER BY run_id;
 
--- duplicates: identical ones collapse, the highest version wins, others are an error
+-- duplicates: with keys identical ones collapse, the highest version wins, others are an error
 CREATE TABLE ver (k int PRIMARY KEY, rev int, v text);
 CREATE TABLE ver_src (k int, rev int, v text);
 INSERT INTO ver_src VALUES (1, 1, 'a'), (1, 1, 'a'), (2, 1, 'old'), (2, 3, 'new'), (2, NULL, 'none'), (2, 2, 'mid'), (3, NULL, 'x');

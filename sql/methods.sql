@@ -26,13 +26,13 @@ UPDATE src SET v = v || '!' WHERE id % 10 = 0;
 CALL load('tgt', 'upsert');
 UPDATE src SET v = v || '!' WHERE id % 10 = 1; DELETE FROM src WHERE id % 10 = 2;
 CALL load('tgt', 'reload');
--- all differs: rows are replaced; to its user an upsert has updated them
+-- all differs: an upsert still deletes nothing
 UPDATE src SET v = 'all';
 CALL load('tgt', 'upsert');
 UPDATE src SET v = 'all again';
 CALL load('tgt', 'reload');
 SELECT differ('tgt');
--- but not if somebody would notice: a column the source lacks, a trigger, a version
+-- what the source lacks stays, and a trigger sees updates
 ALTER TABLE tgt ADD COLUMN mine int;
 UPDATE tgt SET mine = id;
 UPDATE src SET v = 'and again';
@@ -55,7 +55,7 @@ CALL load('bag', 'reload', keys => NULL);
 UPDATE src SET v = 'bags' WHERE id = 3;
 CALL load('bag', 'reload');
 SELECT differ('bag');
--- unchanged, but what is there twice must become one, and what the source lacks its default
+-- without keys nothing says that equal rows are one; but what the source lacks must become its default
 INSERT INTO src SELECT * FROM src WHERE id = 4; INSERT INTO bag SELECT * FROM bag WHERE id = 4;
 CALL load('bag', 'reload', keys => NULL);
 SELECT count(*) FROM bag WHERE id = 4;
@@ -65,7 +65,7 @@ CALL load('bag', 'reload', keys => NULL);
 SELECT count(mine) FROM bag;
 ALTER TABLE bag DROP COLUMN mine;
 
--- one row of many differs where no sample sees it, and one row more, one less
+-- one row of many differs, and one row more, one less
 CALL load('tgt2', 'upsert');
 UPDATE src SET v = 'one' WHERE id = 4711;
 CALL load('tgt2', 'upsert');

@@ -103,6 +103,18 @@ SELECT count(*), sum(hidden) FROM behind;
 -- no keys: rows are replaced
 CREATE TABLE nokey (id int, w int, v text);
 CALL check_target('nokey', NULL);
+-- a reload holds identical rows as often as they come
+CREATE TABLE clicks (w int, what text);
+CALL idem_load_window('led', 'clicks', 'SELECT 1 AS w, ''click'' AS what FROM generate_series(1, 3)', '[0,30)', 'reload', window_column => 'w');
+CALL idem_load_window('led', 'clicks', 'SELECT 1 AS w, ''click'' AS what FROM generate_series(1, 2)', '[0,30)', 'reload', window_column => 'w', force => true);
+SELECT count(*) FROM clicks;
+-- a row that moves to another window leaves its old one, with keys that no index enforces too
+CREATE TABLE moves (id int, w int); CREATE TABLE moves_src AS SELECT 1 AS id, 1 AS w;
+CALL idem_load_window('led', 'moves', 'moves_src', '[0,10)', 'reload', keys => '{id}', window_column => 'w');
+UPDATE moves_src SET w = 11;
+CALL idem_load_window('led', 'moves', 'moves_src', '[10,20)', 'reload', keys => '{id}', window_column => 'w');
+TABLE moves;
+DROP TABLE clicks, moves, moves_src;
 -- keys without an index serve a reload as well
 CALL idem_load_window('led', 'nokey', 'src', '[0,30)', 'reload', keys => '{id}', window_column => 'w', force => true);
 

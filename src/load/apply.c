@@ -10,16 +10,6 @@
 #include "load/apply.h"
 #include "server/settings.h"
 
-/*
- * Fewer rows are always compared: what a sample costs, and another method could
- * save, is nothing then.
- */
-#define MIN_SAMPLED 5000
-
-/* Of how many percent of changed rows on it is cheaper to replace all; see doc/performance.md. */
-#define REPLACE_RELOAD 40
-#define REPLACE_UPSERT 55
-
 /* In order of preference; the last one always applies. */
 static const IdemMethod *const methods[] = {
 	&idem_method_insert,
@@ -46,9 +36,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 	for (i = 0; i < target->ncolumns; i++)
 		apply->overriding |= target->columns[i].in_source &&
 							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
-	apply->replaceable = idem_is_replaceable(target) && (reload || target->version == NULL);
-	if (target->has_arbiter && idem_has_not_null_key(target))
-		apply->sample = idem_make_sample(desc);
+	apply->replaceable = reload && idem_is_replaceable(target);
 	return apply;
 }
 
@@ -83,14 +71,11 @@ idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);
 	piece->empty = idem_run_apply(apply, piece, NULL, &apply->occupied, build_occupied) == 0;
 	piece->watched = true;
-	piece->sampled = !piece->empty && apply->sample;
 	idem_begin_watch(apply->collapse);
-	if (piece->sampled)
-		idem_begin_sample(apply->sample);
 }
 
 void
-idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, uint64 row_hash)
+idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot)
 {
 	if (++piece->taken == IDEM_MIN_PLAIN && index_will_tell(apply, piece))
 	{
@@ -98,9 +83,7 @@ idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, uint64 r
 		piece->watched = false;
 	}
 	if (piece->watched)
-		idem_watch_row(apply->collapse, slot, row_hash);
-	if (piece->sampled)
-		idem_sample_row(apply->sample, slot);
+		idem_watch_row(apply->collapse, slot);
 }
 
 void
@@ -108,74 +91,12 @@ idem_collapse_piece(IdemApply *apply, IdemPiece *piece)
 {
 	int64 removed;
 
-	if (piece->collapsed)
+	if (piece->collapsed || apply->target->nkeys == 0)
 		return;
 	removed = idem_collapse_rows(apply->collapse, &piece->rows);
 	piece->run->duplicate_rows += removed;
 	piece->collapsed = true;
 	apply->keys_repeat |= removed > 0;
-}
-
-/* Appends SELECT FROM idem_source s, target d WHERE d.k = s.k prefix changed */
-static void
-append_sampled(StringInfo sql, const IdemApply *apply, const char *prefix)
-{
-	appendStringInfo(sql, "SELECT FROM %s s, %s d WHERE ", IDEM_ROWS, apply->target->name);
-	idem_append_match(sql, apply->target, "d", "s");
-	appendStringInfoString(sql, prefix);
-	appendStringInfoChar(sql, '(');
-	idem_append_changed(sql, apply->target, "d", "s", false);
-	appendStringInfoChar(sql, ')');
-}
-
-/* Builds: SELECT FROM idem_source s, target d WHERE d.k = s.k AND NOT changed */
-static void
-build_sampled_same(StringInfo sql, IdemApply *apply)
-{
-	append_sampled(sql, apply, " AND NOT ");
-}
-
-/* Builds: SELECT FROM idem_source s, target d WHERE d.k = s.k AND changed */
-static void
-build_sampled_changed(StringInfo sql, IdemApply *apply)
-{
-	append_sampled(sql, apply, " AND ");
-}
-
-/* Completes the sample, and looks its rows up. */
-static void
-look_up_sample(IdemApply *apply, IdemPiece *piece)
-{
-	piece->sampled &= piece->rows.count >= MIN_SAMPLED;
-	if (!piece->sampled)
-		return;
-	piece->sample = idem_sampled_rows(apply->sample);
-	piece->sampled_same = idem_run_apply(apply, piece, &piece->sample, &apply->sampled_same,
-										 build_sampled_same);
-}
-
-bool
-idem_sample_is_same(const IdemPiece *piece)
-{
-	return piece->sampled && piece->sampled_same == piece->sample.count;
-}
-
-bool
-idem_most_differ(IdemApply *apply, IdemPiece *piece)
-{
-	int percent = apply->reload ? REPLACE_RELOAD : REPLACE_UPSERT;
-	int64 differ;
-
-	if (!piece->sampled || !apply->replaceable ||
-		100 * (piece->sample.count - piece->sampled_same) < percent * piece->sample.count)
-		return false;
-	differ = idem_run_apply(apply, piece, &piece->sample, &apply->sampled_changed,
-							build_sampled_changed);
-	if (100 * differ < percent * piece->sample.count)
-		return false;
-	piece->reason = psprintf("%lld of %lld sampled rows differ.", (long long) differ,
-							 (long long) piece->sample.count);
-	return true;
 }
 
 /* Says which method a piece took. */
@@ -197,7 +118,6 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	IdemRun *run = piece->run;
 	size_t i = 0;
 
-	look_up_sample(apply, piece);
 	while (i < lengthof(methods) - 1 && !methods[i]->applies(apply, piece))
 		i++;
 	run->method = methods[i]->name;
@@ -206,8 +126,6 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	apply->written += run->inserted_rows + run->updated_rows;
 	explain_method(apply, piece);
 	idem_free_rows(&piece->rows);
-	if (piece->sampled)
-		idem_free_rows(&piece->sample);
 }
 
 IdemStatement *
@@ -251,6 +169,12 @@ idem_append_insert(StringInfo sql, IdemApply *apply)
 	appendStringInfo(sql, ")%s SELECT ", apply->overriding ? " OVERRIDING SYSTEM VALUE" : "");
 	idem_append_columns(sql, apply->target, "s.");
 	appendStringInfo(sql, " FROM %s s", IDEM_ROWS);
+}
+
+bool
+idem_may_move(const IdemTarget *target)
+{
+	return target->nkeys > 0 && !target->has_arbiter;
 }
 
 bool

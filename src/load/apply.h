@@ -12,7 +12,6 @@
 #include "ledger/ledger.h"
 #include "load/collapse.h"
 #include "load/rows.h"
-#include "load/sample.h"
 #include "server/statement.h"
 
 /* Fewer rows are not worth the subtransaction of a plain INSERT. */
@@ -25,7 +24,6 @@ typedef struct IdemApply
 	const IdemTarget *target;
 	const IdemRangeType *type;
 	IdemCollapse *collapse;
-	IdemSample *sample;
 	TupleDesc desc;	  /* of the rows */
 	bool reload;	  /* else upsert */
 	bool overriding;  /* the source has an identity column's values */
@@ -35,8 +33,6 @@ typedef struct IdemApply
 	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
 	IdemStatement *occupied;
-	IdemStatement *sampled_same;
-	IdemStatement *sampled_changed;
 	IdemStatement *window;
 	IdemStatement *compare;
 	IdemStatement *insert;
@@ -46,6 +42,7 @@ typedef struct IdemApply
 	IdemStatement *update_any;
 	IdemStatement *delete_gone;
 	IdemStatement *delete_old;
+	IdemStatement *delete_moved;
 } IdemApply;
 
 /* One piece: its window's bounds and its rows. */
@@ -56,10 +53,7 @@ typedef struct IdemPiece
 	bool empty;	  /* the window, or the target, held nothing before the source ran */
 	bool watched; /* the rows' keys are watched as they arrive */
 	int64 taken;  /* rows so far */
-	bool sampled; /* some of the rows are sampled as they arrive */
-	IdemRows sample;
-	int64 sampled_same; /* how many of the sample are in the target as they are */
-	bool collapsed;		/* duplicates have been removed */
+	bool collapsed; /* duplicates have been removed */
 	char *reason;		/* for the method, in words */
 	IdemRun *run;		/* takes the counts and the method */
 } IdemPiece;
@@ -70,12 +64,10 @@ extern IdemApply *idem_make_apply(const IdemTarget *target, const IdemRangeType 
 
 /*
  * Begins a piece, whose run has been claimed, before its source runs; and takes
- * each of its rows.  row_hash is the hash of the row's image, which is used only if
- * the target has no keys.
+ * each of its rows.
  */
 extern void idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run);
-extern void idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot,
-						  uint64 row_hash);
+extern void idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot);
 
 /*
  * Applies a piece, whose rows are complete, by the method that fits, and sets the
@@ -112,7 +104,7 @@ extern IdemStatement *idem_get_statement(IdemApply *apply, IdemStatement **place
 extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 							 IdemStatement **place, IdemBuild build);
 
-/* Removes duplicates from a piece's rows, unless it has been done. */
+/* Leaves one row a key in a piece's rows, unless it has been done or there are no keys. */
 extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 
 /*
@@ -123,18 +115,14 @@ extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 extern void idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 extern void idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 
-/*
- * What the sample says: that every sampled row is in the target as it is; that so
- * many are there and differ that it is cheaper to replace them.  False without one.
- */
-extern bool idem_sample_is_same(const IdemPiece *piece);
-extern bool idem_most_differ(IdemApply *apply, IdemPiece *piece);
-
 /* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */
 extern void idem_append_insert(StringInfo sql, IdemApply *apply);
 
 /* Appends UPDATE target d SET … FROM rows s WHERE d.k = s.k AND changed, as an IdemBuild. */
 extern void idem_append_update(StringInfo sql, IdemApply *apply);
+
+/* True if a key can be in another window too, and no index would object. */
+extern bool idem_may_move(const IdemTarget *target);
 
 /* True if there is a column that an update writes. */
 extern bool idem_has_updates(const IdemTarget *target);

@@ -2,6 +2,8 @@
  * collapse.c
  *		One row per key: what to do with duplicates in the source.
  *
+ * Without keys nothing says that equal rows are one, and they stay.
+ *
  * Sources rarely hold duplicates, so the hashes of the keys are watched first: if
  * none is there twice, no key is.  If there are too many to keep, the distinct keys
  * are counted.  Only if there may be duplicates are the rows sorted by key and
@@ -61,7 +63,7 @@ struct IdemCollapse
 	FmgrInfo *equals; /* of each key */
 	int version;	  /* index in desc, or -1 */
 	FmgrInfo compare; /* of versions */
-	bool hashable;	  /* every key has a hash function, or there are none */
+	bool hashable;	  /* every key has a hash function */
 	FmgrInfo *hashes; /* of each key */
 	Watch watch;
 	struct seen_hash *seen; /* NULL unless WATCH_DISTINCT */
@@ -73,31 +75,16 @@ static char *
 count_sql(const IdemTarget *target)
 {
 	StringInfoData sql;
-	const char *separator = "";
-	int i;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT pg_catalog.count(*) FROM (SELECT FROM %s s GROUP BY ",
 					 IDEM_ROWS);
-	for (i = 0; i < target->ncolumns; i++)
-	{
-		const IdemColumn *column = &target->columns[i];
-
-		if (!(target->nkeys > 0 ? column->is_key : column->in_source))
-			continue;
-		/* json and its like have no equality; their text has */
-		appendStringInfo(&sql, "%ss.%s%s", separator, column->quoted,
-						 column->equals ? "" : "::pg_catalog.text");
-		separator = ", ";
-	}
+	idem_append_keys(&sql, target, "s.");
 	appendStringInfoString(&sql, ") k");
 	return sql.data;
 }
 
-/*
- * Builds: SELECT s.* FROM idem_source s ORDER BY s.k, …, s.version DESC NULLS LAST
- * or, without keys, ordered by the rows' images, which every type has.
- */
+/* Builds: SELECT s.* FROM idem_source s ORDER BY s.k, …, s.version DESC NULLS LAST */
 static char *
 sorted_sql(const IdemTarget *target)
 {
@@ -105,14 +92,9 @@ sorted_sql(const IdemTarget *target)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT s.* FROM %s s ORDER BY ", IDEM_ROWS);
-	if (target->nkeys > 0)
-	{
-		idem_append_keys(&sql, target, "s.");
-		if (target->version)
-			appendStringInfo(&sql, ", s.%s DESC NULLS LAST", target->version->quoted);
-	}
-	else
-		appendStringInfoString(&sql, "ROW(s.*)::pg_catalog.record USING OPERATOR(pg_catalog.*<)");
+	idem_append_keys(&sql, target, "s.");
+	if (target->version)
+		appendStringInfo(&sql, ", s.%s DESC NULLS LAST", target->version->quoted);
 	return sql.data;
 }
 
@@ -158,6 +140,8 @@ idem_make_collapse(const IdemTarget *target, TupleDesc desc)
 	collapse->context = CurrentMemoryContext;
 	collapse->target = target;
 	collapse->desc = desc;
+	if (target->nkeys == 0)
+		return collapse;
 	collapse->count = idem_make_statement(count_sql(target), 0, NULL, IDEM_SNAPSHOT_NEW);
 	collapse->sorted = idem_make_statement(sorted_sql(target), 0, NULL, IDEM_SNAPSHOT_NEW);
 	set_comparisons(collapse);
@@ -208,15 +192,14 @@ hash_keys(const IdemCollapse *collapse, const TupleTableSlot *slot)
 }
 
 void
-idem_watch_row(IdemCollapse *collapse, TupleTableSlot *slot, uint64 row_hash)
+idem_watch_row(IdemCollapse *collapse, TupleTableSlot *slot)
 {
 	Watch found = WATCH_DISTINCT;
 	bool repeated;
 
 	if (collapse->seen == NULL)
 		return;
-	(void) seen_insert(collapse->seen,
-					   collapse->nkeys > 0 ? hash_keys(collapse, slot) : row_hash, &repeated);
+	(void) seen_insert(collapse->seen, hash_keys(collapse, slot), &repeated);
 	if (repeated)
 		found = WATCH_REPEATED;
 	else if (collapse->seen->members > collapse->max_seen)
@@ -245,7 +228,7 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 	receiver->kept = MakeSingleTupleTableSlot(receiver->collapse->desc, &TTSOpsHeapTuple);
 }
 
-/* True if two rows have one key; never, if there are no keys. */
+/* True if two rows have one key. */
 static bool
 same_key(IdemCollapse *collapse, TupleTableSlot *a, TupleTableSlot *b)
 {
@@ -263,7 +246,7 @@ same_key(IdemCollapse *collapse, TupleTableSlot *a, TupleTableSlot *b)
 											a->tts_values[k], b->tts_values[k])))
 			return false;
 	}
-	return collapse->nkeys > 0;
+	return true;
 }
 
 /* True if two rows are the same, image by image. */

@@ -14,18 +14,17 @@ extern IdemCollapse *idem_make_collapse(const IdemTarget *target, TupleDesc desc
 
 /*
  * Watches the rows of a piece as they arrive, so that nothing is left to do if no
- * two are alike.  row_hash is the hash of the row's image; it is used, and needs to
- * be given, only if there are no keys.
+ * two have one key.  Without keys there is nothing to watch.
  */
 extern void idem_begin_watch(IdemCollapse *collapse);
-extern void idem_watch_row(IdemCollapse *collapse, TupleTableSlot *slot, uint64 row_hash);
+extern void idem_watch_row(IdemCollapse *collapse, TupleTableSlot *slot);
 
 /* Ends watching without a result, and frees what it took. */
 extern void idem_end_watch(IdemCollapse *collapse);
 
 /*
- * Leaves one row for each key in *rows, or, without keys, one of those that are
- * identical, and returns how many it removed.  Of rows with one key and different
+ * Leaves one row for each key in *rows, which need keys, and returns how many it
+ * removed.  Of rows with one key and different
  * content the one with the highest version stays; without a version column, or on
  * a tie, they raise 21000 and the key is named.
  */

@@ -204,11 +204,11 @@ compare_rows(IdemApply *apply, IdemPiece *piece, Difference *difference)
 	idem_run_with(expressions ? "enable_mergejoin" : NULL, "off", run_compare, &comparison);
 }
 
-/* Fits where the keys identify a row of the target, unless most rows would be written. */
+/* Fits where the keys identify a row of the target. */
 static bool
 difference_applies(IdemApply *apply, IdemPiece *piece)
 {
-	if (!apply->target->has_arbiter || idem_most_differ(apply, piece))
+	if (!apply->target->has_arbiter)
 		return false;
 	piece->reason = "The keys have a unique index.";
 	return true;

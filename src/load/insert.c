@@ -119,11 +119,11 @@ idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 		idem_upsert_rows(apply, piece, rows);
 }
 
-/* Fits where there is nothing yet. */
+/* Fits where there is nothing yet, and no row can come from elsewhere unnoticed. */
 static bool
 insert_applies(IdemApply *apply, IdemPiece *piece)
 {
-	if (!piece->empty)
+	if (!piece->empty || idem_may_move(apply->target))
 		return false;
 	piece->reason = apply->target->window ? "The window is empty." : "The target is empty.";
 	return true;

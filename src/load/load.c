@@ -219,7 +219,6 @@ typedef struct Intake
 	Load *load;
 	IdemRun *run;
 	IdemPiece *piece;
-	bool hashed; /* rows are hashed: for the digest, or because there are no keys */
 	StringInfoData buf;
 } Intake;
 
@@ -228,16 +227,17 @@ static void
 take_row(void *arg, TupleTableSlot *slot)
 {
 	Intake *intake = arg;
-	IdemDigest hash = {{0, 0}};
 
 	idem_progress_read();
 	slot_getallattrs(slot);
-	if (intake->hashed)
-		hash = idem_hash_row(&intake->buf, idem_source_desc(intake->load->source),
-							 slot->tts_values, slot->tts_isnull);
 	if (intake->run->has_digest)
+	{
+		IdemDigest hash = idem_hash_row(&intake->buf, idem_source_desc(intake->load->source),
+										  slot->tts_values, slot->tts_isnull);
+
 		idem_add_digest(&intake->run->digest, &hash);
-	idem_take_row(intake->load->apply, intake->piece, slot, hash.lanes[0]);
+	}
+	idem_take_row(intake->load->apply, intake->piece, slot);
 }
 
 /* Fetches and applies the rows of a claimed window. */
@@ -248,7 +248,6 @@ load_rows(Load *load, IdemRun *run)
 	Intake intake = {load, run, &piece};
 
 	run->has_digest = idem_source_digest;
-	intake.hashed = run->has_digest || load->target->nkeys == 0;
 	initStringInfo(&intake.buf);
 	idem_begin_piece(load->apply, &piece, run);
 	idem_progress_phase(IDEM_PHASE_SOURCE);

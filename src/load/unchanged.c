@@ -8,9 +8,8 @@
  * memory.  Two 64-bit sums of hashes of whole rows agree by chance once in 2^128;
  * who does not want to rely on that switches idem.source_digest off.
  *
- * If something has changed, the scan was in vain.  So it is tried only where every
- * row of a sample is in the target as it is; without a sample, until it has been in
- * vain once in this call.
+ * If something has changed, the scan was in vain.  So it is tried until it has been
+ * in vain once in this call.
  */
 #include "postgres.h"
 
@@ -90,7 +89,7 @@ is_likely(const IdemApply *apply, const IdemPiece *piece)
 		return false;
 	if (!apply->target->has_arbiter && !idem_is_whole(apply->target))
 		return false;
-	return apply->sample ? idem_sample_is_same(piece) : !apply->mismatched;
+	return !apply->mismatched;
 }
 
 /*
