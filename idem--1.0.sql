@@ -221,12 +221,13 @@ CREATE PROCEDURE idem_load_window(
     audit          text    DEFAULT NULL,
     lookback       text    DEFAULT NULL,
     force          boolean DEFAULT false,
+    time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
     on_error       text    DEFAULT 'stop'
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_window_text';
-COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text) IS
+COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text) IS
 'loads the gaps of a window, each piece in a transaction of its own where CALL is at top level';
 
 CREATE PROCEDURE idem_load_window(
@@ -243,12 +244,13 @@ CREATE PROCEDURE idem_load_window(
     audit          text    DEFAULT NULL,
     lookback       text    DEFAULT NULL,
     force          boolean DEFAULT false,
+    time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
     on_error       text    DEFAULT 'stop'
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_window';
-COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text) IS
+COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text) IS
 'loads the gaps of a window, each piece in a transaction of its own where CALL is at top level';
 
 CREATE FUNCTION idem_load(
@@ -265,6 +267,7 @@ CREATE FUNCTION idem_load(
     audit          text    DEFAULT NULL,
     lookback       text    DEFAULT NULL,
     force          boolean DEFAULT false,
+    time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
     on_error       text    DEFAULT 'stop'
 )
@@ -281,7 +284,7 @@ RETURNS TABLE (
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_text';
-COMMENT ON FUNCTION idem_load(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text) IS
+COMMENT ON FUNCTION idem_load(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text) IS
 'loads the gaps of a window in the caller''s transaction; a row for each window loaded, or left alone as busy';
 
 CREATE FUNCTION idem_load(
@@ -298,6 +301,7 @@ CREATE FUNCTION idem_load(
     audit          text    DEFAULT NULL,
     lookback       text    DEFAULT NULL,
     force          boolean DEFAULT false,
+    time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
     on_error       text    DEFAULT 'stop'
 )
@@ -314,7 +318,7 @@ RETURNS TABLE (
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load';
-COMMENT ON FUNCTION idem_load(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text) IS
+COMMENT ON FUNCTION idem_load(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text) IS
 'loads the gaps of a window in the caller''s transaction; a row for each window loaded, or left alone as busy';
 
 --

@@ -122,3 +122,35 @@ CREATE TABLE nk (s int, d int, here int, PRIMARY KEY (s, d));
 CALL idem_load_window('oled', 'nk', 'SELECT i AS s, i AS d, i AS here FROM generate_series(0, 9) i', '[0,10)', 'upsert', keys => '{s,d}', window_column => 's');
 CALL idem_load_window('oled', 'nk', 'SELECT i AS s, i AS d, -i AS here FROM generate_series(0, 8) i', '[0,10)', 'reload', keys => '{s,d}', window_column => 's', force => true);
 SELECT count(*), sum(here) FROM nk;
+
+-- conversions do not follow the session's settings
+CREATE DOMAIN day AS date;
+CREATE TABLE zoned (id int PRIMARY KEY, tz timestamptz, ts timestamp, d day, t time, ttz timetz, tzs timestamptz[], txt text, m text);
+CREATE PROCEDURE convert(what text, zone text DEFAULT NULL) LANGUAGE plpgsql AS $$ DECLARE d text; h text; BEGIN
+    PERFORM idem_load('oled', 'zoned', 'SELECT 1 AS id, ' || what, '[0,10)', 'reload', keys => '{id}', window_column => 'id', force => true, time_zone => zone);
+    RAISE WARNING 'loaded %', what;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
+    RAISE WARNING E'% %\n%\n%', SQLSTATE, SQLERRM, d, h;
+END $$;
+CALL convert($$timestamp '2024-01-01' AS tz$$);
+CALL convert($$date '2024-01-01' AS tz$$);
+CALL convert($$timestamptz '2024-01-01' AS ts$$);
+CALL convert($$timestamptz '2024-01-01' AS d$$);
+CALL convert($$timestamptz '2024-01-01' AS t$$);
+CALL convert($$time '12:00' AS ttz$$);
+CALL convert($$'{2024-01-01}'::timestamp[] AS tzs$$);
+CALL convert($$'12'::money AS m$$);
+CALL convert($$'pg_class'::regclass AS m$$);
+CALL convert($$'{pg_class}'::regclass[] AS m$$);
+CALL convert($$date '2024-01-01' AS ts$$);
+CALL convert($$timestamp '2024-01-01' AS tz$$, 'America/New_York');
+SELECT tz FROM zoned;
+CALL convert($$timestamp '2024-01-01' AS tz$$, 'Nowhere');
+SET datestyle = 'SQL, DMY'; SET timezone = 'Asia/Tokyo'; SET intervalstyle = 'sql_standard'; SET extra_float_digits = -10; SET bytea_output = 'escape';
+CALL convert($$timestamptz '2024-01-31 00:00+00' AS txt, interval '1 day 2 hours' AS m$$);
+SELECT txt, m FROM zoned;
+CALL convert($$0.1::float8 + 0.2 AS txt, '\x00ff'::bytea AS m$$);
+SELECT txt, m FROM zoned;
+SHOW datestyle; SHOW timezone;
+SET datestyle = 'ISO, MDY'; SET timezone = 'UTC'; RESET intervalstyle; RESET extra_float_digits; RESET bytea_output;

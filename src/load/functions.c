@@ -41,6 +41,7 @@ enum
 	ARG_AUDIT,
 	ARG_LOOKBACK,
 	ARG_FORCE,
+	ARG_TIME_ZONE,
 	ARG_ON_BUSY,
 	ARG_ON_ERROR,
 };
@@ -59,6 +60,7 @@ static const char *const argument_names[] = {
 	"audit",
 	"lookback",
 	"force",
+	"time_zone",
 	"on_busy",
 	"on_error",
 };
@@ -161,6 +163,7 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 	request.lookback = text_argument(fcinfo, ARG_LOOKBACK);
 	require_argument(fcinfo, ARG_FORCE);
 	request.force = PG_GETARG_BOOL(ARG_FORCE);
+	request.identity.time_zone = text_argument(fcinfo, ARG_TIME_ZONE);
 	request.on_busy = idem_read_on_busy(fcinfo, ARG_ON_BUSY);
 	request.continue_on_error = choice_argument(fcinfo, ARG_ON_ERROR, "on_error", on_error) == 1;
 	return request;

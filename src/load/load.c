@@ -126,7 +126,7 @@ prepare_load(Load *load)
 	if (!request->reload)
 		idem_require_arbiter(load->target);
 	load->source = idem_open_source(request->source, load->target, load->type,
-									load->target->has_arbiter);
+									load->target->has_arbiter, request->identity.time_zone);
 	load->apply = idem_make_apply(load->target, load->type, idem_source_desc(load->source),
 								  request->reload);
 	if (request->audit)

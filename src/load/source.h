@@ -16,10 +16,12 @@ typedef struct IdemSource IdemSource;
  * it marks in_source.  All that is wrong with them is an error here, before any
  * row is read: 42703 for a column the target lacks, 42701 for a repeated one,
  * 23502 for a NOT NULL column without default that is missing, 42804 for a type
- * that does not assign, 428C9 for an identity column that cannot be written.
+ * that does not assign or would by the time zone of the session,
+ * which time_zone names unless it is NULL, 428C9 for an identity column that cannot be written.
  */
 extern IdemSource *idem_open_source(const char *text, IdemTarget *target,
-									const IdemRangeType *type, bool updates);
+									const IdemRangeType *type, bool updates,
+									const char *time_zone);
 
 /* The descriptor of the rows it makes. */
 extern TupleDesc idem_source_desc(const IdemSource *source);
