@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
+#include "common/int.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "load/progress.h"
@@ -165,8 +166,13 @@ idem_progress_end(void)
 void
 idem_progress_total(int64 windows)
 {
-	if (depth == 1)
-		slot->windows_total += windows;
+	int64 total;
+
+	if (depth != 1)
+		return;
+	if (pg_add_s64_overflow(slot->windows_total, windows, &total))
+		total = PG_INT64_MAX;
+	slot->windows_total = total;
 }
 
 void
@@ -237,13 +243,19 @@ idem_windows_in_progress(const char *pipeline, const IdemRangeType *type, int *n
 	return windows;
 }
 
-/* When all windows will be done if the others take as long as those done so far. */
+/*
+ * When all windows will be done if the others take as long as those done so far;
+ * infinity if time does not suffice.
+ */
 static TimestampTz
 estimate_end(const Slot *load)
 {
 	double elapsed = GetCurrentTimestamp() - load->started_at;
+	double duration = elapsed / load->windows_done * load->windows_total;
 
-	return load->started_at + (int64) (elapsed / load->windows_done * load->windows_total);
+	if (duration >= (double) END_TIMESTAMP - load->started_at)
+		return DT_NOEND;
+	return load->started_at + (int64) duration;
 }
 
 /* Adds one load to the result. */

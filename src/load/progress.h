@@ -26,7 +26,7 @@ typedef enum IdemPhase
 extern void idem_progress_begin(const char *pipeline, Oid target, const IdemRangeType *type);
 extern void idem_progress_end(void);
 
-/* So many windows more are to be loaded. */
+/* So many windows more are to be loaded, at most. */
 extern void idem_progress_total(int64 windows);
 
 /* A window is begun; it enters a phase; it is done, with so many rows written. */
