@@ -650,6 +650,8 @@ idem_time_bound(const IdemRangeType *type, TimestampTz time)
 {
 	Datum value = TimestampTzGetDatum(time);
 
+	if (time <= MIN_TIMESTAMP + USECS_PER_DAY)
+		return first_bound(type);
 	if (type->bound == DATEOID)
 		return DatumGetDateADT(DirectFunctionCall1(timestamptz_date, value));
 	if (type->bound == TIMESTAMPOID)
@@ -663,7 +665,7 @@ idem_bound_time(const IdemRangeType *type, int64 bound)
 	int64 per_day = type->bound == DATEOID ? 1 : USECS_PER_DAY;
 	Datum value = idem_bound_datum(type, bound);
 
-	/* no time zone is a day from another; the year is 294276, or before all writing */
+	/* no time zone is as much as a day from another, so the rest can be converted */
 	if (type->bound != TIMESTAMPTZOID && bound >= END_TIMESTAMP / USECS_PER_DAY * per_day - per_day)
 		return END_TIMESTAMP - 1;
 	if (type->bound != TIMESTAMPTZOID && bound <= MIN_TIMESTAMP / USECS_PER_DAY * per_day + per_day)

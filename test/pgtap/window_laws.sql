@@ -4,7 +4,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(13);
+SELECT plan(14);
 
 SELECT setseed(0.3);
 SELECT idem_create_ledger('offsets', 'int8range'), idem_create_ledger('moments'), idem_create_ledger('clocks', 'tsrange'), idem_create_ledger('days', 'daterange');
@@ -67,6 +67,12 @@ FROM idem_load('clocks', 'sink', 'SELECT 1 AS id WHERE false', '[294276-11-30,29
 SELECT idem_create_pipeline('endless', 'moments', 'sink', 'SELECT 1 AS id WHERE false', 'upsert', '{id}', step => '1000 years', start => '2000-01-01', watermark => $$SELECT timestamptz 'infinity'$$);
 CALL idem_run_pipeline('endless');
 SELECT is(count(*), 292::bigint, 'a watermark of infinity is the end of the grid') FROM moments WHERE pipeline = 'endless';
+
+-- a lag longer than time: nothing is due, whatever the time zone
+SET LOCAL TimeZone = 'America/New_York';
+SELECT idem_create_pipeline('late', 'days', 'sink', 'SELECT 1 AS id WHERE false', 'upsert', '{id}', step => '1 day', start => '2024-01-01', lag => '300000 years');
+CALL idem_run_pipeline('late');
+SELECT is(count(*), 0::bigint, 'with a lag longer than time nothing is due') FROM days WHERE pipeline = 'late';
 
 -- progress and the calendar count pieces without making them
 SELECT throws_ok($$SELECT idem_calendar('offsets', 'p', '-9223372036854775808', '9223372036854775807', '1')$$, '54000', NULL, 'a calendar too long is refused');
