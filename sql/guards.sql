@@ -154,3 +154,27 @@ CALL convert($$0.1::float8 + 0.2 AS txt, '\x00ff'::bytea AS m$$);
 SELECT txt, m FROM zoned;
 SHOW datestyle; SHOW timezone;
 SET datestyle = 'ISO, MDY'; SET timezone = 'UTC'; RESET intervalstyle; RESET extra_float_digits; RESET bytea_output;
+
+-- why the index that is there does not serve, and what can be done
+CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE a1 (id int PRIMARY KEY DEFERRABLE, k text NOT NULL, n int, p int NOT NULL, e int NOT NULL, j jsonb);
+CREATE UNIQUE INDEX a1_k ON a1 (k COLLATE ci); CREATE UNIQUE INDEX a1_n ON a1 (n);
+CREATE UNIQUE INDEX a1_p ON a1 (p) WHERE p > 0; CREATE UNIQUE INDEX a1_e ON a1 ((e + 1));
+DO $$ DECLARE k text; d text; h text; BEGIN
+    FOREACH k IN ARRAY '{id,k,n,p}'::text[] LOOP
+        BEGIN
+            PERFORM idem_load('oled', 'a1', 'SELECT 1 AS ' || k, '[0,10)', 'upsert', keys => ARRAY[k]);
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
+            RAISE WARNING E'% %\n%\n%', SQLSTATE, SQLERRM, d, h;
+        END;
+    END LOOP;
+END $$;
+DROP INDEX a1_p, a1_n, a1_k;
+CALL idem_load_window('oled', 'a1', 'SELECT 1 AS id, 1 AS e, 1 AS p, ''k'' AS k', '[0,10)', 'upsert', keys => '{e}');
+CREATE UNIQUE INDEX a1_pattern ON a1 (k text_pattern_ops);
+CALL idem_load_window('oled', 'a1', 'SELECT 1 AS id, 1 AS e, 1 AS p, ''k'' AS k', '[0,10)', 'upsert', keys => '{k}');
+CREATE TABLE e1 (id int, ts date) PARTITION BY RANGE (ts);
+CALL idem_load_window('dled', 'e1', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', window_column => 'ts');
+CREATE TABLE n1 (id int PRIMARY KEY, ts numeric);
+CALL idem_load_window('dled', 'n1', 'SELECT 1 AS id, 1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', window_column => 'ts');

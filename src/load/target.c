@@ -13,6 +13,7 @@
 
 #include "access/nbtree.h"
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
@@ -21,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "load/target.h"
+#include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "partitioning/partdefs.h"
 #include "rewrite/rewriteHandler.h"
@@ -247,6 +249,24 @@ set_keys(IdemTarget *target, char **keys, int nkeys)
 	}
 }
 
+/* What can be done about a window column that does not fit the ledger. */
+static int
+window_hint(Oid type)
+{
+	switch (getBaseType(type))
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return errhint("Use a ledger whose range type fits the column: idem_create_ledger(name, range_type).");
+		default:
+			return errhint("No ledger has windows of this type: name a column of integers, dates or timestamps, if need be a generated one.");
+	}
+}
+
 /* Sets the window column and checks its type. */
 static void
 set_window_column(IdemTarget *target, const char *name, const IdemRangeType *type)
@@ -259,7 +279,7 @@ set_window_column(IdemTarget *target, const char *name, const IdemRangeType *typ
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("window column \"%s\" is of type %s, but the ledger's windows are of type %s",
 						name, format_type_be(target->window->type), type->name),
-				 errhint("Use a ledger whose range type fits the column: idem_create_ledger(name, range_type).")));
+				 window_hint(target->window->type)));
 }
 
 /* Sets the version column and checks that versions can be compared. */
@@ -305,24 +325,100 @@ keys_are_not_null(const IdemTarget *target)
 	return true;
 }
 
-/* True if an index is unique over just the keys and takes NULLs as equal. */
+/* True if a column of an index has the collation and the equality of the key that it is. */
 static bool
-is_arbiter(const IdemTarget *target, Relation index)
+compares_as_key(const IdemTarget *target, Relation index, int place)
+{
+	Oid equal = get_opfamily_member(index->rd_opfamily[place], index->rd_opcintype[place],
+									index->rd_opcintype[place], BTEqualStrategyNumber);
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+	{
+		const IdemColumn *key = target->keys[i];
+
+		if (key->base_attno == index->rd_index->indkey.values[place])
+			return index->rd_indcollation[place] == key->collation &&
+				   equal == lookup_type_cache(getBaseType(key->type), TYPECACHE_EQ_OPR)->eq_opr;
+	}
+	return false;
+}
+
+/* True if the expressions of an index, if any, are made of keys. */
+static bool
+is_made_of_keys(const IdemTarget *target, Relation index)
+{
+	Bitmapset *attnos = NULL;
+	int attno = -1;
+
+	pull_varattnos((Node *) RelationGetIndexExpressions(index), 1, &attnos);
+	while ((attno = bms_next_member(attnos, attno)) >= 0)
+	{
+		if (!is_key_attno(target, attno + FirstLowInvalidHeapAttributeNumber))
+			return false;
+	}
+	return true;
+}
+
+/* True if an index is unique over just the keys, or something made of them. */
+static bool
+is_over_keys(const IdemTarget *target, Relation index)
 {
 	Form_pg_index form = index->rd_index;
 	int i;
 
-	if (!form->indisunique || !form->indisvalid || !form->indimmediate ||
-		form->indnkeyatts != target->nkeys ||
-		RelationGetIndexPredicate(index) != NIL)
+	if (!form->indisunique || form->indnkeyatts != target->nkeys)
 		return false;
 	for (i = 0; i < form->indnkeyatts; i++)
 	{
 		/* an expression has the number 0, which no key has */
-		if (form->indkey.values[i] == 0 || !is_key_attno(target, form->indkey.values[i]))
+		if (form->indkey.values[i] != 0 && !is_key_attno(target, form->indkey.values[i]))
 			return false;
 	}
-	return form->indnullsnotdistinct || keys_are_not_null(target);
+	return is_made_of_keys(target, index);
+}
+
+/* Why a unique index over the keys does not say whether a key is there; NULL if it does. */
+static const char *
+arbiter_objection(const IdemTarget *target, Relation index)
+{
+	Form_pg_index form = index->rd_index;
+	int i;
+
+	if (!form->indisvalid)
+		return "it is not valid: REINDEX it";
+	if (!form->indimmediate)
+		return "it is deferrable";
+	if (form->indisexclusion)
+		return "it is WITHOUT OVERLAPS";
+	if (RelationGetIndexPredicate(index) != NIL)
+		return "it is partial";
+	for (i = 0; i < form->indnkeyatts; i++)
+	{
+		if (form->indkey.values[i] == 0)
+			return "it is over an expression";
+		if (!compares_as_key(target, index, i))
+			return "its collation or operator class is not the column's";
+	}
+	if (!form->indnullsnotdistinct && !keys_are_not_null(target))
+		return "it takes NULLs as different";
+	return NULL;
+}
+
+/* Sees whether an index tells if a key is there, and remembers why one does not. */
+static void
+consider_arbiter(IdemTarget *target, Relation index)
+{
+	const char *objection;
+
+	if (target->nkeys == 0 || !is_over_keys(target, index))
+		return;
+	objection = arbiter_objection(target, index);
+	if (objection)
+		target->objection = psprintf("Index \"%s\" does not serve: %s.",
+									 RelationGetRelationName(index), objection);
+	else
+		target->has_arbiter = true;
 }
 
 /* True if an index finds the rows of a window. */
@@ -347,7 +443,7 @@ set_indexes(IdemTarget *target, Relation base)
 	{
 		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
 
-		target->has_arbiter |= target->nkeys > 0 && is_arbiter(target, index);
+		consider_arbiter(target, index);
 		target->window_indexed |= is_window_index(target, index);
 		relation_close(index, NoLock);
 	}
@@ -461,6 +557,28 @@ idem_check_target(const IdemTarget *target)
 				 errhint("Run the load again.")));
 }
 
+/* A column that the table is partitioned by and that no key is, without which no index is unique. */
+static const char *
+missing_partition_column(const IdemTarget *target)
+{
+	Relation base = relation_open(target->base, AccessShareLock);
+	PartitionKey key = RelationGetPartitionKey(base);
+	const char *missing = NULL;
+	int i;
+
+	for (i = 0; key && i < get_partition_natts(key) && !missing; i++)
+	{
+		AttrNumber attno = get_partition_col_attnum(key, i);
+
+		if (attno == 0)
+			missing = "an expression";
+		else if (!is_key_attno(target, attno))
+			missing = psprintf("column \"%s\"", get_attname(target->base, attno, false));
+	}
+	relation_close(base, NoLock);
+	return missing;
+}
+
 /* The CREATE UNIQUE INDEX that would be an arbiter; NULL if no index can be one. */
 static char *
 arbiter_sql(const IdemTarget *target)
@@ -469,7 +587,7 @@ arbiter_sql(const IdemTarget *target)
 	StringInfoData sql;
 	int i;
 
-	if (target->is_foreign)
+	if (target->is_foreign || missing_partition_column(target))
 		return NULL;
 	base = relation_open(target->base, AccessShareLock);
 	initStringInfo(&sql);
@@ -490,10 +608,12 @@ void
 idem_require_arbiter(const IdemTarget *target)
 {
 	StringInfoData columns;
+	const char *missing;
 	char *sql;
 
 	if (target->has_arbiter)
 		return;
+	missing = missing_partition_column(target);
 	sql = arbiter_sql(target);
 	initStringInfo(&columns);
 	idem_append_keys(&columns, target, "");
@@ -501,8 +621,11 @@ idem_require_arbiter(const IdemTarget *target)
 			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 			 errmsg("target %s has no unique index over its keys (%s)",
 					target->name, columns.data),
-			 errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
-			 sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
+			 missing ? errdetail("The table is partitioned by %s, which a unique index must have.", missing)
+			 : target->objection ? errdetail("%s", target->objection)
+								 : errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
+			 missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")
+			 : sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
 }
 
 bool

@@ -40,6 +40,7 @@ typedef struct IdemTarget
 	IdemColumn **keys;
 	IdemColumn *window;	 /* NULL if no window column was named */
 	IdemColumn *version; /* NULL if no version column was named */
+	const char *objection; /* why a unique index over the keys is no arbiter */
 	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
 	bool is_plain;		 /* a table without triggers, rules or row security */
