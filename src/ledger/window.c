@@ -604,7 +604,8 @@ idem_next_piece(const IdemPieces *pieces, IdemCursor *cursor, IdemWindow *piece)
 	if (pieces->cut)
 	{
 		cell = find_cell(pieces->type, &pieces->step, pieces->origin,
-						 pieces->backwards ? rest->upper - 1 : rest->lower).window;
+						 pieces->backwards ? rest->upper - 1 : rest->lower)
+				   .window;
 		piece->lower = Max(piece->lower, cell.lower);
 		piece->upper = Min(piece->upper, cell.upper);
 	}

@@ -22,6 +22,7 @@
 #include "load/recorder.h"
 #include "load/retry.h"
 #include "load/source.h"
+#include "load/windows.h"
 #include "load/writers.h"
 #include "miscadmin.h"
 #include "server/query.h"
@@ -45,9 +46,8 @@ typedef struct Load
 	IdemApply *apply;
 	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
-	bool again;			 /* the piece has failed by a conflict: try it once more */
-	int64 origin;		 /* of the grid of steps */
-	IdemWindow reopened; /* complete windows in it are redone; may be empty */
+	bool again;	   /* the piece has failed by a conflict: try it once more */
+	IdemPlan plan; /* of its windows */
 	IdemReport report;
 	void *report_arg;
 	IdemSummary *summary;
@@ -135,73 +135,6 @@ prepare_load(Load *load)
 	load->summary->pipeline = load->pipeline;
 }
 
-/* Reads the requested window; false if it is empty. */
-static bool
-read_request_window(const Load *load, IdemWindow *window)
-{
-	const IdemRequest *request = load->request;
-	Datum range = request->window;
-
-	if (request->window_text)
-		range = idem_parse_range(load->type, request->window_text);
-	else
-		idem_check_range_type(load->ledger, request->window_type);
-	return idem_read_window(load->type, range, window);
-}
-
-/* The range datum of a window that may be empty. */
-static Datum
-range_datum(const Load *load, IdemWindow window)
-{
-	if (window.lower >= window.upper)
-		return idem_parse_range(load->type, "empty");
-	return idem_window_datum(load->type, window);
-}
-
-/*
- * What of the request to redo although it is complete: all of it (force), or so
- * much at the end of what is complete (lookback), or nothing.
- */
-static IdemWindow
-reopened_window(const Load *load, IdemWindow window)
-{
-	IdemWindow none = {0, 0};
-	IdemWindow *complete;
-	IdemStep lookback;
-	int n;
-
-	if (load->request->force)
-		return window;
-	if (load->request->lookback == NULL)
-		return none;
-	lookback = idem_parse_step(load->type, "lookback", load->request->lookback);
-	complete = idem_read_windows(load->type,
-								 idem_ledger_coverage(load->ledger, load->pipeline,
-													  idem_window_datum(load->type, window)),
-								 &n);
-	if (n == 0)
-		return none;
-	if (load->request->scheduled && complete[n - 1].upper >= window.upper)
-		return none;
-	none.upper = complete[n - 1].upper;
-	none.lower = Max(window.lower, idem_add_steps(load->type, none.upper, &lookback, -1));
-	return none;
-}
-
-/* Returns what of a window is still to be loaded. */
-static IdemWindow *
-find_gaps(const Load *load, IdemWindow window, int *n)
-{
-	Datum range = idem_window_datum(load->type, window);
-	Datum postponed = idem_postponed_windows(load->ledger, load->pipeline, range,
-											 load->request->postpone);
-
-	return idem_read_windows(load->type,
-							 idem_ledger_gaps(load->ledger, load->pipeline, range,
-											  range_datum(load, load->reopened), postponed),
-							 n);
-}
-
 /* Adds to a message in which window of which pipeline it happened. */
 static void
 add_context(void *arg)
@@ -233,7 +166,7 @@ take_row(void *arg, TupleTableSlot *slot)
 	if (intake->run->has_digest)
 	{
 		IdemDigest hash = idem_hash_row(&intake->buf, idem_source_desc(intake->load->source),
-										  slot->tts_values, slot->tts_isnull);
+										slot->tts_values, slot->tts_isnull);
 
 		idem_add_digest(&intake->run->digest, &hash);
 	}
@@ -467,7 +400,7 @@ run_piece(Load *load, IdemWindow window)
 			.window = window,
 			.target = load->target->relid,
 			.mode = load->request->reload ? "reload" : "upsert",
-			.redo = window.lower < load->reopened.upper && load->reopened.lower < window.upper,
+			.redo = window.lower < load->plan.reopened.upper && load->plan.reopened.lower < window.upper,
 		}};
 	ErrorData *volatile error = NULL;
 	ErrorContextCallback context = {error_context_stack, add_context, &result};
@@ -529,65 +462,7 @@ condemn_window(Load *load, IdemWindow window)
 	MemoryContextSwitchTo(load->context);
 }
 
-/* So many pieces are made at a time, for the grid is the pipeline's time zone's. */
-#define PIECES_AT_A_TIME 256
-
-/* The pieces of a window's gaps, and some of them that have been made. */
-typedef struct PieceQueue
-{
-	const Load *load;
-	IdemWindow window;
-	const IdemStep *step; /* NULL: each gap is one piece */
-	IdemPieces pieces;
-	int64 total; /* pieces, at most */
-	IdemCursor cursor;
-	IdemWindow made[PIECES_AT_A_TIME];
-	int nmade;
-} PieceQueue;
-
-static void
-open_queue_as(void *arg)
-{
-	PieceQueue *queue = arg;
-	const Load *load = queue->load;
-	IdemWindow *gaps;
-	int n;
-
-	gaps = find_gaps(load, queue->window, &n);
-	idem_begin_pieces(&queue->pieces, load->type, queue->step, load->origin, gaps, n,
-					  load->request->newest_first);
-	queue->total = idem_count_pieces(&queue->pieces);
-}
-
-/* Finds what a queue is to hold. */
-static void
-open_queue(PieceQueue *queue)
-{
-	idem_run_as(&queue->load->request->identity, open_queue_as, queue);
-}
-
-static void
-fill_queue_as(void *arg)
-{
-	PieceQueue *queue = arg;
-
-	for (queue->nmade = 0; queue->nmade < PIECES_AT_A_TIME; queue->nmade++)
-	{
-		if (!idem_next_piece(&queue->pieces, &queue->cursor, &queue->made[queue->nmade]))
-			break;
-	}
-}
-
-/* Makes the next pieces; false if there are none. */
-static bool
-fill_queue(PieceQueue *queue)
-{
-	CHECK_FOR_INTERRUPTS();
-	idem_run_as(&queue->load->request->identity, fill_queue_as, queue);
-	return queue->nmade > 0;
-}
-
-static void load_gaps(Load *load, IdemWindow window, const IdemStep *step);
+static void load_gaps(Load *load, IdemWindow window, bool cut);
 
 /* Loads one piece, or what another session has left of it. */
 static void
@@ -598,15 +473,15 @@ finish_piece(Load *load, IdemWindow window)
 		CHECK_FOR_INTERRUPTS();
 		load->again = false;
 		if (!run_piece(load, window))
-			load_gaps(load, window, NULL);
+			load_gaps(load, window, false);
 	} while (load->again);
 }
 
 /* Loads the pieces that have been made, up to a number; returns how many. */
 static int64
-load_queue(Load *load, const PieceQueue *queue, int64 max, bool condemn)
+load_queue(Load *load, const IdemQueue *queue, int64 max, bool condemn)
 {
-	int n = Min(queue->nmade, max);
+	int n = Min(queue->n, max);
 	int i;
 
 	for (i = 0; i < n; i++)
@@ -619,25 +494,20 @@ load_queue(Load *load, const PieceQueue *queue, int64 max, bool condemn)
 	return n;
 }
 
-/* Loads a window's gaps, in pieces of a step, or each as one piece if step is NULL. */
+/* Loads a window's gaps, in pieces of a step, or each as one piece. */
 static void
-load_gaps(Load *load, IdemWindow window, const IdemStep *step)
+load_gaps(Load *load, IdemWindow window, bool cut)
 {
-	PieceQueue *queue = palloc0(sizeof(PieceQueue));
-	int64 max = step && load->request->max_windows > 0 ? load->request->max_windows : PG_INT64_MAX;
+	IdemQueue *queue = idem_open_queue(&load->plan, window, cut);
+	int64 max = cut && load->request->max_windows > 0 ? load->request->max_windows : PG_INT64_MAX;
 	int64 done = 0;
 
-	queue->load = load;
-	queue->window = window;
-	queue->step = step;
-	open_queue(queue);
 	idem_progress_total(Min(queue->total, max));
-	while (done < max && fill_queue(queue))
-		done += load_queue(load, queue, max - done, done == 0 && step && load->request->condemn);
+	while (done < max && idem_fill_queue(queue))
+		done += load_queue(load, queue, max - done, done == 0 && cut && load->request->condemn);
 	if (done == max && queue->total > max)
 		load->summary->more = true;
-	pfree(unconstify(IdemWindow *, queue->pieces.windows));
-	pfree(queue);
+	idem_close_queue(queue);
 }
 
 /* Loads the windows that the request gives one by one. */
@@ -689,30 +559,10 @@ begin_load(const IdemRequest *request, bool atomic, IdemSummary *summary)
 	return load;
 }
 
-/* Where the grid of steps begins, if not at the window's lower bound. */
-static int64
-grid_origin(const Load *load, int64 lower)
-{
-	int64 start;
-
-	if (load->request->grid_start == NULL)
-		return lower;
-	start = idem_parse_bound(load->type, load->request->grid_start);
-	if (lower < start)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("window begins before the start of pipeline \"%s\"", load->pipeline),
-				 errdetail("The pipeline starts at %s.", idem_bound_text(load->type, start)),
-				 errhint("Load it without the pipeline's name, or give the pipeline an earlier start.")));
-	return start;
-}
-
-/* What is requested, as an argument of idem_run_as. */
+/* A request to be opened, as an argument of idem_run_as. */
 typedef struct Opening
 {
 	Load *load;
-	IdemWindow *window;
-	IdemStep *step;
 	bool found;
 } Opening;
 
@@ -721,29 +571,20 @@ open_request_as(void *arg)
 {
 	Opening *opening = arg;
 	Load *load = opening->load;
-	const IdemRequest *request = load->request;
 
 	prepare_load(load);
-	if (request->step)
-		*opening->step = idem_parse_step(load->type, "step", request->step);
-	if (request->lookback)
-		(void) idem_parse_step(load->type, "lookback", request->lookback);
-	opening->found = read_request_window(load, opening->window);
-	if (opening->found)
-	{
-		idem_check_window(load->ledger, load->pipeline, *opening->window);
-		if (!request->force)
-			idem_check_coverage_target(load->ledger, load->pipeline, *opening->window, load->target->relid);
-		load->origin = grid_origin(load, opening->window->lower);
-		load->reopened = reopened_window(load, *opening->window);
-	}
+	load->plan = (IdemPlan){load->request, load->ledger, load->pipeline};
+	opening->found = idem_plan_windows(&load->plan);
+	if (opening->found && !load->request->force)
+		idem_check_coverage_target(load->ledger, load->pipeline, load->plan.window,
+								   load->target->relid);
 }
 
 /* Looks up what is requested, as whom it is requested; false if the window is empty. */
 static bool
-open_request(Load *load, IdemWindow *window, IdemStep *step)
+open_request(Load *load)
 {
-	Opening opening = {load, window, step, false};
+	Opening opening = {load, false};
 
 	idem_run_as(&load->request->identity, open_request_as, &opening);
 	return opening.found;
@@ -754,10 +595,8 @@ idem_check_load(const IdemRequest *request)
 {
 	IdemSummary summary;
 	Load load = begin_load(request, false, &summary);
-	IdemWindow window = {0, 0};
-	IdemStep step = {0};
 
-	(void) open_request(&load, &window, &step);
+	(void) open_request(&load);
 }
 
 bool
@@ -765,15 +604,13 @@ idem_find_pieces(const IdemRequest *request, IdemPieces *pieces, int64 *total)
 {
 	IdemSummary summary;
 	Load load = begin_load(request, false, &summary);
-	PieceQueue queue = {&load};
-	IdemStep step = {0};
+	IdemQueue *queue;
 
-	if (!open_request(&load, &queue.window, &step))
+	if (!open_request(&load))
 		return false;
-	queue.step = request->step ? &step : NULL;
-	open_queue(&queue);
-	*pieces = queue.pieces;
-	*total = queue.total;
+	queue = idem_open_queue(&load.plan, load.plan.window, request->step != NULL);
+	*pieces = queue->pieces;
+	*total = queue->total;
 	return *total > 0;
 }
 
@@ -782,12 +619,10 @@ idem_run_load(const IdemRequest *request, bool atomic,
 			  IdemReport report, void *report_arg, IdemSummary *summary)
 {
 	Load load = begin_load(request, atomic, summary);
-	IdemWindow window = {0, 0};
-	IdemStep step = {0};
 
 	load.report = report;
 	load.report_arg = report_arg;
-	if (!open_request(&load, &window, &step) && request->next_window == NULL)
+	if (!open_request(&load) && request->next_window == NULL)
 		return;
 	idem_progress_begin(load.pipeline, request->target, load.type);
 	PG_TRY();
@@ -795,7 +630,7 @@ idem_run_load(const IdemRequest *request, bool atomic,
 		if (request->next_window)
 			load_given(&load);
 		else
-			load_gaps(&load, window, request->step ? &step : NULL);
+			load_gaps(&load, load.plan.window, request->step != NULL);
 	}
 	PG_FINALLY();
 	{
