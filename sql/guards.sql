@@ -127,7 +127,7 @@ SELECT count(*), sum(here) FROM nk;
 CREATE DOMAIN day AS date;
 CREATE TABLE zoned (id int PRIMARY KEY, tz timestamptz, ts timestamp, d day, t time, ttz timetz, tzs timestamptz[], txt text, m text);
 CREATE PROCEDURE convert(what text, zone text DEFAULT NULL) LANGUAGE plpgsql AS $$ DECLARE d text; h text; BEGIN
-    PERFORM idem_load('oled', 'zoned', 'SELECT 1 AS id, ' || what, '[0,10)', 'reload', keys => '{id}', window_column => 'id', force => true, time_zone => zone);
+    PERFORM idem_load('oled', 'zoned', 'SELECT 1 AS id, ' || what, '[0,10)', 'reload', keys => '{id}', window_column => 'id', pipeline => what, force => true, time_zone => zone);
     RAISE WARNING 'loaded %', what;
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
@@ -178,3 +178,18 @@ CREATE TABLE e1 (id int, ts date) PARTITION BY RANGE (ts);
 CALL idem_load_window('dled', 'e1', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', window_column => 'ts');
 CREATE TABLE n1 (id int PRIMARY KEY, ts numeric);
 CALL idem_load_window('dled', 'n1', 'SELECT 1 AS id, 1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', window_column => 'ts');
+
+-- a source that loses a column of the target does not empty it
+CREATE TABLE lc (id int, ts date, v text, "W" int DEFAULT 1);
+CREATE TABLE lcs AS SELECT i AS id, date '2024-01-01' AS ts, 'x' AS v FROM generate_series(1, 3) i;
+CALL idem_load_window('dled', 'lc', 'SELECT * FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts');
+SELECT source_schema FROM dled WHERE pipeline = 'guards.lc';
+ALTER TABLE lcs DROP v;
+CALL idem_load_window('dled', 'lc', 'SELECT * FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
+\echo :SQLSTATE
+CALL idem_load_window('dled', 'lc', 'lcs', '[2024-01-02,2024-01-03)', 'reload', window_column => 'ts');
+SELECT count(v) FROM lc;
+CALL idem_load_window('dled', 'lc', 'SELECT *, NULL AS v, 2 AS "W" FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
+CALL idem_load_window('dled', 'lc', 'SELECT *, NULL AS v FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
+ALTER TABLE lc DROP "W";
+CALL idem_load_window('dled', 'lc', 'SELECT *, NULL AS v FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);

@@ -118,6 +118,7 @@ struct IdemLedgerStatements
 	IdemStatement *invalidated;
 	IdemStatement *foreign;
 	IdemStatement *adopt;
+	IdemStatement *lost;
 };
 
 void
@@ -235,10 +236,10 @@ supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 							  " RETURNING l.*), rest AS ("
 							  "INSERT INTO @L (pipeline, window_range, state, target, target_name,"
 							  " system_identifier, database_oid, mode,"
-							  " method, attempt, started_at, finished_at, run_by, details)"
+							  " method, attempt, started_at, finished_at, run_by, source_schema, details)"
 							  " SELECT o.pipeline, r, 'complete', o.target, o.target_name,"
 							  " o.system_identifier, o.database_oid, o.mode, o.method,"
-							  " o.attempt, o.started_at, o.finished_at, o.run_by,"
+							  " o.attempt, o.started_at, o.finished_at, o.run_by, o.source_schema,"
 							  " pg_catalog.jsonb_build_object('split_from', o.run_id)"
 							  " FROM old o, LATERAL pg_catalog.unnest("
 							  "pg_catalog.multirange(o.window_range) OPERATOR(pg_catalog.-)"
@@ -503,18 +504,20 @@ void
 idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 {
 	static const Oid more[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID,
-							   INT8OID, INT8OID, BYTEAOID};
+							   INT8OID, INT8OID, BYTEAOID, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
 					CStringGetTextDatum(run->method), Int64GetDatum(run->source_rows),
 					Int64GetDatum(run->inserted_rows), Int64GetDatum(run->updated_rows),
 					Int64GetDatum(run->deleted_rows), Int64GetDatum(run->unchanged_rows),
 					Int64GetDatum(run->duplicate_rows),
-					run->has_digest ? idem_digest_bytea(&run->digest) : (Datum) 0};
+					run->has_digest ? idem_digest_bytea(&run->digest) : (Datum) 0,
+					run->source_schema ? CStringGetTextDatum(run->source_schema) : (Datum) 0};
 	bool isnull[lengthof(args)] = {false};
 
 	isnull[7] = run->deleted_rows == IDEM_UNKNOWN_COUNT;
 	isnull[10] = !run->has_digest;
+	isnull[11] = run->source_schema == NULL;
 
 	if (idem_run(get_statement(ledger, &ledger->statements->complete, IDEM_SNAPSHOT_NEW,
 							   "UPDATE ONLY @L SET method = $4,"
@@ -522,6 +525,7 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 							   " deleted_rows = $8, unchanged_rows = $9,"
 							   " source_digest = $11, digest_version = CASE WHEN $11 IS NOT NULL THEN 1 END,"
 							   " finished_at = pg_catalog.clock_timestamp(),"
+							   " source_schema = $12::pg_catalog.jsonb,"
 							   " details = CASE WHEN $10 OPERATOR(pg_catalog.>) 0 THEN"
 							   " pg_catalog.jsonb_build_object('duplicate_rows', $10) END"
 							   " WHERE run_id OPERATOR(pg_catalog.=) $3"
@@ -788,6 +792,30 @@ idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow 
 					 quote_literal_cstr(idem_window_text(ledger->type, window)),
 					 quote_literal_cstr(ledger->name), quote_literal_cstr(pipeline),
 					 quote_literal_cstr(TextDatumGetCString(target_name(target))))));
+}
+
+const char *
+idem_lost_column(IdemLedger *ledger, const char *pipeline, IdemWindow window, Oid target,
+				 Datum columns)
+{
+	static const Oid more[] = {OIDOID, TEXTARRAYOID};
+	Datum args[] = {CStringGetTextDatum(pipeline), idem_window_datum(ledger->type, window),
+					ObjectIdGetDatum(target), columns};
+	Datum value;
+	bool isnull;
+
+	if (!idem_fetch(get_statement(ledger, &ledger->statements->lost, IDEM_SNAPSHOT_NEW,
+								  "SELECT c FROM (SELECT l.source_schema FROM ONLY @L l"
+								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+								  " AND l.target OPERATOR(pg_catalog.=) $3"
+								  " AND l.source_schema IS NOT NULL"
+								  " ORDER BY l.run_id DESC LIMIT 1) l, pg_catalog.unnest($4) c"
+								  " WHERE pg_catalog.jsonb_exists(l.source_schema, c) LIMIT 1",
+								  lengthof(more), more),
+					args, NULL, 1, &value, &isnull))
+		return NULL;
+	return isnull ? NULL : TextDatumGetCString(value);
 }
 
 int64

@@ -69,6 +69,7 @@ typedef struct IdemRun
 	int64 deleted_rows;
 	int64 unchanged_rows;
 	int64 duplicate_rows; /* source rows that collapsed into others */
+	const char *source_schema; /* the source's columns and their types, as JSON */
 	bool has_digest;
 	IdemDigest digest; /* of the source rows */
 } IdemRun;
@@ -80,6 +81,13 @@ typedef struct IdemRun
  */
 extern void idem_check_window(const IdemLedger *ledger, const char *pipeline,
 							  IdemWindow window);
+
+/*
+ * Which of some columns, a text[], the source of the pipeline's last complete run into
+ * the target had; NULL if none, or if nobody has recorded it.
+ */
+extern const char *idem_lost_column(IdemLedger *ledger, const char *pipeline, IdemWindow window,
+									Oid target, Datum columns);
 
 /* Says that a run begins, and that it has ended, by an error perhaps. */
 extern void idem_enter_run(const IdemLedger *ledger, IdemRun *run);

@@ -46,6 +46,7 @@ typedef struct Load
 	IdemApply *apply;
 	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
+	const char *source_schema;
 	bool again;	   /* the piece has failed by a conflict: try it once more */
 	IdemPlan plan; /* of its windows */
 	IdemReport report;
@@ -132,7 +133,30 @@ prepare_load(Load *load)
 	if (request->audit)
 		load->audit = idem_make_query("audit", request->audit, load->type->bound);
 	load->pipeline = request->pipeline ? request->pipeline : load->target->name;
+	load->source_schema = idem_source_schema(load->source);
 	load->summary->pipeline = load->pipeline;
+}
+
+/*
+ * Fails if a reload's source has lost a column that it had when the pipeline's last
+ * complete window was loaded: a window without its values would not be the source's.
+ */
+static void
+check_lost_column(const Load *load, IdemWindow window)
+{
+	const char *lost;
+
+	if (!load->request->reload || idem_is_whole(load->target))
+		return;
+	lost = idem_lost_column(load->ledger, load->pipeline, window, load->target->relid,
+							idem_absent_columns(load->target));
+	if (lost)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("source of pipeline \"%s\" has no longer a column \"%s\"", load->pipeline, lost),
+				 errdetail("It had one when the pipeline was last loaded into %s.", load->target->name),
+				 errhint("Have the source return it, if need be as NULL AS %s, or drop it from the target.",
+						 quote_identifier(lost))));
 }
 
 /* Adds to a message in which window of which pipeline it happened. */
@@ -399,6 +423,7 @@ run_piece(Load *load, IdemWindow window)
 			.pipeline = load->pipeline,
 			.window = window,
 			.target = load->target->relid,
+			.source_schema = load->source_schema,
 			.mode = load->request->reload ? "reload" : "upsert",
 			.redo = window.lower < load->plan.reopened.upper && load->plan.reopened.lower < window.upper,
 		}};
@@ -575,6 +600,8 @@ open_request_as(void *arg)
 	prepare_load(load);
 	load->plan = (IdemPlan){load->request, load->ledger, load->pipeline};
 	opening->found = idem_plan_windows(&load->plan);
+	if (opening->found)
+		check_lost_column(load, load->plan.window);
 	if (opening->found && !load->request->force)
 		idem_check_coverage_target(load->ledger, load->pipeline, load->plan.window,
 								   load->target->relid);

@@ -29,6 +29,7 @@
 #include "server/scope.h"
 #include "server/statement.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -483,6 +484,26 @@ TupleDesc
 idem_source_desc(const IdemSource *source)
 {
 	return source->desc;
+}
+
+const char *
+idem_source_schema(const IdemSource *source)
+{
+	StringInfoData buf;
+	int i;
+
+	initStringInfo(&buf);
+	for (i = 0; i < source->query_desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(source->query_desc, i);
+
+		appendStringInfoString(&buf, i == 0 ? "{" : ", ");
+		escape_json(&buf, NameStr(att->attname));
+		appendStringInfoString(&buf, ": ");
+		escape_json(&buf, format_type_with_typemod(att->atttypid, att->atttypmod));
+	}
+	appendStringInfoString(&buf, i == 0 ? "{}" : "}");
+	return buf.data;
 }
 
 List *

@@ -26,6 +26,9 @@ extern IdemSource *idem_open_source(const char *text, IdemTarget *target,
 /* The descriptor of the rows it makes. */
 extern TupleDesc idem_source_desc(const IdemSource *source);
 
+/* Its columns and their types, as a JSON object. */
+extern const char *idem_source_schema(const IdemSource *source);
+
 /* The relations it reads, for idem_wait_for_source_writers. */
 extern List *idem_source_relations(IdemSource *source);
 

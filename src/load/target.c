@@ -27,6 +27,7 @@
 #include "partitioning/partdefs.h"
 #include "rewrite/rewriteHandler.h"
 #include "server/statement.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
@@ -626,6 +627,21 @@ idem_require_arbiter(const IdemTarget *target)
 								 : errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
 			 missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")
 			 : sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
+}
+
+Datum
+idem_absent_columns(const IdemTarget *target)
+{
+	Datum *names = palloc(Max(target->ncolumns, 1) * sizeof(Datum));
+	int n = 0;
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+	{
+		if (!target->columns[i].in_source && !target->columns[i].generated)
+			names[n++] = CStringGetTextDatum(target->columns[i].name);
+	}
+	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 bool
