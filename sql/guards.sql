@@ -193,3 +193,8 @@ CALL idem_load_window('dled', 'lc', 'SELECT *, NULL AS v, 2 AS "W" FROM lcs', '[
 CALL idem_load_window('dled', 'lc', 'SELECT *, NULL AS v FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
 ALTER TABLE lc DROP "W";
 CALL idem_load_window('dled', 'lc', 'SELECT *, NULL AS v FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
+
+-- a ledger is not the target of its own load, by itself or behind a view
+CREATE VIEW over_led AS SELECT * FROM dled;
+CALL idem_load_window('dled', 'dled', 'SELECT 1::bigint AS run_id', '[2024-01-01,2024-01-02)', 'upsert', keys => '{run_id}');
+CALL idem_load_window('dled', 'over_led', 'SELECT 1::bigint AS run_id', '[2024-01-01,2024-01-02)', 'upsert', keys => '{run_id}');

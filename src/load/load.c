@@ -110,6 +110,17 @@ check_foreign(const Load *load)
 				 errhint("CALL idem_load_window by itself, not in a transaction block or a function.")));
 }
 
+/* Fails where a load would write to the ledger that it is booked in. */
+static void
+check_not_ledger(const Load *load)
+{
+	if (load->target->base == load->ledger->relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("ledger %s cannot be the target of its own load", load->ledger->name),
+				 errhint("Name another target, or another ledger.")));
+}
+
 /* Looks everything up that the pieces share; all that can be wrong is found here. */
 static void
 prepare_load(Load *load)
@@ -124,6 +135,7 @@ prepare_load(Load *load)
 									request->window_column, request->version_column,
 									load->type);
 	check_foreign(load);
+	check_not_ledger(load);
 	if (!request->reload)
 		idem_require_arbiter(load->target);
 	load->source = idem_open_source(request->source, load->target, load->type,
