@@ -352,19 +352,10 @@ CREATE TABLE idem_pipeline (
     enabled           boolean     NOT NULL,
     search_path       text        NOT NULL,
     system_identifier bigint      NOT NULL,
-    database_oid      oid         NOT NULL,
-    next_run_at       timestamptz DEFAULT pg_catalog.clock_timestamp(),
-    turn_started_at   timestamptz,
-    turn_booked       boolean     NOT NULL DEFAULT false,
-    waiting_for       text,
-    last_run_at       timestamptz,
-    last_error        text,
-    failures          integer     NOT NULL DEFAULT 0,
-    silent_turns      integer     NOT NULL DEFAULT 0,
-    crashes           integer     NOT NULL DEFAULT 0
+    database_oid      oid         NOT NULL
 );
 COMMENT ON TABLE idem_pipeline IS
-'pipelines: loads that are stored under a name; each role sees and changes its own';
+'pipelines: loads that are stored under a name; changed by functions alone, by their owners';
 COMMENT ON COLUMN idem_pipeline.name IS 'name of the pipeline, in its ledger too';
 COMMENT ON COLUMN idem_pipeline.owner IS 'the role it runs as';
 COMMENT ON COLUMN idem_pipeline.ledger IS 'the ledger';
@@ -392,37 +383,54 @@ COMMENT ON COLUMN idem_pipeline.enabled IS 'whether it runs by itself';
 COMMENT ON COLUMN idem_pipeline.search_path IS 'under which its queries'' names are looked up';
 COMMENT ON COLUMN idem_pipeline.system_identifier IS 'the cluster it is at home in; elsewhere it is paused';
 COMMENT ON COLUMN idem_pipeline.database_oid IS 'the database it is at home in; elsewhere it is paused';
-COMMENT ON COLUMN idem_pipeline.next_run_at IS 'when its next turn is due';
-COMMENT ON COLUMN idem_pipeline.turn_started_at IS 'since when it is in its turn; NULL if it is not';
-COMMENT ON COLUMN idem_pipeline.turn_booked IS 'whether the turn has said what came of it';
-COMMENT ON COLUMN idem_pipeline.waiting_for IS 'why it is due and does not run';
-COMMENT ON COLUMN idem_pipeline.last_run_at IS 'when its last turn ended';
-COMMENT ON COLUMN idem_pipeline.last_error IS 'what kept its last turn from beginning';
-COMMENT ON COLUMN idem_pipeline.failures IS 'turns in a row that could not begin';
-COMMENT ON COLUMN idem_pipeline.silent_turns IS 'turns in a row whose worker was ended before it could say what came of it';
-COMMENT ON COLUMN idem_pipeline.crashes IS 'turns in a row that were lost with the server';
-
--- a role sees and changes the pipelines of the roles whose rights it has
-ALTER TABLE idem_pipeline ENABLE ROW LEVEL SECURITY;
-CREATE POLICY idem_pipeline_owner ON idem_pipeline
-    USING (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'))
-    WITH CHECK (pg_catalog.pg_has_role(owner::pg_catalog.oid, 'USAGE'));
-COMMENT ON POLICY idem_pipeline_owner ON idem_pipeline IS
-'a role sees and changes its own pipelines, and those of roles whose rights it has';
-GRANT SELECT, INSERT, UPDATE, DELETE ON idem_pipeline TO PUBLIC;
+-- what a pipeline loads is no secret, as the body of a function is none: so everybody can dump it
+GRANT SELECT ON idem_pipeline TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('idem_pipeline', '');
 
--- not a column of idem_pipeline: to make a pipeline due must not lock its row
+-- nobody but the functions below writes either table, and nobody else reads this one
+CREATE TABLE idem_pipeline_state (
+    name            text        PRIMARY KEY REFERENCES idem_pipeline ON DELETE CASCADE,
+    next_run_at     timestamptz DEFAULT pg_catalog.clock_timestamp(),
+    turn_started_at timestamptz,
+    turn_booked     boolean     NOT NULL DEFAULT false,
+    waiting_for     text,
+    last_run_at     timestamptz,
+    last_error      text,
+    failures        integer     NOT NULL DEFAULT 0,
+    silent_turns    integer     NOT NULL DEFAULT 0,
+    crashes         integer     NOT NULL DEFAULT 0,
+    complete_to     text,
+    complete_at     timestamptz,
+    gaps            text,
+    failed_windows  bigint,
+    blocked_windows bigint,
+    last_failure    text
+);
+CREATE INDEX idem_pipeline_turn ON idem_pipeline_state (name) WHERE turn_started_at IS NOT NULL;
+COMMENT ON TABLE idem_pipeline_state IS
+'what the scheduler knows of pipelines; written by it alone, read by idem_status';
+COMMENT ON COLUMN idem_pipeline_state.name IS 'name of the pipeline';
+COMMENT ON COLUMN idem_pipeline_state.next_run_at IS 'when its next turn is due';
+COMMENT ON COLUMN idem_pipeline_state.turn_started_at IS 'since when it is in its turn; NULL if it is not';
+COMMENT ON COLUMN idem_pipeline_state.turn_booked IS 'whether the turn has said what came of it';
+COMMENT ON COLUMN idem_pipeline_state.waiting_for IS 'why it is due and does not run';
+COMMENT ON COLUMN idem_pipeline_state.last_run_at IS 'when its last turn ended';
+COMMENT ON COLUMN idem_pipeline_state.last_error IS 'what kept its last turn from beginning';
+COMMENT ON COLUMN idem_pipeline_state.failures IS 'turns in a row that could not begin';
+COMMENT ON COLUMN idem_pipeline_state.silent_turns IS 'turns in a row whose worker was ended before it could say what came of it';
+COMMENT ON COLUMN idem_pipeline_state.crashes IS 'turns in a row that were lost with the server';
+COMMENT ON COLUMN idem_pipeline_state.complete_to IS 'how far the pipeline was complete after its last turn';
+COMMENT ON COLUMN idem_pipeline_state.complete_at IS 'the moment that is; NULL for offsets';
+COMMENT ON COLUMN idem_pipeline_state.gaps IS 'what was due and not complete';
+COMMENT ON COLUMN idem_pipeline_state.failed_windows IS 'windows whose last run had failed';
+COMMENT ON COLUMN idem_pipeline_state.blocked_windows IS 'and how many of them were blocked';
+COMMENT ON COLUMN idem_pipeline_state.last_failure IS 'the error of the last of them';
+
+-- not a column of it: to make a pipeline due must not wait for its turn's bookkeeping
 CREATE TABLE idem_wakeup (pipeline text NOT NULL);
 COMMENT ON TABLE idem_wakeup IS
 'pipelines that somebody has made due, until the scheduler notices';
 COMMENT ON COLUMN idem_wakeup.pipeline IS 'name of the pipeline';
-ALTER TABLE idem_wakeup ENABLE ROW LEVEL SECURITY;
-CREATE POLICY idem_wakeup_owner ON idem_wakeup FOR INSERT
-    WITH CHECK (EXISTS (SELECT FROM idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) pipeline));
-COMMENT ON POLICY idem_wakeup_owner ON idem_wakeup IS
-'a role wakes its own pipelines';
-GRANT INSERT ON idem_wakeup TO PUBLIC;
 
 CREATE FUNCTION idem_create_pipeline(
     name           text,

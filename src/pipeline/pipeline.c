@@ -11,9 +11,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "id/keys.h"
+#include "pipeline/own.h"
 #include "pipeline/pipeline.h"
 #include "server/extension.h"
-#include "server/statement.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -61,26 +61,19 @@ idem_pipeline_column(int column)
 	return columns[column].name;
 }
 
-/* Makes a statement with the columns as parameters, in their order. */
-static IdemStatement *
-row_statement(const char *sql)
+/* The types of a row's columns, in their order. */
+static const Oid *
+row_types(void)
 {
-	Oid types[PIPELINE_COLUMNS];
+	static Oid types[PIPELINE_COLUMNS];
 	int i;
 
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 		types[i] = columns[i].type;
-	return idem_make_statement(sql, PIPELINE_COLUMNS, types, IDEM_SNAPSHOT_NEW);
+	return types;
 }
 
-/* Makes a statement with a name as its parameter. */
-static IdemStatement *
-name_statement(const char *sql)
-{
-	static const Oid types[] = {TEXTOID};
-
-	return idem_make_statement(sql, lengthof(types), types, IDEM_SNAPSHOT_NEW);
-}
+static const Oid name_types[] = {TEXTOID};
 
 /* Fails for a pipeline that is not there, or not to be seen. */
 static void
@@ -104,9 +97,11 @@ idem_read_pipeline_row(const char *schema, const char *name, bool lock, IdemPipe
 	appendStringInfoString(&sql, "SELECT ");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%sp.%s", i > 0 ? ", " : "", columns[i].name);
-	appendStringInfo(&sql, " FROM %s.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1%s",
-					 quote_identifier(schema), lock ? " FOR NO KEY UPDATE" : "");
-	if (!idem_fetch(name_statement(sql.data), args, NULL, PIPELINE_COLUMNS, row->values, row->nulls))
+	appendStringInfo(&sql, " FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1%s",
+					 lock ? " FOR NO KEY UPDATE" : "");
+	if (!idem_fetch_own(schema, sql.data, lengthof(name_types), name_types, args, NULL,
+						PIPELINE_COLUMNS, row->values, row->nulls) ||
+		!idem_may_act_as(DatumGetObjectId(row->values[PIPELINE_OWNER])))
 		report_missing(name);
 }
 
@@ -117,14 +112,15 @@ idem_insert_pipeline_row(const char *schema, const IdemPipelineRow *row)
 	int i;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s.idem_pipeline (", quote_identifier(schema));
+	appendStringInfoString(&sql, "WITH new AS (INSERT INTO @.idem_pipeline (");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", columns[i].name);
 	appendStringInfoString(&sql, ") VALUES (");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
-	appendStringInfoString(&sql, ") ON CONFLICT (name) DO NOTHING");
-	if (idem_run(row_statement(sql.data), row->values, row->nulls) == 0)
+	appendStringInfoString(&sql, ") ON CONFLICT (name) DO NOTHING RETURNING name)"
+								 " INSERT INTO @.idem_pipeline_state (name) SELECT n.name FROM new n");
+	if (idem_run_own(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("pipeline \"%s\" already exists",
@@ -139,12 +135,14 @@ idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row)
 	int i;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "UPDATE %s.idem_pipeline SET", quote_identifier(schema));
+	appendStringInfoString(&sql, "WITH new AS (UPDATE @.idem_pipeline SET");
 	for (i = PIPELINE_LEDGER; i < PIPELINE_COLUMNS; i++)
-		appendStringInfo(&sql, " %s = $%d,", columns[i].name, i + 1);
-	appendStringInfoString(&sql, " next_run_at = pg_catalog.clock_timestamp(), last_error = NULL"
-								 " WHERE name OPERATOR(pg_catalog.=) $1");
-	if (idem_run(row_statement(sql.data), row->values, row->nulls) == 0)
+		appendStringInfo(&sql, "%s %s = $%d", i > PIPELINE_LEDGER ? "," : "", columns[i].name, i + 1);
+	appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1 RETURNING name)"
+								 " INSERT INTO @.idem_pipeline_state (name) SELECT n.name FROM new n"
+								 " ON CONFLICT (name) DO UPDATE SET next_run_at = pg_catalog.clock_timestamp(),"
+								 " last_error = NULL");
+	if (idem_run_own(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)
 		report_missing(TextDatumGetCString(row->values[PIPELINE_NAME]));
 }
 
@@ -152,11 +150,11 @@ void
 idem_delete_pipeline_row(const char *schema, const char *name)
 {
 	Datum args[] = {CStringGetTextDatum(name)};
+	IdemPipelineRow row;
 
-	if (idem_run(name_statement(psprintf("DELETE FROM %s.idem_pipeline WHERE name OPERATOR(pg_catalog.=) $1",
-										 quote_identifier(schema))),
-				 args, NULL) == 0)
-		report_missing(name);
+	idem_read_pipeline_row(schema, name, true, &row);
+	(void) idem_run_own(schema, "DELETE FROM @.idem_pipeline WHERE name OPERATOR(pg_catalog.=) $1",
+						lengthof(name_types), name_types, args, NULL);
 }
 
 /* A text column, NULL if it is. */

@@ -1,6 +1,6 @@
 /*
  * state.c
- *		When pipelines run: the columns of idem_pipeline that the scheduler keeps.
+ *		When pipelines run: the table idem_pipeline_state, which the scheduler keeps.
  *
  * Rows are changed only where they can be locked at once (SKIP LOCKED): who drops
  * several pipelines in one transaction must never deadlock with the scheduler.
@@ -9,44 +9,34 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "pipeline/own.h"
 #include "pipeline/state.h"
+#include "server/compat.h"
 #include "server/schedule.h"
-#include "server/statement.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* Pipelines of this database of this cluster: others were restored or cloned, and paused. */
+/* A pipeline d of this database of this cluster: others were restored or cloned, and paused. */
 #define NOT_PAUSED                                       \
-	" p.enabled"                                         \
-	" AND p.system_identifier OPERATOR(pg_catalog.=) $1" \
-	" AND p.database_oid OPERATOR(pg_catalog.=) $2"
+	" d.enabled"                                         \
+	" AND d.system_identifier OPERATOR(pg_catalog.=) $1" \
+	" AND d.database_oid OPERATOR(pg_catalog.=) $2"
+
+/* State p of such pipelines. */
+#define JOIN_DEFINITION \
+	" @.idem_pipeline_state p JOIN @.idem_pipeline d ON d.name OPERATOR(pg_catalog.=) p.name"
+
+/* A number that is counted up, but never out of range. */
+#define COUNT_UP(column) "LEAST(" column ", 1000000) OPERATOR(pg_catalog.+) 1"
 
 /* The row of the pipeline named $1, if nobody else has locked it. */
 #define THIS_UNLOCKED                         \
 	" WHERE name OPERATOR(pg_catalog.=) ("    \
-	"SELECT p.name FROM @.idem_pipeline p"    \
+	"SELECT p.name FROM @.idem_pipeline_state p"    \
 	" WHERE p.name OPERATOR(pg_catalog.=) $1" \
 	" FOR NO KEY UPDATE SKIP LOCKED)"
-
-/* Makes a statement of a template, in which @ is the schema. */
-static IdemStatement *
-make_statement(const char *schema, const char *template, int nargs, const Oid *types)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	for (; *template; template ++)
-	{
-		if (*template == '@')
-			appendStringInfoString(&sql, quote_identifier(schema));
-		else
-			appendStringInfoChar(&sql, *template);
-	}
-	return idem_make_statement(sql.data, nargs, types, IDEM_SNAPSHOT_NEW);
-}
 
 /* Runs a statement whose only parameter is a pipeline's name. */
 static uint64
@@ -55,7 +45,7 @@ run_by_name(const char *schema, const char *template, const char *name)
 	static const Oid types[] = {TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name)};
 
-	return idem_run(make_statement(schema, template, lengthof(types), types), args, NULL);
+	return idem_run_own(schema, template, lengthof(types), types, args, NULL);
 }
 
 /* Fetches a pipeline's column that is a number. */
@@ -64,14 +54,13 @@ fetch_number(const char *schema, const char *column, const char *name)
 {
 	static const Oid types[] = {TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name)};
-	const char *template = psprintf("SELECT p.%s FROM @.idem_pipeline p"
+	const char *template = psprintf("SELECT p.%s FROM @.idem_pipeline_state p"
 									" WHERE p.name OPERATOR(pg_catalog.=) $1",
 									column);
 	Datum value;
 	bool isnull;
 
-	if (!idem_fetch(make_statement(schema, template, lengthof(types), types), args, NULL,
-					1, &value, &isnull))
+	if (!idem_fetch_own(schema, template, lengthof(types), types, args, NULL, 1, &value, &isnull))
 		return 0;
 	return isnull ? 0 : DatumGetInt32(value);
 }
@@ -80,17 +69,28 @@ fetch_number(const char *schema, const char *column, const char *name)
 static const Oid here_types[] = {INT8OID, OIDOID, INT4OID};
 #define HERE Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)
 
+/*
+ * Owners take turns: the first that is due of each comes before anybody's second, and who
+ * has turns already comes later.  The number of turns that run is small.
+ */
 int
 idem_find_due_pipelines(const char *schema, int max, IdemDuePipeline *due)
 {
-	IdemStatement *statement = make_statement(schema,
-											  "SELECT p.name, p.owner::pg_catalog.oid"
-											  " FROM @.idem_pipeline p WHERE" NOT_PAUSED
-											  " AND p.turn_started_at IS NULL"
-											  " AND p.next_run_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
-											  " ORDER BY p.next_run_at USING OPERATOR(pg_catalog.<)"
-											  " LIMIT 1 OFFSET $3 FOR NO KEY UPDATE SKIP LOCKED",
-											  lengthof(here_types), here_types);
+	static const char sql[] =
+		"SELECT p.name, q.owner::pg_catalog.oid FROM @.idem_pipeline_state p JOIN ("
+		"SELECT d.name, d.owner, pg_catalog.row_number() OVER (PARTITION BY d.owner::pg_catalog.oid"
+		" ORDER BY p.next_run_at USING OPERATOR(pg_catalog.<)) OPERATOR(pg_catalog.+) COALESCE(r.n, 0) AS place"
+		" FROM" JOIN_DEFINITION
+		" LEFT JOIN (SELECT rd.owner::pg_catalog.oid AS owner, pg_catalog.count(*) AS n"
+		" FROM @.idem_pipeline_state rp JOIN @.idem_pipeline rd ON rd.name OPERATOR(pg_catalog.=) rp.name"
+		" WHERE rp.turn_started_at IS NOT NULL GROUP BY 1) r"
+		" ON r.owner OPERATOR(pg_catalog.=) d.owner::pg_catalog.oid"
+		" WHERE" NOT_PAUSED
+		" AND p.turn_started_at IS NULL"
+		" AND p.next_run_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+		") q ON q.name OPERATOR(pg_catalog.=) p.name"
+		" ORDER BY q.place USING OPERATOR(pg_catalog.<), p.next_run_at USING OPERATOR(pg_catalog.<)"
+		" LIMIT 1 OFFSET $3 FOR NO KEY UPDATE OF p SKIP LOCKED";
 	int n = 0;
 
 	while (n < max)
@@ -99,7 +99,8 @@ idem_find_due_pipelines(const char *schema, int max, IdemDuePipeline *due)
 		Datum values[2];
 		bool nulls[2];
 
-		if (!idem_fetch(statement, args, NULL, lengthof(values), values, nulls))
+		if (!idem_fetch_own(schema, sql, lengthof(here_types), here_types, args, NULL,
+							lengthof(values), values, nulls))
 			break;
 		due[n].name = TextDatumGetCString(values[0]);
 		due[n].owner = DatumGetObjectId(values[1]);
@@ -115,11 +116,10 @@ idem_next_due_time(const char *schema)
 	Datum value;
 	bool isnull;
 
-	(void) idem_fetch(make_statement(schema,
-									 "SELECT pg_catalog.min(p.next_run_at) FROM @.idem_pipeline p"
-									 " WHERE p.turn_started_at IS NULL AND" NOT_PAUSED,
-									 2, here_types),
-					  args, NULL, 1, &value, &isnull);
+	(void) idem_fetch_own(schema,
+						  "SELECT pg_catalog.min(p.next_run_at) FROM" JOIN_DEFINITION
+						  " WHERE p.turn_started_at IS NULL AND" NOT_PAUSED,
+						  2, here_types, args, NULL, 1, &value, &isnull);
 	return isnull ? 0 : DatumGetTimestampTz(value);
 }
 
@@ -127,7 +127,7 @@ bool
 idem_book_turn_start(const char *schema, const char *name)
 {
 	return run_by_name(schema,
-					   "UPDATE @.idem_pipeline SET turn_started_at = pg_catalog.clock_timestamp(),"
+					   "UPDATE @.idem_pipeline_state SET turn_started_at = pg_catalog.clock_timestamp(),"
 					   " waiting_for = NULL" THIS_UNLOCKED,
 					   name) > 0;
 }
@@ -140,8 +140,8 @@ bool
 idem_book_turn_end(const char *schema, const char *name)
 {
 	return run_by_name(schema,
-					   "UPDATE @.idem_pipeline SET turn_started_at = NULL, crashes = 0,"
-					   " silent_turns = CASE WHEN turn_booked THEN 0 ELSE silent_turns OPERATOR(pg_catalog.+) 1 END,"
+					   "UPDATE @.idem_pipeline_state SET turn_started_at = NULL, crashes = 0,"
+					   " silent_turns = CASE WHEN turn_booked THEN 0 ELSE " COUNT_UP("silent_turns") " END,"
 					   " next_run_at = CASE WHEN turn_booked THEN next_run_at ELSE"
 					   " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs =>"
 					   " LEAST(600, pg_catalog.power(2::pg_catalog.float8, LEAST(silent_turns, 10)))) END,"
@@ -155,15 +155,15 @@ idem_book_lost_turns(const char *schema, int delay)
 	static const Oid types[] = {INT4OID};
 	Datum args[] = {Int32GetDatum(delay)};
 
-	return idem_run(make_statement(schema,
-								   "UPDATE @.idem_pipeline SET turn_started_at = NULL, turn_booked = false,"
-								   " crashes = crashes OPERATOR(pg_catalog.+) 1,"
+	return idem_run_own(schema,
+								   "UPDATE @.idem_pipeline_state SET turn_started_at = NULL, turn_booked = false,"
+								   " crashes = " COUNT_UP("crashes") ","
 								   " next_run_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
 								   " pg_catalog.make_interval(secs => $1 OPERATOR(pg_catalog.*)"
 								   " pg_catalog.power(2::pg_catalog.float8, LEAST(crashes, 10))"
 								   " OPERATOR(pg_catalog./) 1000)"
 								   " WHERE turn_started_at IS NOT NULL",
-								   lengthof(types), types),
+								   lengthof(types), types,
 					args, NULL);
 }
 
@@ -187,13 +187,13 @@ idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at, co
 					error ? CStringGetTextDatum(error) : (Datum) 0};
 	bool isnull[] = {false, next_run_at == 0, error == NULL};
 
-	(void) idem_run(make_statement(schema,
-								   "UPDATE @.idem_pipeline SET last_error = $3,"
+	(void) idem_run_own(schema,
+								   "UPDATE @.idem_pipeline_state SET last_error = $3,"
 								   " next_run_at = CASE WHEN next_run_at OPERATOR(pg_catalog.>) turn_started_at"
 								   " THEN LEAST(next_run_at, $2) ELSE $2 END,"
-								   " failures = CASE WHEN $3 IS NULL THEN 0 ELSE failures OPERATOR(pg_catalog.+) 1 END,"
+								   " failures = CASE WHEN $3 IS NULL THEN 0 ELSE " COUNT_UP("failures") " END,"
 								   " last_run_at = pg_catalog.clock_timestamp(), turn_booked = true" THIS_UNLOCKED,
-								   lengthof(types), types),
+								   lengthof(types), types,
 					args, isnull);
 }
 
@@ -203,21 +203,25 @@ idem_book_waiting(const char *schema, const char *name, const char *why)
 	static const Oid types[] = {TEXTOID, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name), CStringGetTextDatum(why)};
 
-	return idem_run(make_statement(schema,
-								   "UPDATE @.idem_pipeline SET waiting_for = $2" THIS_UNLOCKED
+	return idem_run_own(schema,
+								   "UPDATE @.idem_pipeline_state SET waiting_for = $2" THIS_UNLOCKED
 								   " AND waiting_for IS DISTINCT FROM $2",
-								   lengthof(types), types),
+								   lengthof(types), types,
 					args, NULL) > 0;
 }
 
-/* Inserts, for whoever has locked the pipeline's row would keep it from running. */
+/* Inserts, for whoever has locked the pipeline's state would keep it from running. */
 void
 idem_make_due(const char *schema, const char *name)
 {
-	(void) run_by_name(schema,
-					   "INSERT INTO @.idem_wakeup (pipeline) SELECT p.name FROM @.idem_pipeline p"
-					   " WHERE p.name OPERATOR(pg_catalog.=) $1",
-					   name);
+	static const Oid types[] = {TEXTOID, OIDOID};
+	Datum args[] = {CStringGetTextDatum(name), ObjectIdGetDatum(GetUserId())};
+
+	(void) idem_run_own(schema,
+						"INSERT INTO @.idem_wakeup (pipeline) SELECT d.name FROM @.idem_pipeline d"
+						" WHERE d.name OPERATOR(pg_catalog.=) $1"
+						" AND pg_catalog.pg_has_role($2, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")",
+						lengthof(types), types, args, NULL);
 }
 
 void
@@ -230,59 +234,64 @@ idem_wake_pipeline(const char *schema, const char *name)
 bool
 idem_take_wakeups(const char *schema, bool *taken)
 {
-	bool any = idem_run(make_statement(schema,
-									   "WITH unlocked AS (SELECT p.name FROM @.idem_pipeline p"
+	bool any = idem_run_own(schema,
+									   "WITH unlocked AS (SELECT p.name FROM @.idem_pipeline_state p"
 									   " WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name)"
 									   " FOR NO KEY UPDATE SKIP LOCKED), taken AS ("
 									   "DELETE FROM @.idem_wakeup w WHERE EXISTS ("
 									   "SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
-									   " OR NOT EXISTS (SELECT FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
-									   " UPDATE @.idem_pipeline p SET next_run_at = pg_catalog.clock_timestamp()"
+									   " OR NOT EXISTS (SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
+									   " UPDATE @.idem_pipeline_state p SET next_run_at = pg_catalog.clock_timestamp()"
 									   " FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
-									   0, NULL),
+									   0, NULL,
 						NULL, NULL) > 0;
 
 	if (taken)
 		*taken |= any;
-	return idem_run(make_statement(schema, "SELECT FROM @.idem_wakeup LIMIT 1", 0, NULL), NULL, NULL) == 0;
+	return idem_run_own(schema, "SELECT FROM @.idem_wakeup LIMIT 1", 0, NULL, NULL, NULL) == 0;
 }
 
 int64
 idem_adopt_pipelines(const char *schema)
 {
-	Datum args[] = {HERE};
+	static const Oid types[] = {INT8OID, OIDOID, OIDOID};
+	Datum args[] = {HERE, ObjectIdGetDatum(GetUserId())};
 
-	return idem_run(make_statement(schema,
-								   "UPDATE @.idem_pipeline SET system_identifier = $1, database_oid = $2,"
-								   " turn_started_at = NULL, crashes = 0,"
-								   " next_run_at = pg_catalog.clock_timestamp()"
-								   " WHERE system_identifier OPERATOR(pg_catalog.<>) $1"
-								   " OR database_oid OPERATOR(pg_catalog.<>) $2",
-								   2, here_types),
-					args, NULL);
+	return idem_run_own(schema,
+						"WITH resumed AS (UPDATE @.idem_pipeline SET system_identifier = $1, database_oid = $2"
+						" WHERE (system_identifier OPERATOR(pg_catalog.<>) $1"
+						" OR database_oid OPERATOR(pg_catalog.<>) $2)"
+						" AND pg_catalog.pg_has_role($3, owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
+						" RETURNING name)"
+						" INSERT INTO @.idem_pipeline_state AS p (name) SELECT r.name FROM resumed r"
+						" ON CONFLICT (name) DO UPDATE SET turn_started_at = NULL, crashes = 0,"
+						" next_run_at = pg_catalog.clock_timestamp()",
+						lengthof(types), types, args, NULL);
 }
 
 bool
 idem_pipeline_exists(const char *schema, const char *name)
 {
 	return run_by_name(schema,
-					   "SELECT FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1",
+					   "SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) $1",
 					   name) > 0;
 }
 
 char **
 idem_pipeline_names(const char *schema, int *n)
 {
+	static const Oid types[] = {OIDOID};
+	Datum args[] = {ObjectIdGetDatum(GetUserId())};
 	Datum array;
 	bool isnull;
 	Datum *elements;
 	char **names;
 	int i;
 
-	(void) idem_fetch(make_statement(schema,
-									 "SELECT pg_catalog.array_agg(p.name ORDER BY p.name) FROM @.idem_pipeline p",
-									 0, NULL),
-					  NULL, NULL, 1, &array, &isnull);
+	(void) idem_fetch_own(schema,
+						  "SELECT pg_catalog.array_agg(d.name ORDER BY d.name) FROM @.idem_pipeline d"
+						  " WHERE pg_catalog.pg_has_role($1, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")",
+						  lengthof(types), types, args, NULL, 1, &array, &isnull);
 	*n = 0;
 	if (isnull)
 		return NULL;
@@ -299,26 +308,62 @@ idem_read_pipeline_state(const char *schema, const char *name)
 	static const Oid types[] = {INT8OID, OIDOID, TEXTOID};
 	Datum args[] = {HERE, CStringGetTextDatum(name)};
 	IdemPipelineState state = {.state = "gone"};
-	Datum values[5];
-	bool nulls[5];
+	Datum values[12];
+	bool nulls[12];
 
-	if (!idem_fetch(make_statement(schema,
-								   "SELECT p.owner::pg_catalog.oid, CASE"
-								   " WHEN p.turn_started_at IS NOT NULL THEN 'running'"
-								   " WHEN NOT p.enabled THEN 'disabled'"
-								   " WHEN NOT (" NOT_PAUSED ") THEN 'paused'"
-								   " WHEN p.waiting_for IS NOT NULL THEN 'waiting'"
-								   " ELSE 'idle' END,"
-								   " p.waiting_for, p.last_error,"
-								   " CASE WHEN" NOT_PAUSED " THEN p.next_run_at END"
-								   " FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $3",
-								   lengthof(types), types),
-					args, NULL, lengthof(values), values, nulls))
+	if (!idem_fetch_own(schema,
+						"SELECT d.owner::pg_catalog.oid, CASE"
+						" WHEN p.turn_started_at IS NOT NULL THEN 'running'"
+						" WHEN NOT d.enabled THEN 'disabled'"
+						" WHEN NOT (" NOT_PAUSED ") THEN 'paused'"
+						" WHEN p.waiting_for IS NOT NULL THEN 'waiting'"
+						" ELSE 'idle' END,"
+						" p.waiting_for, p.last_error,"
+						" CASE WHEN" NOT_PAUSED " THEN p.next_run_at END,"
+						" p.complete_to, p.complete_at, p.gaps, p.failed_windows, p.blocked_windows,"
+						" p.last_failure, p.last_run_at"
+						" FROM @.idem_pipeline d LEFT JOIN @.idem_pipeline_state p"
+						" ON p.name OPERATOR(pg_catalog.=) d.name"
+						" WHERE d.name OPERATOR(pg_catalog.=) $3",
+						lengthof(types), types, args, NULL, lengthof(values), values, nulls))
 		return state;
 	state.owner = DatumGetObjectId(values[0]);
 	state.state = TextDatumGetCString(values[1]);
 	state.waiting_for = nulls[2] ? NULL : TextDatumGetCString(values[2]);
 	state.last_error = nulls[3] ? NULL : TextDatumGetCString(values[3]);
 	state.next_run_at = nulls[4] ? 0 : DatumGetTimestampTz(values[4]);
+	state.coverage = (IdemPipelineCoverage){
+		.complete_to = nulls[5] ? NULL : TextDatumGetCString(values[5]),
+		.complete_at = nulls[6] ? 0 : DatumGetTimestampTz(values[6]),
+		.gaps = nulls[7] ? NULL : TextDatumGetCString(values[7]),
+		.failed = nulls[8] ? 0 : DatumGetInt64(values[8]),
+		.blocked = nulls[9] ? 0 : DatumGetInt64(values[9]),
+		.last_failure = nulls[10] ? NULL : TextDatumGetCString(values[10]),
+		.last_run = nulls[11] ? 0 : DatumGetTimestampTz(values[11]),
+	};
 	return state;
+}
+
+void
+idem_book_coverage(const char *schema, const char *name, const IdemPipelineCoverage *coverage)
+{
+	static const Oid types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, TEXTOID};
+	const char *texts[] = {name, coverage->complete_to, NULL, coverage->gaps, NULL, NULL, coverage->last_failure};
+	Datum args[lengthof(types)];
+	bool isnull[lengthof(types)] = {false};
+	size_t i;
+
+	for (i = 0; i < lengthof(types); i++)
+	{
+		isnull[i] = types[i] == TEXTOID && texts[i] == NULL;
+		args[i] = types[i] == TEXTOID && texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
+	}
+	args[2] = TimestampTzGetDatum(coverage->complete_at);
+	isnull[2] = coverage->complete_at == 0;
+	args[4] = Int64GetDatum(coverage->failed);
+	args[5] = Int64GetDatum(coverage->blocked);
+	(void) idem_run_own(schema,
+						"UPDATE @.idem_pipeline_state SET complete_to = $2, complete_at = $3, gaps = $4,"
+						" failed_windows = $5, blocked_windows = $6, last_failure = $7" THIS_UNLOCKED,
+						lengthof(types), types, args, isnull);
 }

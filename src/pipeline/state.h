@@ -1,6 +1,6 @@
 /*
  * state.h
- *		When pipelines run: the columns of idem_pipeline that the scheduler keeps.
+ *		When pipelines run: the table idem_pipeline_state, which the scheduler keeps.
  *
  * The scheduler never waits for a user's lock on a row: a pipeline that somebody is
  * altering or dropping is left for later.  Everything here needs idem_connect and
@@ -43,6 +43,22 @@ extern bool idem_pipeline_exists(const char *schema, const char *name);
 /* The names of the pipelines that the current role can see, in order. */
 extern char **idem_pipeline_names(const char *schema, int *n);
 
+/* How a pipeline was doing when its last turn ended, as its owner saw it. */
+typedef struct IdemPipelineCoverage
+{
+	const char *complete_to; /* NULL: nothing is known */
+	TimestampTz complete_at; /* 0: it is no time */
+	const char *gaps;
+	int64 failed;
+	int64 blocked;
+	const char *last_failure; /* NULL: none */
+	TimestampTz last_run;
+} IdemPipelineCoverage;
+
+/* Books it. */
+extern void idem_book_coverage(const char *schema, const char *name,
+							   const IdemPipelineCoverage *coverage);
+
 /* What idem_status shows of a pipeline that is not in its ledger. */
 typedef struct IdemPipelineState
 {
@@ -51,6 +67,7 @@ typedef struct IdemPipelineState
 	const char *waiting_for;
 	const char *last_error;
 	TimestampTz next_run_at; /* 0: none is due */
+	IdemPipelineCoverage coverage;
 } IdemPipelineState;
 
 extern IdemPipelineState idem_read_pipeline_state(const char *schema, const char *name);

@@ -2,25 +2,22 @@
  * status.c
  *		idem_pipeline_status(): how each pipeline is doing, for the view idem_status.
  *
- * A pipeline whose ledger or watermark cannot be read is shown with the error, and
- * does not hide the others.
+ * Of one's own pipelines it is told as of now.  Ledger and watermark of another role are
+ * that role's code, which does not run in the session of whoever looks: of these it is
+ * told as of the end of their last turn.  A pipeline whose ledger or watermark cannot be
+ * read is shown with the error, and does not hide the others.
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "ledger/table.h"
-#include "pipeline/due.h"
+#include "miscadmin.h"
+#include "pipeline/coverage.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/state.h"
 #include "server/extension.h"
-#include "server/scope.h"
-#include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(idem_pipeline_status);
@@ -76,65 +73,33 @@ set_time(StatusRow *row, int column, TimestampTz time)
 		set_value(row, column, TimestampTzGetDatum(time));
 }
 
-/* Sets how far the pipeline is complete, and how far that lies behind. */
+/* Sets what is known of the pipeline's windows. */
 static void
-set_complete_to(StatusRow *row, const IdemDue *due, int64 bound)
+set_coverage(StatusRow *row, const IdemPipelineCoverage *coverage)
 {
-	set_text(row, STATUS_COMPLETE_TO, idem_bound_text(due->type, bound));
-	if (due->type->bound != INT8OID)
+	set_time(row, STATUS_LAST_RUN, coverage->last_run);
+	if (coverage->complete_to == NULL)
+		return;
+	set_text(row, STATUS_COMPLETE_TO, coverage->complete_to);
+	set_text(row, STATUS_GAPS, coverage->gaps);
+	set_value(row, STATUS_FAILED, Int64GetDatum(coverage->failed));
+	set_value(row, STATUS_BLOCKED, Int64GetDatum(coverage->blocked));
+	if (row->nulls[STATUS_LAST_ERROR])
+		set_text(row, STATUS_LAST_ERROR, coverage->last_failure);
+	if (coverage->complete_at != 0)
 		set_value(row, STATUS_LAG,
 				  DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(GetCurrentTimestamp()),
-									  TimestampTzGetDatum(idem_bound_time(due->type, bound))));
+									  TimestampTzGetDatum(coverage->complete_at)));
 }
 
-/* Sets what the ledger says. */
+/* A row to be filled in from ledger and clock, as an argument of idem_try. */
 static void
-set_coverage(StatusRow *row, IdemLedger *ledger, const IdemDue *due)
-{
-	Datum range = idem_window_datum(due->type, due->window);
-	Datum gaps = idem_ledger_gaps(ledger, row->name, range, idem_parse_range(due->type, "empty"),
-								  idem_parse_multirange(due->type, "{}"));
-	IdemPostponed failures = idem_ledger_failures(ledger, row->name, range);
-	int n;
-	IdemWindow *windows = idem_read_windows(due->type, gaps, &n);
-
-	set_complete_to(row, due, n > 0 ? windows[0].lower : due->window.upper);
-	set_text(row, STATUS_GAPS, idem_multirange_text(due->type, gaps));
-	set_value(row, STATUS_FAILED, Int64GetDatum(failures.failed));
-	set_value(row, STATUS_BLOCKED, Int64GetDatum(failures.blocked));
-	if (row->nulls[STATUS_LAST_ERROR])
-		set_text(row, STATUS_LAST_ERROR, failures.last_error);
-}
-
-/* A row to be filled in, as an argument of idem_run_as. */
-typedef struct CoverageFill
-{
-	StatusRow *row;
-	const IdemPipeline *pipeline;
-	IdemDue due;
-} CoverageFill;
-
-static void
-fill_coverage_as(void *arg)
-{
-	CoverageFill *fill = arg;
-	IdemLedger *ledger = idem_open_ledger(fill->pipeline->ledger,
-										  get_namespace_oid(fill->row->schema, false), false);
-
-	set_time(fill->row, STATUS_LAST_RUN, idem_last_run_time(ledger, fill->pipeline->name));
-	if (fill->due.window.lower < fill->due.window.upper)
-		set_coverage(fill->row, ledger, &fill->due);
-}
-
-/* Fills in what can go wrong: the clock or watermark, and the ledger. */
-static void
-fill_coverage(void *arg)
+fill_now(void *arg)
 {
 	StatusRow *row = arg;
-	IdemPipeline *pipeline = idem_open_pipeline(row->schema, row->name);
-	CoverageFill fill = {row, pipeline, idem_find_due(pipeline)};
+	IdemPipelineCoverage coverage = idem_read_coverage(idem_open_pipeline(row->schema, row->name));
 
-	idem_run_as(&pipeline->identity, fill_coverage_as, &fill);
+	set_coverage(row, &coverage);
 }
 
 /* Adds a pipeline's row to the result. */
@@ -143,7 +108,7 @@ put_status(ReturnSetInfo *rsinfo, const char *schema, const char *name)
 {
 	IdemPipelineState state = idem_read_pipeline_state(schema, name);
 	StatusRow row = {.schema = schema, .name = name};
-	ErrorData *error;
+	ErrorData *error = NULL;
 
 	memset(row.nulls, true, sizeof(row.nulls));
 	set_text(&row, STATUS_NAME, name);
@@ -152,7 +117,10 @@ put_status(ReturnSetInfo *rsinfo, const char *schema, const char *name)
 	set_text(&row, STATUS_LAST_ERROR, state.last_error);
 	set_time(&row, STATUS_NEXT_RUN, state.next_run_at);
 	set_text(&row, STATUS_WAITING_FOR, state.waiting_for);
-	error = idem_try(fill_coverage, &row, CurrentMemoryContext);
+	if (state.owner == GetUserId())
+		error = idem_try(fill_now, &row, CurrentMemoryContext);
+	else
+		set_coverage(&row, &state.coverage);
 	if (error)
 		set_text(&row, STATUS_LAST_ERROR, error->message);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "pipeline/backfill.h"
+#include "pipeline/coverage.h"
 #include "pipeline/due.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/state.h"
@@ -100,6 +101,31 @@ log_summary(const IdemSummary *summary)
 						summary->pipeline, (long long) summary->loaded)));
 }
 
+/* Coverage to be read, as an argument of idem_try. */
+typedef struct CoverageReading
+{
+	const IdemPipeline *pipeline;
+	IdemPipelineCoverage coverage;
+} CoverageReading;
+
+static void
+read_coverage(void *arg)
+{
+	CoverageReading *reading = arg;
+
+	reading->coverage = idem_read_coverage(reading->pipeline);
+}
+
+/* Books how the pipeline is doing, for those who may look at it but not run its code. */
+static void
+book_coverage(const IdemPipeline *pipeline)
+{
+	CoverageReading reading = {pipeline};
+
+	if (idem_try(read_coverage, &reading, CurrentMemoryContext) == NULL)
+		idem_book_coverage(pipeline->schema, pipeline->name, &reading.coverage);
+}
+
 /* Runs a turn and books it; raises whatever goes wrong. */
 static void
 run_turn(const char *name)
@@ -116,6 +142,7 @@ run_turn(const char *name)
 		pipeline = idem_open_pipeline(schema, name);
 		next = idem_run_turn(pipeline, IDEM_TURN_SCHEDULED, false,
 							 idem_pipeline_crashes(schema, name), &summary);
+		book_coverage(pipeline);
 		idem_book_turn(schema, name, next, NULL);
 		log_summary(&summary);
 	}

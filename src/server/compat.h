@@ -96,4 +96,13 @@ idem_call_init(void *memory, void *init)
 #define idem_finalize_desc(desc) ((void) 0)
 #endif
 
+/* 16 told the right to become a role from that to inherit its rights. */
+#if PG_VERSION_NUM >= 160000
+#define idem_can_set_role(member, role) member_can_set_role(member, role)
+#define IDEM_SET_ROLE "'SET'"
+#else
+#define idem_can_set_role(member, role) is_member_of_role(member, role)
+#define IDEM_SET_ROLE "'MEMBER'"
+#endif
+
 #endif /* IDEM_SERVER_COMPAT_H */

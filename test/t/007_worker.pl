@@ -64,7 +64,7 @@ await("SELECT v = 'late' FROM tgt WHERE id = 7", 'an invalidated window is loade
 my $writer = $node->background_psql('postgres');
 $writer->query_safe("BEGIN; SELECT idem_invalidate('led', 'p', '[10,20)'); UPDATE src SET v = 'later' WHERE id = 17");
 my $invalidated = sql('SELECT clock_timestamp()');
-await("SELECT last_run_at > '$invalidated' FROM idem_pipeline WHERE name = 'p'", "turn $_: who invalidates in a long transaction does not keep the pipeline from its turns") and $invalidated = sql('SELECT clock_timestamp()') foreach 1 .. 2;
+await("SELECT last_run_at > '$invalidated' FROM idem_pipeline_state WHERE name = 'p'", "turn $_: who invalidates in a long transaction does not keep the pipeline from its turns") and $invalidated = sql('SELECT clock_timestamp()') foreach 1 .. 2;
 $writer->query_safe('COMMIT');
 $writer->quit;
 await("SELECT v = 'later' FROM tgt WHERE id = 17", 'and his window is loaded again when he commits');
@@ -138,14 +138,14 @@ sub crash_worker
 }
 sql("INSERT INTO src SELECT i, 'v' || i FROM generate_series(210, 229) i; UPDATE mark SET w = 229");
 crash_worker();
-await("SELECT crashes = 1 FROM idem_pipeline", 'the crash is counted');
+await("SELECT crashes = 1 FROM idem_pipeline_state", 'the crash is counted');
 crash_worker();
 crash_worker();
 await("SELECT count(*) = 1 FROM led WHERE window_range = '[210,220)' AND state = 'failed' AND error_code = '57P02' AND blocked", 'a window that kills its worker three times is blocked');
 await("SELECT count(*) = 1 FROM led WHERE window_range = '[220,230)' AND state = 'complete'", 'the next one is loaded');
 sql("INSERT INTO crashes SELECT now() FROM generate_series(1, 3); SELECT idem_retry('p')");
 await("SELECT count(*) = 230 FROM tgt", 'and the blocked one when it may');
-await("SELECT crashes = 0 FROM idem_pipeline", 'the crashes are forgotten');
+await("SELECT crashes = 0 FROM idem_pipeline_state", 'the crashes are forgotten');
 
 # owners: NOLOGIN, dropped
 sql(q{SET ROLE sleeper;
@@ -157,9 +157,9 @@ like(sql("SELECT DISTINCT v FROM s_tgt"), qr/ sleeper$/, 'as its owner');
 sql("SELECT idem_drop_pipeline('nologin')");
 sql("CREATE ROLE gone; GRANT ALL ON SCHEMA public TO gone; SET ROLE gone; CREATE TABLE g_tgt (id bigint PRIMARY KEY); SELECT idem_create_ledger('g_led', 'int8range');
 	SELECT idem_create_pipeline('gone', 'g_led', 'g_tgt', 'SELECT 1::bigint AS id', 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 0::bigint'); RESET ROLE;
-	DROP OWNED BY gone; DROP ROLE gone; UPDATE idem_pipeline SET next_run_at = now() WHERE name = 'gone'");
+	DROP OWNED BY gone; DROP ROLE gone; UPDATE idem_pipeline_state SET next_run_at = now() WHERE name = 'gone'");
 sql("SELECT idem_resume(); SELECT idem_alter_pipeline('p', notify => false)");
-await("SELECT last_error = 'its owner has been dropped' FROM idem_pipeline WHERE name = 'gone'", 'a pipeline without an owner says so');
+await("SELECT last_error = 'its owner has been dropped' FROM idem_pipeline_state WHERE name = 'gone'", 'a pipeline without an owner says so');
 sql("SELECT idem_drop_pipeline('gone')");
 
 # settings are reread, and a database that is taken out of the list is left alone
@@ -202,11 +202,11 @@ await("SELECT count(*) = 2 FROM slow", 'a pipeline that is altered in its turn h
 sql("SELECT idem_drop_pipeline('slow'), idem_drop_pipeline('fast')");
 
 # an owner who may not connect any more: nothing is hidden, nothing spins
-sql("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; UPDATE idem_pipeline SET next_run_at = now()");
-await("SELECT silent_turns >= 2 FROM idem_pipeline WHERE name = 'p'", 'a worker that cannot connect is tried again');
-await("SELECT next_run_at - now() > interval '1.5 seconds' FROM idem_pipeline WHERE name = 'p'", 'with growing pauses');
-sql("GRANT CONNECT ON DATABASE postgres TO PUBLIC; UPDATE idem_pipeline SET next_run_at = now()");
-await("SELECT silent_turns = 0 FROM idem_pipeline WHERE name = 'p'", 'until it can');
+sql("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; UPDATE idem_pipeline_state SET next_run_at = now()");
+await("SELECT silent_turns >= 2 FROM idem_pipeline_state WHERE name = 'p'", 'a worker that cannot connect is tried again');
+await("SELECT next_run_at - now() > interval '1.5 seconds' FROM idem_pipeline_state WHERE name = 'p'", 'with growing pauses');
+sql("GRANT CONNECT ON DATABASE postgres TO PUBLIC; UPDATE idem_pipeline_state SET next_run_at = now()");
+await("SELECT silent_turns = 0 FROM idem_pipeline_state WHERE name = 'p'", 'until it can');
 
 # many pipelines at once, few workers, all get their turn
 sql(q{SET ROLE etl; CREATE TABLE many (id bigint PRIMARY KEY, p int);
@@ -215,7 +215,7 @@ sql(q{SET ROLE etl; CREATE TABLE many (id bigint PRIMARY KEY, p int);
 await("SELECT count(*) = 1000 AND count(DISTINCT p) = 200 FROM many", '200 pipelines of 5 windows each');
 is(sql("SELECT count(*) FROM led WHERE pipeline LIKE 'many %' AND state = 'failed'"), '0', 'none of which failed');
 # dropping many in one transaction does not deadlock with the scheduler
-sql("BEGIN; UPDATE idem_pipeline SET next_run_at = now() WHERE name LIKE 'many%'; SELECT idem_drop_pipeline(name) FROM idem_pipeline WHERE name LIKE 'many %' ORDER BY random(); COMMIT");
+sql("BEGIN; UPDATE idem_pipeline_state SET next_run_at = now() WHERE name LIKE 'many%'; SELECT idem_drop_pipeline(name) FROM idem_pipeline WHERE name LIKE 'many %' ORDER BY random(); COMMIT");
 is(sql("SELECT count(*) FROM idem_pipeline WHERE name LIKE 'many%'"), '0', 'are dropped in one transaction');
 
 # a standby is silent, and works when it is promoted

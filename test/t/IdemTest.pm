@@ -26,7 +26,7 @@ sub await_true
 		return ok(1, $what) if defined $out && $out eq 't';
 		usleep(50_000);
 	}
-	diag(($node->psql('postgres', "SELECT row_to_json(p) FROM idem_pipeline p"))[1]);
+	diag(($node->psql('postgres', "SELECT row_to_json(p) FROM idem_pipeline_state p"))[1]);
 	diag(($node->psql('postgres', "SELECT json_agg(p) FROM idem_status p"))[1]);
 	diag((slurp_file($node->logfile)) =~ s/.*(?=(.{4000})$)//sr);
 	return ok(0, $what);

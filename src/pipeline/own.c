@@ -1,0 +1,111 @@
+/*
+ * own.c
+ *		Statements on the tables of pipelines, which nobody but idem writes.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "pipeline/own.h"
+#include "server/compat.h"
+#include "server/scope.h"
+#include "server/statement.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* A statement to be run, as an argument of idem_run_as. */
+typedef struct OwnRun
+{
+	IdemStatement *statement;
+	const Datum *args;
+	const bool *isnull;
+	int ncols; /* 0: to be run, not fetched */
+	Datum *values;
+	bool *nulls;
+	uint64 processed;
+} OwnRun;
+
+static void
+run_own(void *arg)
+{
+	OwnRun *run = arg;
+
+	if (run->ncols == 0)
+		run->processed = idem_run(run->statement, run->args, run->isnull);
+	else
+		run->processed = idem_fetch(run->statement, run->args, run->isnull, run->ncols,
+									run->values, run->nulls);
+}
+
+/* The owner of the table of pipelines. */
+static Oid
+tables_owner(const char *schema)
+{
+	Oid relid = get_relname_relid("idem_pipeline", get_namespace_oid(schema, false));
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "table idem_pipeline is not there");
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Replaces @ by the schema. */
+static char *
+expand_template(const char *schema, const char *template)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (; *template; template ++)
+	{
+		if (*template == '@')
+			appendStringInfoString(&sql, quote_identifier(schema));
+		else
+			appendStringInfoChar(&sql, *template);
+	}
+	return sql.data;
+}
+
+/* Runs what is to be run. */
+static void
+run_as_owner(const char *schema, const char *template, int nargs, const Oid *types, OwnRun *run)
+{
+	IdemIdentity identity = {.role = tables_owner(schema), .search_path = "pg_catalog, pg_temp"};
+
+	run->statement = idem_make_statement(expand_template(schema, template), nargs, types,
+										 IDEM_SNAPSHOT_NEW);
+	idem_run_as(&identity, run_own, run);
+}
+
+uint64
+idem_run_own(const char *schema, const char *template, int nargs, const Oid *types,
+			 const Datum *args, const bool *isnull)
+{
+	OwnRun run = {.args = args, .isnull = isnull};
+
+	run_as_owner(schema, template, nargs, types, &run);
+	return run.processed;
+}
+
+bool
+idem_fetch_own(const char *schema, const char *template, int nargs, const Oid *types,
+			   const Datum *args, const bool *isnull, int ncols, Datum *values, bool *nulls)
+{
+	OwnRun run = {.args = args, .isnull = isnull, .ncols = ncols, .values = values, .nulls = nulls};
+
+	run_as_owner(schema, template, nargs, types, &run);
+	return run.processed > 0;
+}
+
+bool
+idem_may_act_as(Oid role)
+{
+	return idem_can_set_role(GetUserId(), role);
+}
