@@ -243,6 +243,7 @@ load_claimed(Load *load, IdemRun *run)
 		idem_run_audit(load->audit, load->type, run->window);
 	}
 	idem_complete_run(load->ledger, run);
+	idem_forget_failure(run);
 	if (load->request->notify)
 		idem_notify_complete(load->type, run);
 }

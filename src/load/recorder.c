@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "load/recorder.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -14,8 +15,14 @@
 #include "storage/spin.h"
 #include "utils/memutils.h"
 
-/* How many failures there is room for, in all databases together. */
-#define MAX_FAILURES 128
+#define MAX_FAILURES IDEM_MAX_REMEMBERED
+
+/* How many are kept until a transaction ends; a loop that catches its errors may make more. */
+#define MAX_PENDING 16
+
+/* What has failed in the transaction that runs. */
+static IdemRemembered pending[MAX_PENDING];
+static int npending = 0;
 
 /* A ring: the failures from first on, n of them. */
 typedef struct Ring
@@ -67,6 +74,52 @@ put_failure(Ring *ring, const IdemRemembered *failure)
 	SpinLockRelease(&ring->mutex);
 }
 
+/* Leaves what has failed in the transaction that ends; also where its errors were caught. */
+static void
+leave_pending(XactEvent event, void *arg)
+{
+	Ring *ring;
+	int i;
+
+	if (npending == 0 || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+		return;
+	ring = idem_shared_part(&idem_recorder_part);
+	for (i = 0; ring && i < npending; i++)
+		put_failure(ring, &pending[i]);
+	npending = 0;
+	idem_wake_scheduler();
+}
+
+/* Keeps a failure until the transaction ends. */
+static void
+keep_pending(const IdemRemembered *failure)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(leave_pending, NULL);
+	registered = true;
+	if (npending < MAX_PENDING)
+		pending[npending++] = *failure;
+}
+
+void
+idem_forget_failure(const IdemRun *run)
+{
+	int i;
+	int kept = 0;
+
+	for (i = 0; i < npending; i++)
+	{
+		const IdemRemembered *failure = &pending[i];
+
+		if (failure->ledger != run->ledger || strcmp(failure->pipeline, run->pipeline) != 0 ||
+			failure->window.lower >= run->window.upper || run->window.lower >= failure->window.upper)
+			pending[kept++] = *failure;
+	}
+	npending = kept;
+}
+
 void
 idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 					  const IdemIdentity *identity)
@@ -96,12 +149,21 @@ idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 	if (strlen(identity->search_path) < sizeof(failure.search_path))
 		strcpy(failure.search_path, identity->search_path);
 	FreeErrorData(error);
-	put_failure(ring, &failure);
-	idem_wake_at_end();
+	keep_pending(&failure);
+}
+
+/* Takes the i-th failure out of the ring, filling the hole with those before it. */
+static void
+remove_failure(Ring *ring, int i)
+{
+	for (; i > 0; i--)
+		ring->failures[(ring->first + i) % MAX_FAILURES] = ring->failures[(ring->first + i - 1) % MAX_FAILURES];
+	ring->first = (ring->first + 1) % MAX_FAILURES;
+	ring->n--;
 }
 
 bool
-idem_take_failure(IdemRemembered *failure)
+idem_take_failure(Oid role, IdemRemembered *failure)
 {
 	Ring *ring = idem_shared_part(&idem_recorder_part);
 	bool found = false;
@@ -114,19 +176,72 @@ idem_take_failure(IdemRemembered *failure)
 	{
 		IdemRemembered *one = &ring->failures[(ring->first + i) % MAX_FAILURES];
 
-		if (one->database != MyDatabaseId)
+		if (one->database != MyDatabaseId || one->role != role)
 			continue;
 		*failure = *one;
 		found = true;
-
-		/* fill the hole with those before it */
-		for (; i > 0; i--)
-			ring->failures[(ring->first + i) % MAX_FAILURES] = ring->failures[(ring->first + i - 1) % MAX_FAILURES];
-		ring->first = (ring->first + 1) % MAX_FAILURES;
-		ring->n--;
+		remove_failure(ring, i);
 	}
 	SpinLockRelease(&ring->mutex);
 	return found;
+}
+
+int
+idem_remembered_roles(Oid roles[IDEM_MAX_REMEMBERED])
+{
+	Ring *ring = idem_shared_part(&idem_recorder_part);
+	int n = 0;
+	int i;
+	int j;
+
+	if (ring == NULL)
+		return 0;
+	SpinLockAcquire(&ring->mutex);
+	for (i = 0; i < ring->n; i++)
+	{
+		const IdemRemembered *one = &ring->failures[(ring->first + i) % MAX_FAILURES];
+
+		for (j = 0; j < n && roles[j] != one->role; j++)
+			;
+		if (one->database == MyDatabaseId && j == n)
+			roles[n++] = one->role;
+	}
+	SpinLockRelease(&ring->mutex);
+	return n;
+}
+
+int
+idem_count_remembered(Oid role)
+{
+	Ring *ring = idem_shared_part(&idem_recorder_part);
+	int count = 0;
+	int i;
+
+	if (ring == NULL)
+		return 0;
+	SpinLockAcquire(&ring->mutex);
+	for (i = 0; i < ring->n; i++)
+	{
+		const IdemRemembered *one = &ring->failures[(ring->first + i) % MAX_FAILURES];
+
+		count += one->database == MyDatabaseId && one->role == role;
+	}
+	SpinLockRelease(&ring->mutex);
+	return count;
+}
+
+void
+idem_drop_failures(Oid role)
+{
+	Ring *ring = idem_shared_part(&idem_recorder_part);
+	IdemRemembered failure;
+
+	while (idem_take_failure(role, &failure))
+	{
+		SpinLockAcquire(&ring->mutex);
+		ring->lost++;
+		SpinLockRelease(&ring->mutex);
+	}
 }
 
 uint64

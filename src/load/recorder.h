@@ -3,8 +3,8 @@
  *		A failure outlives the rollback of the transaction it happened in.
  *
  * A load in its caller's transaction cannot write its failure down: the record would
- * be rolled back with the rest.  So it leaves it in shared memory, and the database's
- * scheduler writes it to the ledger.  There is room for a few; the oldest go first,
+ * be rolled back with the rest.  So it leaves it in shared memory when its transaction has
+ * ended, and the database's scheduler has it written to the ledger.  There is room for a few; the oldest go first,
  * and are counted.  Does nothing where there is no shared memory.
  */
 #ifndef IDEM_LOAD_RECORDER_H
@@ -40,8 +40,21 @@ typedef struct IdemRemembered
 	char message[512];
 } IdemRemembered;
 
-/* Takes the oldest failure of this database; false if there is none. */
-extern bool idem_take_failure(IdemRemembered *failure);
+/* Forgets what failed in this transaction, for the same window has been loaded since. */
+extern void idem_forget_failure(const IdemRun *run);
+
+/* How many failures there is room for, in all databases together. */
+#define IDEM_MAX_REMEMBERED 128
+
+/* Takes the oldest failure of a role in this database; false if there is none. */
+extern bool idem_take_failure(Oid role, IdemRemembered *failure);
+
+/* Which roles have left failures in this database, each once; and how many one has. */
+extern int idem_remembered_roles(Oid roles[IDEM_MAX_REMEMBERED]);
+extern int idem_count_remembered(Oid role);
+
+/* Gives up those of a role, which are counted as lost. */
+extern void idem_drop_failures(Oid role);
 
 /* How many have been lost for lack of room since this was last asked. */
 extern uint64 idem_lost_failures(void);

@@ -271,11 +271,10 @@ stop_crew(int code, Datum arg)
 static void
 run_crew(Crew *crew, const IdemPipeline *pipeline, int workers)
 {
-	bool may_log_in = idem_role_may_log_in(pipeline->identity.role);
 	int i;
 
 	while (crew->nworkers < workers &&
-		   idem_start_pipeline_worker(pipeline->name, pipeline->identity.role, may_log_in,
+		   idem_start_pipeline_worker(pipeline->name, pipeline->identity.role,
 									  dsm_segment_handle(crew->segment), &crew->handles[crew->nworkers]))
 		crew->nworkers++;
 	if (crew->nworkers == 0)

@@ -15,6 +15,7 @@
 #include "pipeline/due.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/state.h"
+#include "pipeline/worker.h"
 #include "server/compat.h"
 #include "server/extension.h"
 #include "server/schedule.h"
@@ -79,6 +80,21 @@ require_positive(const IdemPipeline *pipeline, int column, int64 value)
 						idem_pipeline_column(column), pipeline->name)));
 }
 
+/* Fails for a pipeline that is to run by itself, whose owner no worker can be. */
+static void
+require_runnable(const IdemPipeline *pipeline)
+{
+	if (pipeline->enabled && !idem_role_may_run(pipeline->identity.role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("pipeline \"%s\" cannot run by itself: role \"%s\" may not log in",
+						pipeline->name, GetUserNameFromId(pipeline->identity.role, true)),
+				 errdetail("A worker is a session of the pipeline's owner, and servers before 17 let no other role have one."),
+				 errhint("ALTER ROLE %s LOGIN, or pass enabled => false and CALL idem_run_pipeline(%s).",
+						 quote_identifier(GetUserNameFromId(pipeline->identity.role, false)),
+						 quote_literal_cstr(pipeline->name))));
+}
+
 /* Fails for a definition that makes no sense whatever it loads. */
 static void
 check_definition(const IdemPipeline *pipeline)
@@ -119,6 +135,7 @@ check_row(const char *schema, IdemPipelineRow *row)
 	require_columns(row);
 	pipeline = idem_make_pipeline(schema, row);
 	check_definition(pipeline);
+	require_runnable(pipeline);
 	set_column(row, PIPELINE_START, CStringGetTextDatum(idem_check_schedule(pipeline)));
 }
 
@@ -232,6 +249,7 @@ set_enabled(FunctionCallInfo fcinfo, bool enabled)
 	idem_connect(true);
 	idem_read_pipeline_row(schema, text_to_cstring(PG_GETARG_TEXT_PP(0)), true, &row);
 	set_column(&row, PIPELINE_ENABLED, BoolGetDatum(enabled));
+	require_runnable(idem_make_pipeline(schema, &row));
 	idem_update_pipeline_row(schema, &row);
 	idem_finish();
 	idem_wake_at_end();

@@ -9,8 +9,7 @@
  * sees to, whoever loads.
  *
  * It is a superuser's session and runs no code of anybody else's: turns run in workers
- * that are their owners', and a failure that it writes down for a session it writes as
- * that session's role.
+ * that are their owners', and so do the failures that sessions left to be written down.
  */
 #include "postgres.h"
 
@@ -26,6 +25,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/record.h"
 #include "pipeline/scheduler.h"
 #include "pipeline/state.h"
 #include "pipeline/worker.h"
@@ -33,7 +33,6 @@
 #include "server/compat.h"
 #include "server/extension.h"
 #include "server/schedule.h"
-#include "server/scope.h"
 #include "server/settings.h"
 #include "server/statement.h"
 #include "storage/ipc.h"
@@ -66,7 +65,6 @@ typedef struct Turn
 {
 	char *name;
 	Oid owner;
-	bool may_log_in;
 	BackgroundWorkerHandle *handle; /* NULL if the worker has not been started */
 	bool done;						/* its end is booked, if the transaction commits */
 } Turn;
@@ -76,6 +74,7 @@ typedef struct Scheduler
 	MemoryContext context;		/* lives as long as the process */
 	MemoryContext loop_context; /* reset in each round */
 	List *turns;
+	List *writers; /* of failures, see below */
 	bool waiting; /* something is due for which there is no slot */
 	bool soon;	  /* something has to be tried again soon */
 	bool wrote;	  /* something was written: see run_round */
@@ -94,105 +93,74 @@ handle_stop(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-/* A failure to be written, as an argument of idem_run_as. */
-typedef struct FailureWriting
+/* A worker that writes down a role's failures. */
+typedef struct Writer
 {
-	Oid schema;
-	Oid ledger;
-	IdemFailure failure;
-} FailureWriting;
+	Oid role;
+	int waiting; /* failures when it was started */
+	BackgroundWorkerHandle *handle;
+} Writer;
 
-static void
-write_failure_as(void *arg)
+/* True if a role has a writer that is still at work; forgets one that has ended. */
+static bool
+has_writer(Scheduler *scheduler, Oid role)
 {
-	FailureWriting *writing = arg;
+	ListCell *lc;
+	pid_t pid;
 
-	idem_record_failure(idem_open_ledger(writing->ledger, writing->schema, true),
-						&writing->failure);
-}
-
-/* Writes down a failure that a session's rollback would have taken along. */
-static void
-write_failure(const char *schema, const IdemRemembered *remembered)
-{
-	IdemIdentity identity = {
-		.role = remembered->role,
-		.restricted = true,
-		.search_path = remembered->search_path,
-	};
-	IdemRun run = {
-		.pipeline = remembered->pipeline,
-		.window = remembered->window,
-		.target = remembered->target,
-		.mode = remembered->reload ? "reload" : "upsert",
-		.started_at = remembered->started_at,
-	};
-	ErrorData error = {
-		.sqlerrcode = remembered->sqlerrcode,
-		.message = pstrdup(remembered->message),
-		.context = "in a transaction that was rolled back",
-	};
-	FailureWriting writing = {
-		.schema = get_namespace_oid(schema, false),
-		.ledger = remembered->ledger,
-		.failure = {.run = &run, .error = &error},
-	};
-
-	idem_run_as(&identity, write_failure_as, &writing);
-}
-
-/* Writes down one failure in a transaction of its own, or logs that it could not. */
-static void
-write_failure_or_log(const IdemRemembered *remembered)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	PG_TRY();
+	foreach (lc, scheduler->writers)
 	{
-		char *schema;
+		Writer *writer = lfirst(lc);
 
-		idem_begin_work(true);
-		schema = idem_find_schema();
-		if (schema)
-			write_failure(schema, remembered);
-		idem_end_work();
+		if (writer->role != role)
+			continue;
+		if (GetBackgroundWorkerPid(writer->handle, &pid) != BGWH_STOPPED)
+			return true;
+		/* it could not even begin: the role may not connect, say */
+		if (idem_count_remembered(role) >= writer->waiting)
+			idem_drop_failures(role);
+		scheduler->writers = foreach_delete_current(scheduler->writers, lc);
 	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("could not record the failure of pipeline \"%s\": %s",
-						remembered->pipeline, error->message),
-				 errdetail("It had failed with: %s", remembered->message)));
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	return false;
 }
 
-/* Writes down all failures that sessions have left for us. */
+/* Starts a writer for a role. */
+static void
+start_writer(Scheduler *scheduler, Oid role)
+{
+	MemoryContext old = MemoryContextSwitchTo(scheduler->context);
+	Writer *writer = palloc0(sizeof(Writer));
+
+	writer->role = role;
+	writer->waiting = idem_count_remembered(role);
+	if (idem_start_record_worker(role, &writer->handle))
+		scheduler->writers = lappend(scheduler->writers, writer);
+	else
+		scheduler->soon = true; /* no slot */
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Has the failures written down that sessions have left: by workers that are sessions of
+ * the same roles, for a ledger's triggers are code of others.
+ */
 static void
 write_failures(Scheduler *scheduler)
 {
-	IdemRemembered *remembered = palloc(sizeof(IdemRemembered));
-	uint64 lost;
+	Oid roles[IDEM_MAX_REMEMBERED];
+	int n = idem_remembered_roles(roles);
+	uint64 lost = idem_lost_failures();
+	int i;
 
-	while (idem_take_failure(remembered))
+	for (i = 0; i < n && list_length(scheduler->writers) < idem_max_workers; i++)
 	{
-		write_failure_or_log(remembered);
-		scheduler->wrote = true;
+		if (!has_writer(scheduler, roles[i]) && idem_count_remembered(roles[i]) > 0)
+			start_writer(scheduler, roles[i]);
 	}
-	lost = idem_lost_failures();
 	if (lost > 0)
 		ereport(LOG,
 				(errmsg("%llu failures of loads in their callers' transactions could not be kept",
 						(unsigned long long) lost)));
-	pfree(remembered);
 }
 
 /* Books the turns whose workers have ended, or were never started. */
@@ -254,7 +222,6 @@ begin_turn(Scheduler *scheduler, const char *schema, const IdemDuePipeline *due)
 	turn = palloc0(sizeof(Turn));
 	turn->name = pstrdup(due->name);
 	turn->owner = due->owner;
-	turn->may_log_in = idem_role_may_log_in(due->owner);
 	scheduler->turns = lappend(scheduler->turns, turn);
 	MemoryContextSwitchTo(old);
 }
@@ -339,7 +306,7 @@ start_workers(Scheduler *scheduler)
 		Turn *turn = lfirst(lc);
 
 		if (turn->handle == NULL &&
-			!idem_start_pipeline_worker(turn->name, turn->owner, turn->may_log_in, 0, &turn->handle))
+			!idem_start_pipeline_worker(turn->name, turn->owner, 0, &turn->handle))
 		{
 			turn->handle = NULL;
 			all = false;

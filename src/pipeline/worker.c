@@ -3,9 +3,8 @@
  *		The process that runs a pipeline's turn, or its part of a backfill.
  *
  * It connects as the pipeline's owner, so it has no rights but his from the first
- * moment on.  Servers before 17 do not let a role connect that may not log in; there
- * the worker connects as a superuser and runs under the owner's rights as a CALL by a
- * superuser would.
+ * moment on.  Servers before 17 do not let a role connect that may not log in; there the
+ * pipeline of such a role cannot run by itself.
  *
  * SIGTERM ends it as it ends any session: the window it is at is rolled back.
  */
@@ -40,12 +39,12 @@
 #define MAX_PAUSE (600 * USECS_PER_SEC)
 
 bool
-idem_start_pipeline_worker(const char *pipeline, Oid owner, bool owner_may_log_in,
-						   uint32 backfill, BackgroundWorkerHandle **handle)
+idem_start_pipeline_worker(const char *pipeline, Oid owner, uint32 backfill,
+						    BackgroundWorkerHandle **handle)
 {
 	IdemWorkerArgs args = {
 		.database = MyDatabaseId,
-		.role = owner_may_log_in || IDEM_BYPASS_LOGIN_CHECK ? owner : InvalidOid,
+		.role = owner,
 		.backfill = backfill,
 	};
 	BackgroundWorker worker;
@@ -56,14 +55,14 @@ idem_start_pipeline_worker(const char *pipeline, Oid owner, bool owner_may_log_i
 }
 
 bool
-idem_role_may_log_in(Oid role)
+idem_role_may_run(Oid role)
 {
 	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	bool result = false;
 
 	if (HeapTupleIsValid(tuple))
 	{
-		result = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+		result = IDEM_BYPASS_LOGIN_CHECK || ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 		ReleaseSysCache(tuple);
 	}
 	return result;

@@ -12,11 +12,11 @@
  * Starts a worker for a pipeline, as its owner; false if there is no slot for it.  The
  * handle is allocated in the current memory context.
  */
-extern bool idem_start_pipeline_worker(const char *pipeline, Oid owner, bool owner_may_log_in,
-									   uint32 backfill, BackgroundWorkerHandle **handle);
+extern bool idem_start_pipeline_worker(const char *pipeline, Oid owner, uint32 backfill,
+									   BackgroundWorkerHandle **handle);
 
-/* True if a role may log in; false also if there is no such role. */
-extern bool idem_role_may_log_in(Oid role);
+/* True if a worker can be a role's session: before 17 it must be one that may log in. */
+extern bool idem_role_may_run(Oid role);
 
 /* Begins and ends a transaction of a background worker, with SPI in it. */
 extern void idem_begin_work(bool atomic);

@@ -56,18 +56,23 @@ idem_scheduler_pid(void)
 
 static bool wake_at_end = false;
 
+void
+idem_wake_scheduler(void)
+{
+	PGPROC *proc = BackendPidGetProc(idem_scheduler_pid());
+
+	if (proc)
+		SetLatch(&proc->procLatch);
+}
+
 /* Called when a transaction has ended. */
 static void
 wake_scheduler(XactEvent event, void *arg)
 {
-	PGPROC *proc;
-
 	if (!wake_at_end || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT))
 		return;
 	wake_at_end = false;
-	proc = BackendPidGetProc(idem_scheduler_pid());
-	if (proc)
-		SetLatch(&proc->procLatch);
+	idem_wake_scheduler();
 }
 
 void

@@ -14,6 +14,9 @@ extern bool idem_become_scheduler(void);
 /* The process of this database's scheduler; 0 if there is none. */
 extern int idem_scheduler_pid(void);
 
+/* Wakes this database's scheduler, now. */
+extern void idem_wake_scheduler(void);
+
 /* Wakes this database's scheduler when the current transaction has ended. */
 extern void idem_wake_at_end(void);
 
@@ -24,7 +27,7 @@ extern void idem_wake_at_end(void);
 typedef struct IdemWorkerArgs
 {
 	Oid database;
-	Oid role;		 /* InvalidOid: as a superuser, who takes the owner's rights */
+	Oid role;		 /* whose session it is */
 	uint32 backfill; /* handle of the shared segment, or 0 for a turn */
 	char name[96];	 /* of the pipeline; or the path of the database's files */
 } IdemWorkerArgs;
