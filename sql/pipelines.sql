@@ -100,7 +100,7 @@ SELECT state, next_run IS NOT NULL AS due FROM idem_status WHERE pipeline = 'off
 SELECT idem_drop_pipeline('months'), idem_drop_pipeline('days');
 
 -- everybody has his own; rights are the owner's, whoever calls
-CREATE ROLE regress_idem_one; CREATE ROLE regress_idem_two;
+CREATE ROLE regress_idem_one LOGIN; CREATE ROLE regress_idem_two LOGIN;
 GRANT USAGE, CREATE ON SCHEMA pipes TO regress_idem_one, regress_idem_two;
 SET ROLE regress_idem_two;
 SELECT name FROM idem_pipeline;
@@ -242,3 +242,17 @@ CALL idem_run_pipeline('orphan');
 SELECT idem_drop_pipeline('orphan'), idem_drop_pipeline('offsets');
 SET client_min_messages = warning;
 DROP SCHEMA pipes, elsewhere CASCADE;
+
+-- functions are the only way to write pipelines: nobody else may, nor lock them
+SET client_min_messages = warning;
+CREATE ROLE regress_idem_nobody;
+SET ROLE regress_idem_nobody;
+INSERT INTO idem_pipeline (name) VALUES ('x');
+UPDATE idem_pipeline SET enabled = true;
+DELETE FROM idem_pipeline;
+LOCK TABLE idem_pipeline IN ROW EXCLUSIVE MODE;
+SELECT * FROM idem_pipeline_state;
+UPDATE idem_pipeline_state SET crashes = 2147483647;
+INSERT INTO idem_wakeup VALUES ('x');
+RESET ROLE;
+DROP ROLE regress_idem_nobody;

@@ -17,12 +17,10 @@
 
 #define MAX_FAILURES IDEM_MAX_REMEMBERED
 
-/* How many are kept until a transaction ends; a loop that catches its errors may make more. */
-#define MAX_PENDING 16
-
-/* What has failed in the transaction that runs. */
-static IdemRemembered pending[MAX_PENDING];
+/* What has failed in the transaction that runs: the newest, and how many more. */
+static IdemRemembered *pending = NULL;
 static int npending = 0;
+static uint64 lost_pending = 0;
 
 /* A ring: the failures from first on, n of them. */
 typedef struct Ring
@@ -31,6 +29,7 @@ typedef struct Ring
 	int first;
 	int n;
 	uint64 lost;
+	uint64 serial; /* of the last one */
 	IdemRemembered failures[MAX_FAILURES];
 } Ring;
 
@@ -70,6 +69,7 @@ put_failure(Ring *ring, const IdemRemembered *failure)
 		ring->lost++;
 	}
 	ring->failures[(ring->first + ring->n) % MAX_FAILURES] = *failure;
+	ring->failures[(ring->first + ring->n) % MAX_FAILURES].serial = ++ring->serial;
 	ring->n++;
 	SpinLockRelease(&ring->mutex);
 }
@@ -86,7 +86,14 @@ leave_pending(XactEvent event, void *arg)
 	ring = idem_shared_part(&idem_recorder_part);
 	for (i = 0; ring && i < npending; i++)
 		put_failure(ring, &pending[i]);
+	if (ring)
+	{
+		SpinLockAcquire(&ring->mutex);
+		ring->lost += lost_pending;
+		SpinLockRelease(&ring->mutex);
+	}
 	npending = 0;
+	lost_pending = 0;
 	idem_wake_scheduler();
 }
 
@@ -99,8 +106,14 @@ keep_pending(const IdemRemembered *failure)
 	if (!registered)
 		RegisterXactCallback(leave_pending, NULL);
 	registered = true;
-	if (npending < MAX_PENDING)
-		pending[npending++] = *failure;
+	if (pending == NULL)
+		pending = MemoryContextAlloc(TopMemoryContext, MAX_FAILURES * sizeof(IdemRemembered));
+	if (npending == MAX_FAILURES)
+	{
+		memmove(pending, pending + 1, --npending * sizeof(IdemRemembered));
+		lost_pending++;
+	}
+	pending[npending++] = *failure;
 }
 
 void
@@ -210,24 +223,25 @@ idem_remembered_roles(Oid roles[IDEM_MAX_REMEMBERED])
 	return n;
 }
 
-int
-idem_count_remembered(Oid role)
+uint64
+idem_oldest_remembered(Oid role)
 {
 	Ring *ring = idem_shared_part(&idem_recorder_part);
-	int count = 0;
+	uint64 serial = 0;
 	int i;
 
 	if (ring == NULL)
 		return 0;
 	SpinLockAcquire(&ring->mutex);
-	for (i = 0; i < ring->n; i++)
+	for (i = 0; i < ring->n && serial == 0; i++)
 	{
 		const IdemRemembered *one = &ring->failures[(ring->first + i) % MAX_FAILURES];
 
-		count += one->database == MyDatabaseId && one->role == role;
+		if (one->database == MyDatabaseId && one->role == role)
+			serial = one->serial;
 	}
 	SpinLockRelease(&ring->mutex);
-	return count;
+	return serial;
 }
 
 void

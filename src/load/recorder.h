@@ -26,6 +26,7 @@ extern void idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 /* A failure that was remembered, with what it needs to be written down. */
 typedef struct IdemRemembered
 {
+	uint64 serial; /* in the order in which they came */
 	Oid database;
 	Oid role;
 	Oid ledger;
@@ -49,9 +50,9 @@ extern void idem_forget_failure(const IdemRun *run);
 /* Takes the oldest failure of a role in this database; false if there is none. */
 extern bool idem_take_failure(Oid role, IdemRemembered *failure);
 
-/* Which roles have left failures in this database, each once; and how many one has. */
+/* Which roles have left failures in this database, each once; the oldest of one, 0 if none. */
 extern int idem_remembered_roles(Oid roles[IDEM_MAX_REMEMBERED]);
-extern int idem_count_remembered(Oid role);
+extern uint64 idem_oldest_remembered(Oid role);
 
 /* Gives up those of a role, which are counted as lost. */
 extern void idem_drop_failures(Oid role);

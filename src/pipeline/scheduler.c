@@ -97,7 +97,7 @@ handle_stop(SIGNAL_ARGS)
 typedef struct Writer
 {
 	Oid role;
-	int waiting; /* failures when it was started */
+	uint64 oldest; /* failure when it was started */
 	BackgroundWorkerHandle *handle;
 } Writer;
 
@@ -117,7 +117,7 @@ has_writer(Scheduler *scheduler, Oid role)
 		if (GetBackgroundWorkerPid(writer->handle, &pid) != BGWH_STOPPED)
 			return true;
 		/* it could not even begin: the role may not connect, say */
-		if (idem_count_remembered(role) >= writer->waiting)
+		if (idem_oldest_remembered(role) == writer->oldest)
 			idem_drop_failures(role);
 		scheduler->writers = foreach_delete_current(scheduler->writers, lc);
 	}
@@ -132,7 +132,7 @@ start_writer(Scheduler *scheduler, Oid role)
 	Writer *writer = palloc0(sizeof(Writer));
 
 	writer->role = role;
-	writer->waiting = idem_count_remembered(role);
+	writer->oldest = idem_oldest_remembered(role);
 	if (idem_start_record_worker(role, &writer->handle))
 		scheduler->writers = lappend(scheduler->writers, writer);
 	else
@@ -154,7 +154,7 @@ write_failures(Scheduler *scheduler)
 
 	for (i = 0; i < n && list_length(scheduler->writers) < idem_max_workers; i++)
 	{
-		if (!has_writer(scheduler, roles[i]) && idem_count_remembered(roles[i]) > 0)
+		if (!has_writer(scheduler, roles[i]) && idem_oldest_remembered(roles[i]) != 0)
 			start_writer(scheduler, roles[i]);
 	}
 	if (lost > 0)

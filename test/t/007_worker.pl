@@ -147,7 +147,8 @@ sql("INSERT INTO crashes SELECT now() FROM generate_series(1, 3); SELECT idem_re
 await("SELECT count(*) = 230 FROM tgt", 'and the blocked one when it may');
 await("SELECT crashes = 0 FROM idem_pipeline_state", 'the crashes are forgotten');
 
-# owners: NOLOGIN, dropped
+# owners: NOLOGIN, dropped; before 17 a role must be one that may log in
+sql('ALTER ROLE sleeper LOGIN') if sql('SHOW server_version_num') < 170000;
 sql(q{SET ROLE sleeper;
 	CREATE TABLE s_tgt (id bigint PRIMARY KEY, v text);
 	SELECT idem_create_ledger('s_led', 'int8range');
@@ -155,7 +156,7 @@ sql(q{SET ROLE sleeper;
 await("SELECT count(*) = 10 FROM s_tgt", 'a pipeline whose owner may not log in runs');
 like(sql("SELECT DISTINCT v FROM s_tgt"), qr/ sleeper$/, 'as its owner');
 sql("SELECT idem_drop_pipeline('nologin')");
-sql("CREATE ROLE gone; GRANT ALL ON SCHEMA public TO gone; SET ROLE gone; CREATE TABLE g_tgt (id bigint PRIMARY KEY); SELECT idem_create_ledger('g_led', 'int8range');
+sql("CREATE ROLE gone LOGIN; GRANT ALL ON SCHEMA public TO gone; SET ROLE gone; CREATE TABLE g_tgt (id bigint PRIMARY KEY); SELECT idem_create_ledger('g_led', 'int8range');
 	SELECT idem_create_pipeline('gone', 'g_led', 'g_tgt', 'SELECT 1::bigint AS id', 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 0::bigint'); RESET ROLE;
 	DROP OWNED BY gone; DROP ROLE gone; UPDATE idem_pipeline_state SET next_run_at = now() WHERE name = 'gone'");
 sql("SELECT idem_resume(); SELECT idem_alter_pipeline('p', notify => false)");
