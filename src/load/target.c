@@ -614,7 +614,7 @@ idem_require_arbiter(const IdemTarget *target)
 
 	if (target->has_arbiter)
 		return;
-	missing = missing_partition_column(target);
+	missing = target->is_foreign ? NULL : missing_partition_column(target);
 	sql = arbiter_sql(target);
 	initStringInfo(&columns);
 	idem_append_keys(&columns, target, "");
