@@ -23,9 +23,9 @@ CALL row_of($$SELECT v.x AS id, v.y AS d FROM (VALUES (1, date '2024-06-01'), (2
 CREATE TABLE swapped (id int, id2 int, d date); INSERT INTO swapped VALUES (1, 2, '2024-06-01');
 CALL row_of('SELECT id2 AS id, id AS id2, d FROM swapped');
 CALL row_of($$SELECT id2 AS id, id AS id2, date '2024-01-01' AS d FROM swapped UNION ALL SELECT id2, 7, '2024-01-01' FROM swapped$$);
-SET force_parallel_mode = regress;
+SELECT set_config(name, 'regress', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 CALL row_of('SELECT id2 AS id, id AS id2, d FROM swapped');
-RESET force_parallel_mode;
+SELECT set_config(name, 'off', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 CALL row_of('SELECT 1 AS id, $1 AS d', audit => 'SELECT id2 AS id, id AS id2 FROM swapped');
 CALL row_of('SELECT 1 AS id, $1 AS d', audit => 'SELECT a AS id, b AS d FROM sa UNION ALL SELECT a, b FROM sa');
 

@@ -137,7 +137,8 @@ sub run_script
 			'-d', $node->connstr('postgres') . " application_name=torture",
 			map { ('-c', $_) } split /;\n/, $script ],
 		'>', \$out, '2>', \$err);
-	return $1 if $err =~ /(?:ERROR|FATAL|WARNING):  ([0-9A-Z]{5})/;
+	# of an end that must not be, all that was said
+	return $expected{$1} ? $1 : $err if $err =~ /(?:ERROR|FATAL|WARNING):  ([0-9A-Z]{5})/;
 	return 'lost' if $err =~ /connection|server|FATAL/;
 	return $err =~ /\S/ ? $err : 'ok';
 }
