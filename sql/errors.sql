@@ -291,12 +291,12 @@ SET ROLE regress_idem_loader;
 CALL load(force => true);
 \echo :SQLSTATE
 RESET ROLE;
-GRANT SELECT ON tgt TO regress_idem_loader;
+GRANT SELECT, INSERT, UPDATE ON tgt TO regress_idem_loader;
 SET ROLE regress_idem_loader;
 CALL load(force => true);
 \echo :SQLSTATE
 RESET ROLE;
-GRANT SELECT ON src TO regress_idem_loader; GRANT INSERT, UPDATE ON tgt TO regress_idem_loader;
+GRANT SELECT ON src TO regress_idem_loader;
 SET ROLE regress_idem_loader;
 CALL load(force => true);
 \echo :SQLSTATE

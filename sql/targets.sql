@@ -207,7 +207,7 @@ TRUNCATE firings;
 CALL check_target('before');
 SELECT bool_and(stamp = upper(v)) FROM before;
 SELECT op, sum(lvl::int) FROM firings GROUP BY 1 ORDER BY 1;
--- a trigger that refuses a row leaves it out
+-- a trigger that refuses a row fails the load
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER z BEFORE INSERT ON before FOR EACH ROW WHEN (NEW.id = 5) EXECUTE FUNCTION refuse();
 DELETE FROM before WHERE id = 5;

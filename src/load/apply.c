@@ -37,6 +37,8 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 		apply->overriding |= target->columns[i].in_source &&
 							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
 	apply->replaceable = reload && idem_is_replaceable(target);
+	if (reload && !target->has_arbiter)
+		idem_check_references(target);
 	return apply;
 }
 
@@ -64,8 +66,55 @@ build_occupied(StringInfo sql, IdemApply *apply)
 }
 
 void
+idem_append_delete(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
+	idem_append_match(sql, apply->target, "d", "s");
+	idem_append_by_window(sql, apply, " AND ");
+}
+
+void
+idem_append_delete_window(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "DELETE FROM %s d WHERE ", apply->target->name);
+	idem_append_in_window(sql, apply->target, "d");
+}
+
+/* Checks the rights that a statement needs, which is made for nothing else. */
+static void
+check_statement(IdemApply *apply, IdemBuild build)
+{
+	IdemStatement *statement = NULL;
+
+	idem_check_statement(idem_get_statement(apply, &statement, 0, build));
+}
+
+/*
+ * Raises 42501 unless the user has every right that the load may need, whatever the
+ * data: it must not work today and fail tomorrow.
+ */
+static void
+check_rights(IdemApply *apply)
+{
+	IdemRows none = idem_make_rows(apply->desc);
+	const IdemTarget *target = apply->target;
+
+	idem_show_rows(&none);
+	check_statement(apply, idem_append_insert);
+	if (target->has_arbiter && idem_has_updates(target))
+		check_statement(apply, idem_append_update);
+	if (apply->reload)
+		check_statement(apply, target->has_arbiter ? idem_append_delete : idem_append_delete_window);
+	idem_hide_rows();
+	idem_free_rows(&none);
+	apply->checked = true;
+}
+
+void
 idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 {
+	if (!apply->checked)
+		check_rights(apply);
 	piece->run = run;
 	piece->bounds[0] = idem_bound_datum(apply->type, run->window.lower);
 	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);

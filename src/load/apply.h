@@ -29,6 +29,7 @@ typedef struct IdemApply
 	bool overriding;  /* the source has an identity column's values */
 	bool by_window;	  /* rows are looked for in the window, not everywhere */
 	bool replaceable; /* nobody notices if rows are replaced instead of updated */
+	bool checked;	  /* that the user has the rights */
 	bool mismatched;  /* the target's checksum has been another than the rows' */
 	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
@@ -43,6 +44,10 @@ typedef struct IdemApply
 	IdemStatement *delete_gone;
 	IdemStatement *delete_old;
 	IdemStatement *delete_moved;
+	IdemStatement *look;
+	IdemStatement *kept;
+	IdemStatement *kept_anywhere;
+	IdemStatement *left;
 } IdemApply;
 
 /* One piece: its window's bounds and its rows. */
@@ -107,19 +112,60 @@ extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows 
 /* Leaves one row a key in a piece's rows, unless it has been done or there are no keys. */
 extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 
+/* What a comparison has found; of rows that are gone only the keys are known. */
+typedef struct IdemDifference
+{
+	IdemRows changed;
+	IdemRows missing;
+	IdemRows gone;
+} IdemDifference;
+
 /*
- * Inserts rows of distinct keys, or updates those that are in the target and differ,
- * and adds to the run's counts.  The first is for rows that are not expected to be
- * in the target, the second for any; it needs an arbiter.
+ * Compares a piece's rows with its window in the target; and rows with the target,
+ * wherever they are, where nothing is gone.  What is returned is to be freed.
+ */
+extern IdemDifference idem_compare_window(IdemApply *apply, IdemPiece *piece);
+extern IdemDifference idem_compare_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+extern void idem_free_difference(IdemDifference *difference);
+
+/*
+ * Write rows of distinct keys, account for each, and add to the run's counts.  The first
+ * is for rows that are not expected to be in the target; the second for any, it needs an
+ * arbiter; the third for rows that differ, by a statement that updates them.  They raise
+ * 42501, 40001 or 09000 for a row that is not there in the end.
  */
 extern void idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 extern void idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+extern void idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+							 IdemStatement **place, IdemBuild build);
+
+/* Inserts rows of a target with an arbiter, or none; then returns false. */
+extern bool idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+
+/* Deletes the rows of the window that have the keys of rows; returns how many. */
+extern int64 idem_delete_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+
+/* Raises 0A000 if others' rows would go along where rows are deleted to be inserted again. */
+extern void idem_check_references(const IdemTarget *target);
+
+/* Raise an error that names a row if there is one that is missing or differs; or how many are. */
+extern void idem_prove_none(IdemApply *apply, const IdemDifference *difference);
+extern void idem_report_short(const IdemTarget *target, int64 inserted, int64 rows);
+
+/* Raise an error if one of the rows is in the window; or anywhere; or if any row is in it. */
+extern void idem_prove_gone(IdemApply *apply, IdemPiece *piece, const IdemRows *gone);
+extern void idem_prove_moved(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+extern void idem_prove_empty(IdemApply *apply, IdemPiece *piece);
 
 /* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */
 extern void idem_append_insert(StringInfo sql, IdemApply *apply);
 
 /* Appends UPDATE target d SET … FROM rows s WHERE d.k = s.k AND changed, as an IdemBuild. */
 extern void idem_append_update(StringInfo sql, IdemApply *apply);
+
+/* Append DELETE FROM target d …, of the rows' keys in the window, and of all in it, as IdemBuilds. */
+extern void idem_append_delete(StringInfo sql, IdemApply *apply);
+extern void idem_append_delete_window(StringInfo sql, IdemApply *apply);
 
 /* True if a key can be in another window too, and no index would object. */
 extern bool idem_may_move(const IdemTarget *target);

@@ -75,6 +75,12 @@ check_relation(Relation rel)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be the target of a load", RelationGetRelationName(rel)),
 				 errhint("Name a table, a partitioned table, a foreign table or an updatable view.")));
+	if (kind != RELKIND_VIEW && rel->rd_rules)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"%s\" has rules and cannot be the target of a load", RelationGetRelationName(rel)),
+				 errdetail("A rule puts other statements in place of the load's, or beside them."),
+				 errhint("Write it as a trigger, or load a table without rules.")));
 	if ((kind == RELKIND_RELATION || kind == RELKIND_FOREIGN_TABLE) &&
 		find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL)
 		ereport(ERROR,
@@ -206,6 +212,7 @@ set_column(IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
 	column->identity = att->attidentity;
 	if (OidIsValid(type->eq_opr))
 		column->equals = qualified_operator(type->eq_opr);
+	column->can_hash = column->equals && op_hashjoinable(type->eq_opr, own->atttypid);
 	column->equal_is_same = column->equals && equality_is_identity(type, own->attcollation);
 }
 
@@ -761,6 +768,33 @@ have_stand_ins(const IdemTarget *target)
 	return true;
 }
 
+/* True if every key's equality can be hashed. */
+static bool
+all_hash(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (!target->keys[i]->can_hash)
+			return false;
+	}
+	return true;
+}
+
+bool
+idem_can_hash_keys(const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (target->keys[i]->not_null && target->keys[i]->can_hash)
+			return true;
+	}
+	return !idem_has_not_null_key(target) && (have_stand_ins(target) || all_hash(target));
+}
+
 /* Appends: the keys of two rows are the same as records. */
 static void
 append_record_match(StringInfo buf, const IdemTarget *target,
@@ -802,7 +836,8 @@ append_filter_match(StringInfo buf, const IdemColumn *k,
  * IS NOT DISTINCT FROM cannot be hashed.  With one key that is never NULL, its =
  * is the hash condition and the others are filters.  With none, a constant stands
  * for NULL and what was NULL is compared beside it; for types for which we know no
- * constant the keys are compared as records, which hash and take NULLs as equal.
+ * constant the keys are compared as records, which hash, if all their columns do, and
+ * take NULLs as equal.
  */
 void
 idem_append_match(StringInfo buf, const IdemTarget *target,
@@ -811,6 +846,8 @@ idem_append_match(StringInfo buf, const IdemTarget *target,
 	bool filters = idem_has_not_null_key(target);
 	int i;
 
+	if (!filters && !have_stand_ins(target) && !all_hash(target))
+		filters = true;
 	if (!filters && !have_stand_ins(target))
 	{
 		append_record_match(buf, target, left, right);

@@ -26,6 +26,7 @@ typedef struct IdemColumn
 	bool is_key;
 	bool in_source;		/* the source has a column of this name */
 	const char *equals; /* "OPERATOR(schema.=)", NULL if the type has none */
+	bool can_hash;		/* equality can be hashed */
 	bool equal_is_same; /* equal values cannot differ in any way */
 } IdemColumn;
 
@@ -92,6 +93,9 @@ extern void idem_append_keys(StringInfo buf, const IdemTarget *target, const cha
 
 /* True if a row can be found by an index over its keys. */
 extern bool idem_has_not_null_key(const IdemTarget *target);
+
+/* True if a comparison of keys can be hashed. */
+extern bool idem_can_hash_keys(const IdemTarget *target);
 
 /* Appends: the keys of two rows are the same, NULL being the same as NULL. */
 extern void idem_append_match(StringInfo buf, const IdemTarget *target,

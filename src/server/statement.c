@@ -5,11 +5,14 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "executor/executor.h"
+#include "nodes/nodeFuncs.h"
 #include "server/plan.h"
 #include "server/statement.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -87,6 +90,38 @@ prepare_statement(IdemStatement *statement)
 	if (statement->plan == NULL)
 		statement->plan = idem_prepare_plan(statement->sql, NULL, statement->nargs,
 											statement->types);
+}
+
+/* Checks what the current user may do with the relations of a query and those in it. */
+static bool
+check_rights(Node *node, void *context)
+{
+	Query *query = (Query *) node;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, check_rights, context);
+#if PG_VERSION_NUM >= 160000
+	(void) ExecCheckPermissions(query->rtable, query->rteperminfos, true);
+#else
+	(void) ExecCheckRTPerms(query->rtable, true);
+#endif
+	return query_tree_walker(query, check_rights, context, 0);
+}
+
+void
+idem_check_statement(IdemStatement *statement)
+{
+	ListCell *source;
+	ListCell *query;
+
+	prepare_statement(statement);
+	foreach (source, SPI_plan_get_plan_sources(statement->plan))
+	{
+		foreach (query, ((CachedPlanSource *) lfirst(source))->query_list)
+			(void) check_rights(lfirst(query), NULL);
+	}
 }
 
 /* Runs a statement; its rows, if any, are in SPI_tuptable. */

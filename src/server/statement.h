@@ -43,6 +43,9 @@ extern IdemStatement *idem_make_statement(const char *sql, int nargs,
  */
 extern void idem_fit_statement(IdemStatement *statement, int64 rows, int64 growth);
 
+/* Raises 42501 unless the current user has the rights that a statement needs. */
+extern void idem_check_statement(IdemStatement *statement);
+
 /* Runs a statement and returns how many rows it returned or changed. */
 extern uint64 idem_run(IdemStatement *statement, const Datum *args, const bool *isnull);
 
