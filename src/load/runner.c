@@ -1,0 +1,284 @@
+/*
+ * runner.c
+ *		Runs the pieces of a load: each claimed, loaded, audited and completed.
+ *
+ * At top level each piece is a transaction.  SPI cannot roll back from inside a
+ * PG_CATCH when the error came from a nested SPI level (a PL/pgSQL trigger, say),
+ * so each piece runs in a subtransaction, whose rollback unwinds those levels.
+ * What a failure means for the rest is failure.c's.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "ledger/notify.h"
+#include "ledger/table.h"
+#include "load/failure.h"
+#include "load/progress.h"
+#include "load/recorder.h"
+#include "load/runner.h"
+#include "load/writers.h"
+#include "miscadmin.h"
+#include "server/scope.h"
+#include "server/settings.h"
+#include "utils/memutils.h"
+
+/* A piece, and what it came to. */
+typedef struct PieceResult
+{
+	IdemLoad *load;
+	IdemIdentity identity; /* as whom it is loaded */
+	IdemRun run;
+	IdemClaim claim;
+} PieceResult;
+
+/* Adds to a message in which window of which pipeline it happened. */
+static void
+add_context(void *arg)
+{
+	const PieceResult *result = arg;
+
+	errcontext("window %s of pipeline \"%s\"",
+			   idem_window_text(result->load->type, result->run.window),
+			   result->run.pipeline);
+}
+
+/* What happens to a row between source and target. */
+typedef struct Intake
+{
+	IdemLoad *load;
+	IdemRun *run;
+	IdemPiece *piece;
+	StringInfoData buf;
+} Intake;
+
+/* Takes one row. */
+static void
+take_row(void *arg, TupleTableSlot *slot)
+{
+	Intake *intake = arg;
+
+	idem_progress_read();
+	slot_getallattrs(slot);
+	if (intake->run->has_digest)
+	{
+		IdemDigest hash = idem_hash_row(&intake->buf, idem_source_desc(intake->load->source),
+										slot->tts_values, slot->tts_isnull);
+
+		idem_add_digest(&intake->run->digest, &hash);
+	}
+	idem_take_row(intake->load->apply, intake->piece, slot);
+}
+
+/* Fetches and applies the rows of a claimed window. */
+static void
+load_rows(IdemLoad *load, IdemRun *run)
+{
+	IdemPiece piece = {0};
+	Intake intake = {load, run, &piece};
+
+	run->has_digest = idem_source_digest;
+	initStringInfo(&intake.buf);
+	idem_begin_piece(load->apply, &piece, run);
+	idem_progress_phase(IDEM_PHASE_SOURCE);
+	piece.rows = idem_run_source(load->source, run->window, take_row, &intake);
+	idem_check_target(load->target);
+	run->source_rows = piece.rows.count;
+	idem_progress_phase(IDEM_PHASE_APPLY);
+	idem_apply_piece(load->apply, &piece);
+}
+
+/* Loads, audits and completes a window that has been claimed. */
+static void
+load_claimed(IdemLoad *load, IdemRun *run)
+{
+	if (idem_wait_for_writers)
+	{
+		idem_progress_phase(IDEM_PHASE_WRITERS);
+		idem_wait_for_source_writers(idem_source_relations(load->source));
+	}
+	load_rows(load, run);
+	if (load->audit)
+	{
+		idem_progress_phase(IDEM_PHASE_AUDIT);
+		idem_run_audit(load->audit, load->type, run->window);
+	}
+	idem_complete_run(load->ledger, run);
+	idem_forget_failure(run);
+	if (load->request->notify)
+		idem_notify_complete(load->type, run);
+}
+
+/* Does one piece, as its identity. */
+static void
+load_piece_as(void *arg)
+{
+	PieceResult *result = arg;
+	IdemLoad *load = result->load;
+
+	idem_progress_phase(IDEM_PHASE_CLAIM);
+	result->claim = idem_claim_window(load->ledger, &result->run, load->request->on_busy);
+	if (result->claim == IDEM_CLAIMED)
+		load_claimed(load, &result->run);
+}
+
+/* Does one piece, in the current transaction. */
+static void
+load_piece(void *arg)
+{
+	PieceResult *result = arg;
+
+	idem_run_as(&result->load->request->identity, load_piece_as, result);
+}
+
+/* Counts and reports a piece that was loaded or left alone. */
+static void
+report_piece(IdemLoad *load, const PieceResult *result)
+{
+	IdemRun *total = &load->summary->total;
+	const IdemRun *run = &result->run;
+
+	if (result->claim == IDEM_CLAIM_BUSY)
+		load->summary->busy++;
+	else
+		load->summary->loaded++;
+	total->source_rows += run->source_rows;
+	total->inserted_rows += run->inserted_rows;
+	total->updated_rows += run->updated_rows;
+	total->deleted_rows += Max(run->deleted_rows, 0);
+	total->unchanged_rows += run->unchanged_rows;
+	if (load->report)
+		load->report(load->report_arg, load->type, run, result->claim == IDEM_CLAIM_BUSY);
+}
+
+/* Does one piece in the caller's transaction; a failure outlives its rollback. */
+static void
+load_piece_here(PieceResult *result)
+{
+	PG_TRY();
+	{
+		load_piece(result);
+	}
+	PG_CATCH();
+	{
+		if (result->run.run_id != 0)
+			idem_remember_failure(result->load->type, &result->run, &result->identity);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* As whom, and under which search_path, a load runs. */
+static IdemIdentity
+current_identity(const IdemLoad *load)
+{
+	IdemIdentity identity = load->request->identity;
+
+	if (!OidIsValid(identity.role))
+		identity.role = GetUserId();
+	if (identity.search_path == NULL)
+		identity.search_path = pstrdup(namespace_search_path);
+	return identity;
+}
+
+/* Loads one piece; returns false if some of it is complete by now. */
+static bool
+run_piece(IdemLoad *load, IdemWindow window)
+{
+	PieceResult result = {
+		.load = load,
+		.run = {
+			.pipeline = load->pipeline,
+			.window = window,
+			.target = load->target->relid,
+			.source_schema = load->source_schema,
+			.mode = load->request->reload ? "reload" : "upsert",
+			.redo = window.lower < load->plan.reopened.upper && load->plan.reopened.lower < window.upper,
+		}};
+	ErrorData *volatile error = NULL;
+	ErrorContextCallback context = {error_context_stack, add_context, &result};
+
+	MemoryContextReset(load->piece_context);
+	MemoryContextSwitchTo(load->piece_context);
+	result.identity = current_identity(load);
+	error_context_stack = &context;
+	idem_progress_window(window);
+	idem_enter_run(load->ledger, &result.run);
+	PG_TRY();
+	{
+		if (load->atomic)
+			load_piece_here(&result);
+		else
+			error = idem_try_transaction(load, load_piece, &result);
+	}
+	PG_FINALLY();
+	{
+		idem_leave_run(&result.run);
+	}
+	PG_END_TRY();
+	error_context_stack = context.previous;
+	if (error)
+		idem_handle_failure(load, &result.run, error);
+	else if (result.claim != IDEM_CLAIM_COMPLETE)
+		report_piece(load, &result);
+	if (!load->again)
+		idem_progress_done(result.run.inserted_rows + result.run.updated_rows + Max(result.run.deleted_rows, 0));
+	MemoryContextSwitchTo(load->context);
+	return error || result.claim != IDEM_CLAIM_COMPLETE;
+}
+
+/* Loads one piece, or what another session has left of it. */
+static void
+finish_piece(IdemLoad *load, IdemWindow window)
+{
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		load->again = false;
+		if (!run_piece(load, window))
+			idem_load_gaps(load, window, false);
+	} while (load->again);
+}
+
+/* Loads the pieces that have been made, up to a number; returns how many. */
+static int64
+load_queue(IdemLoad *load, const IdemQueue *queue, int64 max, bool condemn)
+{
+	int n = Min(queue->n, max);
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		if (i == 0 && condemn)
+			idem_condemn_window(load, queue->made[i]);
+		else
+			finish_piece(load, queue->made[i]);
+	}
+	return n;
+}
+
+void
+idem_load_gaps(IdemLoad *load, IdemWindow window, bool cut)
+{
+	IdemQueue *queue = idem_open_queue(&load->plan, window, cut);
+	int64 max = cut && load->request->max_windows > 0 ? load->request->max_windows : PG_INT64_MAX;
+	int64 done = 0;
+
+	idem_progress_total(Min(queue->total, max));
+	while (done < max && idem_fill_queue(queue))
+		done += load_queue(load, queue, max - done, done == 0 && cut && load->request->condemn);
+	if (done == max && queue->total > max)
+		load->summary->more = true;
+	idem_close_queue(queue);
+}
+
+void
+idem_load_given(IdemLoad *load)
+{
+	IdemWindow window;
+
+	while (load->request->next_window(load->request->next_window_arg, &window))
+	{
+		finish_piece(load, window);
+		load->summary->tried++;
+	}
+}

@@ -1,0 +1,42 @@
+/*
+ * runner.h
+ *		Runs the pieces of a load: each claimed, loaded, audited and completed.
+ */
+#ifndef IDEM_LOAD_RUNNER_H
+#define IDEM_LOAD_RUNNER_H
+
+#include "load/apply.h"
+#include "load/audit.h"
+#include "load/load.h"
+#include "load/source.h"
+#include "load/windows.h"
+
+/* A load that has been looked up and found right. */
+typedef struct IdemLoad
+{
+	const IdemRequest *request;
+	bool atomic;
+	MemoryContext context;		 /* lives as long as the call */
+	MemoryContext piece_context; /* reset for each piece */
+	IdemLedger *ledger;
+	const IdemRangeType *type;
+	IdemTarget *target;
+	IdemSource *source;
+	IdemApply *apply;
+	IdemQuery *audit; /* NULL if there is none */
+	const char *pipeline;
+	const char *source_schema;
+	bool again;	   /* the piece has failed by a conflict: try it once more */
+	IdemPlan plan; /* of its windows */
+	IdemReport report;
+	void *report_arg;
+	IdemSummary *summary;
+} IdemLoad;
+
+/* Loads a window's gaps, in pieces of a step, or each as one piece. */
+extern void idem_load_gaps(IdemLoad *load, IdemWindow window, bool cut);
+
+/* Loads the windows that the request gives one by one. */
+extern void idem_load_given(IdemLoad *load);
+
+#endif /* IDEM_LOAD_RUNNER_H */
