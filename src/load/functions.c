@@ -137,6 +137,18 @@ idem_read_on_busy(FunctionCallInfo fcinfo, int arg)
 	return (IdemOnBusy) choice_argument(fcinfo, arg, "on_busy", on_busy);
 }
 
+/* What a notice has to say beside the numbers, which add up by it. */
+static int
+explain_total(const IdemRun *total, bool atomic)
+{
+	static const char later[] = "The load is complete when the calling transaction commits.";
+
+	if (total->duplicate_rows > 0)
+		return errdetail("Source rows left out because another has their key: %lld.%s%s",
+						 (long long) total->duplicate_rows, atomic ? " " : "", atomic ? later : "");
+	return atomic ? errdetail("%s", later) : 0;
+}
+
 /* Reads the arguments. */
 static IdemRequest
 read_request(FunctionCallInfo fcinfo, bool is_text)
@@ -201,7 +213,7 @@ idem_notice_summary(const IdemSummary *summary, bool atomic)
 						   (long long) total->source_rows, (long long) total->inserted_rows,
 						   (long long) total->updated_rows, (long long) total->deleted_rows,
 						   (long long) total->unchanged_rows),
-			 atomic ? errdetail("The load is complete when the calling transaction commits.") : 0));
+			 explain_total(total, atomic)));
 }
 
 bool

@@ -146,6 +146,7 @@ report_piece(IdemLoad *load, const PieceResult *result)
 	total->updated_rows += run->updated_rows;
 	total->deleted_rows += Max(run->deleted_rows, 0);
 	total->unchanged_rows += run->unchanged_rows;
+	total->duplicate_rows += run->duplicate_rows;
 	if (load->report)
 		load->report(load->report_arg, load->type, run, result->claim == IDEM_CLAIM_BUSY);
 }
