@@ -159,6 +159,14 @@ CALL load('rooms', 'reload', source => 'SELECT id, w, int4range(id, id + 1) AS v
 CALL load('rooms', 'reload', source => 'SELECT id, w, int4range(id % 60 + 1, id % 60 + 2) AS v FROM src');
 CALL load('rooms', 'upsert', source => 'SELECT id, w, int4range(id, id + 1) AS v FROM src');
 
+-- an index that could serve but for a deferrable one beside it
+CREATE TABLE beside (id int PRIMARY KEY, w int, v text, CONSTRAINT "Late" UNIQUE (id) DEFERRABLE);
+CALL load('beside', 'upsert');
+CALL load('beside', 'reload');
+CALL load('beside', 'reload', source => 'SELECT * FROM src WHERE id < 10');
+ALTER TABLE proof.beside DROP CONSTRAINT "Late";
+CALL load('beside', 'upsert');
+
 -- an AFTER trigger that takes a row away again: the row was written, and the load ends
 CREATE TABLE taken (id int PRIMARY KEY, w int, v text);
 CREATE FUNCTION take_away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM proof.taken WHERE id = NEW.id; RETURN NULL; END $$;

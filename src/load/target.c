@@ -427,6 +427,22 @@ consider_arbiter(IdemTarget *target, Relation index)
 									 RelationGetRelationName(index), objection);
 	else
 		target->has_arbiter = true;
+	if (index->rd_index->indisvalid && !index->rd_index->indimmediate && RelationGetIndexPredicate(index) == NIL)
+		target->deferrable = pstrdup(RelationGetRelationName(index));
+}
+
+/* ON CONFLICT takes every unique index over the keys as its arbiter, and none may be deferrable. */
+static void
+reject_beside_deferrable(IdemTarget *target)
+{
+	if (target->has_arbiter && target->deferrable)
+	{
+		target->has_arbiter = false;
+		target->objection = psprintf("Constraint \"%s\" is deferrable, and no other index over the keys serves beside it.",
+									 target->deferrable);
+	}
+	else
+		target->deferrable = NULL;
 }
 
 /* True if an index finds the rows of a window. */
@@ -455,6 +471,7 @@ set_indexes(IdemTarget *target, Relation base)
 		target->window_indexed |= is_window_index(target, index);
 		relation_close(index, NoLock);
 	}
+	reject_beside_deferrable(target);
 	target->window_indexed |= target->window && key &&
 							  get_partition_strategy(key) == PARTITION_STRATEGY_RANGE &&
 							  get_partition_col_attnum(key, 0) == target->window->base_attno;
@@ -612,6 +629,14 @@ arbiter_sql(const IdemTarget *target)
 	return sql.data;
 }
 
+/* The qualified name of the table behind a target. */
+static char *
+table_name(const IdemTarget *target)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(target->base)),
+									  get_rel_name(target->base));
+}
+
 void
 idem_require_arbiter(const IdemTarget *target)
 {
@@ -632,7 +657,8 @@ idem_require_arbiter(const IdemTarget *target)
 			 missing ? errdetail("The table is partitioned by %s, which a unique index must have.", missing)
 			 : target->objection ? errdetail("%s", target->objection)
 								 : errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
-			 missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")
+			 target->deferrable ? errhint("ALTER TABLE %s DROP CONSTRAINT %s;", table_name(target), quote_identifier(target->deferrable))
+			 : missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")
 			 : sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
 }
 
