@@ -37,7 +37,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 		apply->overriding |= target->columns[i].in_source &&
 							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
 	apply->replaceable = reload && idem_is_replaceable(target);
-	if (reload && !target->has_arbiter)
+	if (reload)
 		idem_check_references(target);
 	return apply;
 }

@@ -145,7 +145,7 @@ extern bool idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *
 /* Deletes the rows of the window that have the keys of rows; returns how many. */
 extern int64 idem_delete_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 
-/* Raises 0A000 if others' rows would go along where rows are deleted to be inserted again. */
+/* Raises 0A000 if rows that stay would go along with rows that a reload deletes. */
 extern void idem_check_references(const IdemTarget *target);
 
 /* Raise an error that names a row if there is one that is missing or differs; or how many are. */

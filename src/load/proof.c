@@ -27,9 +27,9 @@ takes_along(const Trigger *trigger)
 		   trigger->tgfoid == F_RI_FKEY_SETDEFAULT_DEL;
 }
 
-/* Fails if another table's rows go along with those of rel. */
+/* Fails if rows of others go along with those of rel; with by_key, only if they are the target's own. */
 static void
-check_triggers(const IdemTarget *target, Relation rel)
+check_triggers(const IdemTarget *target, Relation rel, List *own, bool by_key)
 {
 	int i;
 
@@ -37,26 +37,35 @@ check_triggers(const IdemTarget *target, Relation rel)
 	{
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
-		if (takes_along(trigger))
+		if (!takes_along(trigger))
+			continue;
+		if (!by_key)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("target %s cannot be reloaded without a unique index over its keys", target->name),
 					 errdetail("Rows are deleted and inserted again, and table \"%s\", which references them, would lose its rows by its ON DELETE action although they stay.",
 							   get_rel_name(trigger->tgconstrrelid)),
 					 errhint("Name keys that have a unique index: then only rows that are gone are deleted.")));
+		if (list_member_oid(own, trigger->tgconstrrelid))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("target %s cannot be reloaded: it references itself", target->name),
+					 errdetail("The ON DELETE action of rows that are gone would delete or change rows that stay."),
+					 errhint("Make the foreign key ON DELETE NO ACTION, or use mode \"upsert\", which deletes nothing.")));
 	}
 }
 
 void
 idem_check_references(const IdemTarget *target)
 {
+	List *own = find_all_inheritors(target->base, AccessShareLock, NULL);
 	ListCell *lc;
 
-	foreach (lc, find_all_inheritors(target->base, AccessShareLock, NULL))
+	foreach (lc, own)
 	{
 		Relation rel = relation_open(lfirst_oid(lc), NoLock);
 
-		check_triggers(target, rel);
+		check_triggers(target, rel, own, target->has_arbiter);
 		relation_close(rel, NoLock);
 	}
 }
