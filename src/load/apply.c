@@ -7,7 +7,9 @@
 #include "postgres.h"
 
 #include "catalog/pg_attribute.h"
+#include "executor/tuptable.h"
 #include "load/apply.h"
+#include "server/query.h"
 #include "server/settings.h"
 
 /* In order of preference; the last one always applies. */
@@ -177,8 +179,27 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	idem_free_rows(&piece->rows);
 }
 
-IdemStatement *
-idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuild build)
+/*
+ * Appends: WITH w AS (write RETURNING d.k, …)
+ *     SELECT s.c, … FROM idem_source s WHERE NOT EXISTS (SELECT FROM w WHERE w.k = s.k)
+ */
+static void
+append_returning(StringInfo sql, IdemApply *apply, IdemBuild build)
+{
+	appendStringInfoString(sql, "WITH w AS (");
+	build(sql, apply);
+	appendStringInfoString(sql, " RETURNING ");
+	idem_append_keys(sql, apply->target, "d.");
+	appendStringInfoString(sql, ") SELECT ");
+	idem_append_columns(sql, apply->target, "s.");
+	appendStringInfo(sql, " FROM %s s WHERE NOT EXISTS (SELECT FROM w WHERE ", IDEM_ROWS);
+	idem_append_match(sql, apply->target, "w", "s");
+	appendStringInfoChar(sql, ')');
+}
+
+/* The statement kept in *place, which may have to be made. */
+static IdemStatement *
+get_statement(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuild build, bool returning)
 {
 	if (*place == NULL)
 	{
@@ -187,12 +208,27 @@ idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuil
 		StringInfoData sql;
 
 		initStringInfo(&sql);
-		build(&sql, apply);
+		if (returning)
+			append_returning(&sql, apply, build);
+		else
+			build(&sql, apply);
 		*place = idem_make_statement(sql.data, lengthof(types), types, IDEM_SNAPSHOT_NEW);
 		MemoryContextSwitchTo(old);
 	}
 	idem_fit_statement(*place, rows, apply->written);
 	return *place;
+}
+
+IdemStatement *
+idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuild build)
+{
+	return get_statement(apply, place, rows, build, false);
+}
+
+IdemStatement *
+idem_get_returning(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuild build)
+{
+	return get_statement(apply, place, rows, build, true);
 }
 
 uint64
@@ -208,6 +244,38 @@ idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 	if (rows)
 		idem_hide_rows();
 	return processed;
+}
+
+/* Collects the rows of a statement that returns a piece's rows. */
+typedef struct RowReceiver
+{
+	DestReceiver pub;
+	IdemRows *rows;
+} RowReceiver;
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	IdemRows *rows = ((RowReceiver *) self)->rows;
+
+	tuplestore_puttupleslot(rows->store, slot);
+	rows->count++;
+	return true;
+}
+
+IdemRows
+idem_collect_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement *statement)
+{
+	IdemRows found = idem_make_rows(apply->desc);
+	RowReceiver receiver = {
+		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.rows = &found,
+	};
+
+	idem_show_rows(rows);
+	idem_run_into(statement, piece->bounds, &receiver.pub);
+	idem_hide_rows();
+	return found;
 }
 
 void

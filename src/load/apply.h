@@ -105,7 +105,15 @@ typedef void (*IdemBuild)(StringInfo sql, IdemApply *apply);
 extern IdemStatement *idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows,
 										 IdemBuild build);
 
-/* Runs that statement on rows, which it sees as IDEM_ROWS; NULL is none. */
+/* The same for one that writes rows by key: it returns the rows that it did not write. */
+extern IdemStatement *idem_get_returning(IdemApply *apply, IdemStatement **place, int64 rows,
+										 IdemBuild build);
+
+/* Runs a statement on rows, and collects those of them that it returns; to be freed. */
+extern IdemRows idem_collect_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+								  IdemStatement *statement);
+
+/* Runs the statement of a place on rows, which it sees as IDEM_ROWS; NULL is none. */
 extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 							 IdemStatement **place, IdemBuild build);
 

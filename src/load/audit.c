@@ -34,16 +34,11 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	return false;
 }
 
-static void
-startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
-{
-}
-
 void
 idem_run_audit(IdemQuery *audit, const IdemRangeType *type, IdemWindow window)
 {
 	AuditReceiver receiver = {
-		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 		.audit = audit,
 		.type = type,
 		.window = window,

@@ -73,8 +73,6 @@ static void
 write_changed(IdemApply *apply, IdemPiece *piece, const IdemRows *changed)
 {
 	Update update = {apply, piece, changed};
-	int64 updated = piece->run->updated_rows;
-	int64 inserted = piece->run->inserted_rows;
 	ErrorData *error;
 
 	if (!apply->replaceable)
@@ -89,11 +87,10 @@ write_changed(IdemApply *apply, IdemPiece *piece, const IdemRows *changed)
 		ReThrowError(error);
 	FreeErrorData(error);
 	idem_hide_rows();
-	piece->run->inserted_rows = inserted;
 	(void) idem_delete_rows(apply, piece, changed);
 	idem_insert_rows(apply, piece, changed);
-	piece->run->updated_rows = updated + changed->count;
-	piece->run->inserted_rows = inserted;
+	piece->run->updated_rows = changed->count;
+	piece->run->inserted_rows = 0;
 }
 
 /* Deletes, updates and inserts, in this order, so that a unique value can move. */

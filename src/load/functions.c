@@ -137,18 +137,6 @@ idem_read_on_busy(FunctionCallInfo fcinfo, int arg)
 	return (IdemOnBusy) choice_argument(fcinfo, arg, "on_busy", on_busy);
 }
 
-/* What a notice has to say beside the numbers, which add up by it. */
-static int
-explain_total(const IdemRun *total, bool atomic)
-{
-	static const char later[] = "The load is complete when the calling transaction commits.";
-
-	if (total->duplicate_rows > 0)
-		return errdetail("Source rows left out because another has their key: %lld.%s%s",
-						 (long long) total->duplicate_rows, atomic ? " " : "", atomic ? later : "");
-	return atomic ? errdetail("%s", later) : 0;
-}
-
 /* Reads the arguments. */
 static IdemRequest
 read_request(FunctionCallInfo fcinfo, bool is_text)
@@ -179,6 +167,18 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 	request.on_busy = idem_read_on_busy(fcinfo, ARG_ON_BUSY);
 	request.continue_on_error = choice_argument(fcinfo, ARG_ON_ERROR, "on_error", on_error) == 1;
 	return request;
+}
+
+/* What a notice has to say beside the numbers, which add up by it. */
+static int
+explain_total(const IdemRun *total, bool atomic)
+{
+	static const char later[] = "The load is complete when the calling transaction commits.";
+
+	if (total->duplicate_rows > 0)
+		return errdetail("Source rows left out because another has their key: %lld.%s%s",
+						 (long long) total->duplicate_rows, atomic ? " " : "", atomic ? later : "");
+	return atomic ? errdetail("%s", later) : 0;
 }
 
 void

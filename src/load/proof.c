@@ -8,66 +8,27 @@
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "catalog/pg_inherits.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "load/apply.h"
-#include "server/query.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-
-/* True if a trigger changes other tables' rows when a row is deleted. */
-static bool
-takes_along(const Trigger *trigger)
-{
-	return trigger->tgfoid == F_RI_FKEY_CASCADE_DEL ||
-		   trigger->tgfoid == F_RI_FKEY_SETNULL_DEL ||
-		   trigger->tgfoid == F_RI_FKEY_SETDEFAULT_DEL;
-}
-
-/* Fails if rows of others go along with those of rel; with by_key, only if they are the target's own. */
-static void
-check_triggers(const IdemTarget *target, Relation rel, List *own, bool by_key)
-{
-	int i;
-
-	for (i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
-	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
-
-		if (!takes_along(trigger))
-			continue;
-		if (!by_key)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("target %s cannot be reloaded without a unique index over its keys", target->name),
-					 errdetail("Rows are deleted and inserted again, and table \"%s\", which references them, would lose its rows by its ON DELETE action although they stay.",
-							   get_rel_name(trigger->tgconstrrelid)),
-					 errhint("Name keys that have a unique index: then only rows that are gone are deleted.")));
-		if (list_member_oid(own, trigger->tgconstrrelid))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("target %s cannot be reloaded: it references itself", target->name),
-					 errdetail("The ON DELETE action of rows that are gone would delete or change rows that stay."),
-					 errhint("Make the foreign key ON DELETE NO ACTION, or use mode \"upsert\", which deletes nothing.")));
-	}
-}
 
 void
 idem_check_references(const IdemTarget *target)
 {
-	List *own = find_all_inheritors(target->base, AccessShareLock, NULL);
-	ListCell *lc;
-
-	foreach (lc, own)
-	{
-		Relation rel = relation_open(lfirst_oid(lc), NoLock);
-
-		check_triggers(target, rel, own, target->has_arbiter);
-		relation_close(rel, NoLock);
-	}
+	if (target->takes_along && !target->has_arbiter)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("target %s cannot be reloaded without a unique index over its keys", target->name),
+				 errdetail("Rows are deleted and inserted again, and table \"%s\", which references them, would lose its rows by its ON DELETE action although they stay.",
+						   target->takes_along),
+				 errhint("Name keys that have a unique index: then only rows that are gone are deleted.")));
+	if (target->takes_own)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("target %s cannot be reloaded: it references itself", target->name),
+				 errdetail("The ON DELETE action of rows that are gone would delete or change rows that stay."),
+				 errhint("Make the foreign key ON DELETE NO ACTION, or use mode \"upsert\", which deletes nothing.")));
 }
 
 /* True if some of a target's rows may be hidden from the user. */
@@ -104,17 +65,24 @@ report_row(const IdemTarget *target, const char *what, const char *row)
 			 errhint("Leave the row out of the source, or let the trigger do it.")));
 }
 
-void
-idem_prove_none(IdemApply *apply, const IdemDifference *difference)
+/* Fails for the first of some rows, if there is one. */
+static void
+report_first(IdemApply *apply, const char *what, const IdemRows *rows)
 {
-	const IdemRows *rows = difference->missing.count > 0 ? &difference->missing : &difference->changed;
 	TupleTableSlot *slot;
 
 	if (rows->count == 0)
 		return;
 	slot = MakeSingleTupleTableSlot(apply->desc, &TTSOpsMinimalTuple);
 	(void) tuplestore_gettupleslot(rows->store, true, false, slot);
-	report_row(apply->target, "written to", idem_describe_row(apply->target, apply->desc, slot));
+	report_row(apply->target, what, idem_describe_row(apply->target, apply->desc, slot));
+}
+
+void
+idem_prove_none(IdemApply *apply, const IdemDifference *difference)
+{
+	report_first(apply, "written to", &difference->missing);
+	report_first(apply, "written to", &difference->changed);
 }
 
 void
@@ -126,27 +94,6 @@ idem_report_short(const IdemTarget *target, int64 inserted, int64 rows)
 					(long long) inserted, (long long) rows),
 			 errdetail("A trigger of the target did not let the others through."),
 			 errhint("Leave the rows out of the source, or let the trigger write them.")));
-}
-
-/* Reports the first row it gets. */
-typedef struct KeptReceiver
-{
-	DestReceiver pub;
-	const IdemApply *apply;
-} KeptReceiver;
-
-static void
-startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
-{
-}
-
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	const IdemApply *apply = ((KeptReceiver *) self)->apply;
-
-	report_row(apply->target, "deleted from", idem_describe_row(apply->target, apply->desc, slot));
-	return false;
 }
 
 /* Appends: SELECT s.c, … FROM idem_source s WHERE EXISTS (SELECT FROM target d WHERE d.k = s.k */
@@ -180,14 +127,10 @@ static void
 prove_gone(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement **place,
 		   IdemBuild build)
 {
-	KeptReceiver receiver = {
-		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
-		.apply = apply,
-	};
+	IdemRows kept = idem_collect_rows(apply, piece, rows, idem_get_statement(apply, place, rows->count, build));
 
-	idem_show_rows(rows);
-	idem_run_into(idem_get_statement(apply, place, rows->count, build), piece->bounds, &receiver.pub);
-	idem_hide_rows();
+	report_first(apply, "deleted from", &kept);
+	idem_free_rows(&kept);
 }
 
 void

@@ -29,6 +29,7 @@
 #include "server/statement.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -495,18 +496,47 @@ is_unwatched(Relation rel)
 	return true;
 }
 
-/* Looks for what watches the table or its partitions, and where they lie. */
+/* True if a trigger changes other rows when a row is deleted. */
+static bool
+takes_along(const Trigger *trigger)
+{
+	return trigger->tgfoid == F_RI_FKEY_CASCADE_DEL ||
+		   trigger->tgfoid == F_RI_FKEY_SETNULL_DEL ||
+		   trigger->tgfoid == F_RI_FKEY_SETDEFAULT_DEL;
+}
+
+/* Looks for rows that go along with those of rel; own are the target's tables. */
+static void
+set_references(IdemTarget *target, Relation rel, List *own)
+{
+	int i;
+
+	for (i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (!takes_along(trigger))
+			continue;
+		if (target->takes_along == NULL)
+			target->takes_along = get_rel_name(trigger->tgconstrrelid);
+		target->takes_own |= list_member_oid(own, trigger->tgconstrrelid);
+	}
+}
+
+/* Looks for what watches the table or its partitions, what references them, and where they lie. */
 static void
 set_nature(IdemTarget *target, Relation base)
 {
+	List *own = find_all_inheritors(RelationGetRelid(base), AccessShareLock, NULL);
 	ListCell *lc;
 
 	target->is_plain = target->relid == target->base;
-	foreach (lc, find_all_inheritors(RelationGetRelid(base), AccessShareLock, NULL))
+	foreach (lc, own)
 	{
 		Relation child = relation_open(lfirst_oid(lc), NoLock);
 
 		target->is_plain &= is_unwatched(child);
+		set_references(target, child, own);
 		target->is_foreign |= child->rd_rel->relkind == RELKIND_FOREIGN_TABLE;
 		relation_close(child, NoLock);
 	}
@@ -604,20 +634,28 @@ missing_partition_column(const IdemTarget *target)
 	return missing;
 }
 
+/* The qualified name of the table behind a target. */
+static char *
+table_name(const IdemTarget *target)
+{
+	Relation base = relation_open(target->base, AccessShareLock);
+	char *name = idem_qualified_name(base);
+
+	relation_close(base, NoLock);
+	return name;
+}
+
 /* The CREATE UNIQUE INDEX that would be an arbiter; NULL if no index can be one. */
 static char *
 arbiter_sql(const IdemTarget *target)
 {
-	Relation base;
 	StringInfoData sql;
 	int i;
 
 	if (target->is_foreign || missing_partition_column(target))
 		return NULL;
-	base = relation_open(target->base, AccessShareLock);
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", idem_qualified_name(base));
-	relation_close(base, NoLock);
+	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", table_name(target));
 	for (i = 0; i < target->nkeys; i++)
 	{
 		if (target->keys[i]->base_attno == 0)
@@ -627,14 +665,6 @@ arbiter_sql(const IdemTarget *target)
 	}
 	appendStringInfo(&sql, ")%s;", keys_are_not_null(target) ? "" : " NULLS NOT DISTINCT");
 	return sql.data;
-}
-
-/* The qualified name of the table behind a target. */
-static char *
-table_name(const IdemTarget *target)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(target->base)),
-									  get_rel_name(target->base));
 }
 
 void
@@ -808,17 +838,44 @@ all_hash(const IdemTarget *target)
 	return true;
 }
 
+/* How the keys of two rows are compared. */
+typedef enum KeyMatch
+{
+	MATCH_FILTERS, /* by each equality, NULLs beside it */
+	MATCH_STAND_INS,
+	MATCH_RECORDS,
+} KeyMatch;
+
+/*
+ * IS NOT DISTINCT FROM cannot be hashed.  With one key that is never NULL, its =
+ * is the hash condition and the others are filters.  With none, a constant stands
+ * for NULL and what was NULL is compared beside it; for types for which we know no
+ * constant the keys are compared as records, which hash, if all their columns do, and
+ * take NULLs as equal.
+ */
+static KeyMatch
+how_keys_match(const IdemTarget *target)
+{
+	if (idem_has_not_null_key(target))
+		return MATCH_FILTERS;
+	if (have_stand_ins(target))
+		return MATCH_STAND_INS;
+	return all_hash(target) ? MATCH_RECORDS : MATCH_FILTERS;
+}
+
 bool
 idem_can_hash_keys(const IdemTarget *target)
 {
 	int i;
 
+	if (how_keys_match(target) != MATCH_FILTERS)
+		return true;
 	for (i = 0; i < target->nkeys; i++)
 	{
 		if (target->keys[i]->not_null && target->keys[i]->can_hash)
 			return true;
 	}
-	return !idem_has_not_null_key(target) && (have_stand_ins(target) || all_hash(target));
+	return false;
 }
 
 /* Appends: the keys of two rows are the same as records. */
@@ -858,23 +915,14 @@ append_filter_match(StringInfo buf, const IdemColumn *k,
 	appendStringInfoChar(buf, ')');
 }
 
-/*
- * IS NOT DISTINCT FROM cannot be hashed.  With one key that is never NULL, its =
- * is the hash condition and the others are filters.  With none, a constant stands
- * for NULL and what was NULL is compared beside it; for types for which we know no
- * constant the keys are compared as records, which hash, if all their columns do, and
- * take NULLs as equal.
- */
 void
 idem_append_match(StringInfo buf, const IdemTarget *target,
 				  const char *left, const char *right)
 {
-	bool filters = idem_has_not_null_key(target);
+	KeyMatch match = how_keys_match(target);
 	int i;
 
-	if (!filters && !have_stand_ins(target) && !all_hash(target))
-		filters = true;
-	if (!filters && !have_stand_ins(target))
+	if (match == MATCH_RECORDS)
 	{
 		append_record_match(buf, target, left, right);
 		return;
@@ -882,7 +930,7 @@ idem_append_match(StringInfo buf, const IdemTarget *target,
 	for (i = 0; i < target->nkeys; i++)
 	{
 		appendStringInfoString(buf, i > 0 ? " AND " : "");
-		(filters ? append_filter_match : append_stand_in_match)(buf, target->keys[i], left, right);
+		(match == MATCH_FILTERS ? append_filter_match : append_stand_in_match)(buf, target->keys[i], left, right);
 	}
 }
 

@@ -46,6 +46,8 @@ typedef struct IdemTarget
 	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
 	bool is_plain;		 /* a table without triggers, rules or row security */
+	const char *takes_along; /* a table whose rows go along with deleted ones; NULL if none */
+	bool takes_own;		 /* the target's own rows do */
 	bool is_foreign;	 /* some of it lies on another server */
 } IdemTarget;
 

@@ -39,11 +39,6 @@ typedef struct WindowReceiver
 	IdemDigest digest;
 } WindowReceiver;
 
-static void
-startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
-{
-}
-
 /* Takes one row. */
 static bool
 receive_row(TupleTableSlot *slot, DestReceiver *self)
@@ -67,7 +62,7 @@ static bool
 is_same_window(IdemApply *apply, const IdemPiece *piece)
 {
 	WindowReceiver receiver = {
-		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 		.desc = apply->desc,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "idem window row",
 										 ALLOCSET_SMALL_SIZES),

@@ -15,10 +15,8 @@
  */
 #include "postgres.h"
 
-#include "executor/tuptable.h"
 #include "load/apply.h"
 #include "miscadmin.h"
-#include "server/query.h"
 #include "server/scope.h"
 #include "server/transaction.h"
 #include "utils/guc.h"
@@ -55,28 +53,6 @@ build_upsert(StringInfo sql, IdemApply *apply)
 	idem_append_changed(sql, apply->target, "d", "excluded", !apply->reload);
 }
 
-/* Collects the rows of a statement that returns a piece's rows. */
-typedef struct RestReceiver
-{
-	DestReceiver pub;
-	IdemRows *rows;
-} RestReceiver;
-
-static void
-startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
-{
-}
-
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	IdemRows *rows = ((RestReceiver *) self)->rows;
-
-	tuplestore_puttupleslot(rows->store, slot);
-	rows->count++;
-	return true;
-}
-
 /* Which rows to write, and how. */
 typedef struct Write
 {
@@ -85,62 +61,26 @@ typedef struct Write
 	const IdemRows *rows;
 	IdemStatement **place;
 	IdemBuild build;
-	int64 *count; /* of the run, to which what was written is added */
+	int64 *count; /* to which what was written is added */
 	int round;
 } Write;
 
-/*
- * Appends: WITH w AS (write RETURNING d.k, …)
- *     SELECT s.c, … FROM idem_source s WHERE NOT EXISTS (SELECT FROM w WHERE w.k = s.k)
- */
+/* Writes, and counts what it wrote. */
 static void
-append_returning(StringInfo sql, IdemApply *apply, IdemBuild build)
+run_write(void *arg)
 {
-	appendStringInfoString(sql, "WITH w AS (");
-	build(sql, apply);
-	appendStringInfoString(sql, " RETURNING ");
-	idem_append_keys(sql, apply->target, "d.");
-	appendStringInfoString(sql, ") SELECT ");
-	idem_append_columns(sql, apply->target, "s.");
-	appendStringInfo(sql, " FROM %s s WHERE NOT EXISTS (SELECT FROM w WHERE ", IDEM_ROWS);
-	idem_append_match(sql, apply->target, "w", "s");
-	appendStringInfoChar(sql, ')');
+	Write *write = arg;
+
+	*write->count += idem_run_apply(write->apply, write->piece, write->rows, write->place, write->build);
 }
 
-/* The statement of a write that returns the rows it did not write, made at its first use. */
-static IdemStatement *
-returning_statement(const Write *write)
-{
-	IdemApply *apply = write->apply;
-	Oid types[] = {apply->type->bound, apply->type->bound};
-
-	if (*write->place == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(apply->context);
-		StringInfoData sql;
-
-		initStringInfo(&sql);
-		append_returning(&sql, apply, write->build);
-		*write->place = idem_make_statement(sql.data, lengthof(types), types, IDEM_SNAPSHOT_NEW);
-		MemoryContextSwitchTo(old);
-	}
-	idem_fit_statement(*write->place, write->rows->count, apply->written);
-	return *write->place;
-}
-
-/* Writes, and returns the rows that were not written. */
+/* The same, and returns the rows that were not written. */
 static IdemRows
-write_returning(const Write *write)
+run_returning(const Write *write)
 {
-	IdemRows rest = idem_make_rows(write->apply->desc);
-	RestReceiver receiver = {
-		.pub = {receive_row, startup_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
-		.rows = &rest,
-	};
+	IdemStatement *statement = idem_get_returning(write->apply, write->place, write->rows->count, write->build);
+	IdemRows rest = idem_collect_rows(write->apply, write->piece, write->rows, statement);
 
-	idem_show_rows(write->rows);
-	idem_run_into(returning_statement(write), write->piece->bounds, &receiver.pub);
-	idem_hide_rows();
 	*write->count += write->rows->count - rest.count;
 	return rest;
 }
@@ -155,15 +95,15 @@ write_rows(void *arg)
 
 	if (write->apply->target->is_plain)
 	{
-		int64 written = idem_run_apply(write->apply, write->piece, write->rows, write->place, write->build);
+		int64 before = *write->count;
 
-		*write->count += written;
-		if (written < write->rows->count)
+		run_write(write);
+		if (*write->count - before < write->rows->count)
 			settle_rows(write->apply, write->piece, write->rows, write->round);
 	}
 	else
 	{
-		IdemRows rest = write_returning(write);
+		IdemRows rest = run_returning(write);
 
 		if (rest.count > 0)
 			settle_rows(write->apply, write->piece, &rest, write->round);
@@ -251,40 +191,21 @@ idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 	error_context_stack = context.previous;
 }
 
-/* A deletion, as an argument of run_found. */
-typedef struct Deletion
-{
-	IdemApply *apply;
-	IdemPiece *piece;
-	const IdemRows *rows;
-	int64 count;
-} Deletion;
-
-static void
-delete_rows(void *arg)
-{
-	Deletion *deletion = arg;
-
-	deletion->count = idem_run_apply(deletion->apply, deletion->piece, deletion->rows,
-									 &deletion->apply->delete_gone, idem_append_delete);
-}
-
 int64
 idem_delete_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	Deletion deletion = {apply, piece, rows, 0};
+	int64 deleted = 0;
+	Write write = {apply, piece, rows, &apply->delete_gone, idem_append_delete, &deleted};
 
-	run_found(apply, delete_rows, &deletion);
-	return deletion.count;
+	run_found(apply, run_write, &write);
+	return deleted;
 }
 
 /* An attempt to insert, as an argument of idem_try. */
 typedef struct Attempt
 {
-	IdemApply *apply;
-	IdemPiece *piece;
-	const IdemRows *rows;
-	int64 inserted;
+	Write write;
+	bool ran; /* the statement did, without an error */
 } Attempt;
 
 /* Inserts; raises an error if not all rows were, so that the others are undone. */
@@ -292,11 +213,12 @@ static void
 insert_all(void *arg)
 {
 	Attempt *attempt = arg;
+	const Write *write = &attempt->write;
 
-	attempt->inserted = idem_run_apply(attempt->apply, attempt->piece, attempt->rows,
-									   &attempt->apply->insert, idem_append_insert);
-	if (attempt->inserted < attempt->rows->count)
-		idem_report_short(attempt->apply->target, attempt->inserted, attempt->rows->count);
+	run_write(&attempt->write);
+	attempt->ran = true;
+	if (*write->count < write->rows->count)
+		idem_report_short(write->apply->target, *write->count, write->rows->count);
 }
 
 /*
@@ -306,15 +228,16 @@ insert_all(void *arg)
 bool
 idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	Attempt attempt = {apply, piece, rows, rows->count};
+	int64 inserted = 0;
+	Attempt attempt = {{apply, piece, rows, &apply->insert, idem_append_insert, &inserted}};
 	ErrorData *error = idem_try(insert_all, &attempt, CurrentMemoryContext);
 
 	if (error == NULL)
 	{
-		piece->run->inserted_rows += attempt.inserted;
+		piece->run->inserted_rows += inserted;
 		return true;
 	}
-	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION && attempt.inserted == rows->count)
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION && !attempt.ran)
 		ReThrowError(error);
 	FreeErrorData(error);
 	idem_hide_rows();

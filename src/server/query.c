@@ -135,6 +135,11 @@ idem_run_query(IdemQuery *query, Datum lower, Datum upper,
 }
 
 void
+idem_start_receiver(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+void
 idem_keep_receiver(DestReceiver *self)
 {
 }

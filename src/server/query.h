@@ -45,7 +45,8 @@ extern List *idem_query_relations(IdemQuery *query);
 extern void idem_run_query(IdemQuery *query, Datum lower, Datum upper,
 						   DestReceiver *receiver, uint64 limit);
 
-/* The end of a receiver that lives on its user's stack: does nothing. */
+/* The start, and the end, of a receiver that lives on its user's stack: they do nothing. */
+extern void idem_start_receiver(DestReceiver *self, int operation, TupleDesc desc);
 extern void idem_keep_receiver(DestReceiver *self);
 
 #endif /* IDEM_SERVER_QUERY_H */
