@@ -30,7 +30,7 @@ $node->safe_psql('postgres', q{
 	CREATE FUNCTION deep(n int, leaf text) RETURNS text LANGUAGE sql AS $$ SELECT repeat('{"k":', n) || leaf || repeat('}', n) $$;
 });
 
-my $long = q{repeat('x', 10000000)};
+my $long = q{repeat('x', 100000000)};
 my $many = q{(SELECT array_agg('some_prefix_' || i) FROM generate_series(1, 200000) i)};
 my $deep = q{jsonb_build_object('a', deep(3000, '"' || repeat('x', 200000) || '"')::jsonb)};
 my $wide = q{(SELECT jsonb_object_agg('some_prefix_' || i, i) FROM generate_series(1, 200000) i)};
