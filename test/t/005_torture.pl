@@ -133,7 +133,7 @@ sub run_script
 	my ($out, $err);
 
 	IPC::Run::run(
-		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=sqlstate',
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose',
 			'-d', $node->connstr('postgres') . " application_name=torture",
 			map { ('-c', $_) } split /;\n/, $script ],
 		'>', \$out, '2>', \$err);
