@@ -166,6 +166,10 @@ CALL load('beside', 'reload');
 CALL load('beside', 'reload', source => 'SELECT * FROM src WHERE id < 10');
 ALTER TABLE proof.beside DROP CONSTRAINT "Late";
 CALL load('beside', 'upsert');
+CREATE TABLE late (id int PRIMARY KEY DEFERRABLE, w int, v text);
+CALL load('late', 'upsert');
+ALTER TABLE proof.late DROP CONSTRAINT late_pkey; CREATE UNIQUE INDEX ON proof.late (id);
+CALL load('late', 'upsert');
 
 -- an AFTER trigger that takes a row away again: the row was written, and the load ends
 CREATE TABLE taken (id int PRIMARY KEY, w int, v text);

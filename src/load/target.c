@@ -427,23 +427,9 @@ consider_arbiter(IdemTarget *target, Relation index)
 		target->objection = psprintf("Index \"%s\" does not serve: %s.",
 									 RelationGetRelationName(index), objection);
 	else
-		target->has_arbiter = true;
+		target->has_index = true;
 	if (index->rd_index->indisvalid && !index->rd_index->indimmediate && RelationGetIndexPredicate(index) == NIL)
 		target->deferrable = pstrdup(RelationGetRelationName(index));
-}
-
-/* ON CONFLICT takes every unique index over the keys as its arbiter, and none may be deferrable. */
-static void
-reject_beside_deferrable(IdemTarget *target)
-{
-	if (target->has_arbiter && target->deferrable)
-	{
-		target->has_arbiter = false;
-		target->objection = psprintf("Constraint \"%s\" is deferrable, and no other index over the keys serves beside it.",
-									 target->deferrable);
-	}
-	else
-		target->deferrable = NULL;
 }
 
 /* True if an index finds the rows of a window. */
@@ -472,7 +458,8 @@ set_indexes(IdemTarget *target, Relation base)
 		target->window_indexed |= is_window_index(target, index);
 		relation_close(index, NoLock);
 	}
-	reject_beside_deferrable(target);
+	/* ON CONFLICT takes every unique index over the keys as its arbiter, and none may be deferrable */
+	target->has_arbiter = target->has_index && target->deferrable == NULL;
 	target->window_indexed |= target->window && key &&
 							  get_partition_strategy(key) == PARTITION_STRATEGY_RANGE &&
 							  get_partition_col_attnum(key, 0) == target->window->base_attno;
@@ -645,26 +632,37 @@ table_name(const IdemTarget *target)
 	return name;
 }
 
-/* The CREATE UNIQUE INDEX that would be an arbiter; NULL if no index can be one. */
+/* Appends the CREATE UNIQUE INDEX that would be an arbiter; false if no index can be one. */
+static bool
+append_index(StringInfo sql, const IdemTarget *target)
+{
+	int i;
+
+	if (target->is_foreign || missing_partition_column(target))
+		return false;
+	appendStringInfo(sql, "CREATE UNIQUE INDEX ON %s (", table_name(target));
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (target->keys[i]->base_attno == 0)
+			return false;
+		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "",
+						 quote_identifier(get_attname(target->base, target->keys[i]->base_attno, false)));
+	}
+	appendStringInfo(sql, ")%s;", keys_are_not_null(target) ? "" : " NULLS NOT DISTINCT");
+	return true;
+}
+
+/* What to type for an arbiter; NULL if there can be none. */
 static char *
 arbiter_sql(const IdemTarget *target)
 {
 	StringInfoData sql;
-	int i;
 
-	if (target->is_foreign || missing_partition_column(target))
-		return NULL;
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", table_name(target));
-	for (i = 0; i < target->nkeys; i++)
-	{
-		if (target->keys[i]->base_attno == 0)
-			return NULL;
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 quote_identifier(get_attname(target->base, target->keys[i]->base_attno, false)));
-	}
-	appendStringInfo(&sql, ")%s;", keys_are_not_null(target) ? "" : " NULLS NOT DISTINCT");
-	return sql.data;
+	if (target->deferrable)
+		appendStringInfo(&sql, "ALTER TABLE %s DROP CONSTRAINT %s;%s", table_name(target),
+						 quote_identifier(target->deferrable), target->has_index ? "" : " ");
+	return target->has_index || append_index(&sql, target) ? sql.data : NULL;
 }
 
 void
@@ -685,10 +683,10 @@ idem_require_arbiter(const IdemTarget *target)
 			 errmsg("target %s has no unique index over its keys (%s)",
 					target->name, columns.data),
 			 missing ? errdetail("The table is partitioned by %s, which a unique index must have.", missing)
+			 : target->has_index ? errdetail("Constraint \"%s\" is deferrable, and no other index over the keys serves beside it.", target->deferrable)
 			 : target->objection ? errdetail("%s", target->objection)
 								 : errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
-			 target->deferrable ? errhint("ALTER TABLE %s DROP CONSTRAINT %s;", table_name(target), quote_identifier(target->deferrable))
-			 : missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")
+			 missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")
 			 : sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
 }
 

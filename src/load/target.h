@@ -42,7 +42,8 @@ typedef struct IdemTarget
 	IdemColumn *window;	 /* NULL if no window column was named */
 	IdemColumn *version; /* NULL if no version column was named */
 	const char *objection; /* why a unique index over the keys is no arbiter */
-	const char *deferrable; /* the constraint that keeps another index from being one */
+	const char *deferrable; /* a deferrable constraint over the keys, beside which none is */
+	bool has_index;		 /* one that would be, but for that */
 	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
 	bool is_plain;		 /* a table without triggers, rules or row security */
