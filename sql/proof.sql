@@ -222,6 +222,9 @@ SET ROLE regress_idem_proof;
 CALL load('guarded_view', 'reload', source => $$SELECT reading(1) AS id, 1 AS w, 'v' AS v$$);
 RESET ROLE;
 
+-- a name that no index of the ledger holds
+SELECT idem_load('led', 'guarded', 'src', '[0,10)', 'reload', window_column => 'w', pipeline => repeat('x', 8192));
+
 SET client_min_messages = warning;
 DROP SCHEMA proof CASCADE;
 DROP ROLE regress_idem_proof;

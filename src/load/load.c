@@ -77,6 +77,20 @@ check_not_ledger(const IdemLoad *load)
 				 errhint("Name another target, or another ledger.")));
 }
 
+/*
+ * Fails for a name that no index of the ledger holds: to look for a very long one takes
+ * the server a second between two interrupts.
+ */
+static void
+check_name(const char *pipeline)
+{
+	if (strlen(pipeline) >= BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("pipeline name of %zu bytes is too long", strlen(pipeline)),
+				 errhint("Give the argument pipeline at most %d bytes.", BLCKSZ - 1)));
+}
+
 /* Looks everything up that the pieces share; all that can be wrong is found here. */
 static void
 prepare_load(IdemLoad *load)
@@ -101,6 +115,7 @@ prepare_load(IdemLoad *load)
 	if (request->audit)
 		load->audit = idem_make_query("audit", request->audit, load->type->bound);
 	load->pipeline = request->pipeline ? request->pipeline : load->target->name;
+	check_name(load->pipeline);
 	load->source_schema = idem_source_schema(load->source);
 	load->summary->pipeline = load->pipeline;
 }
