@@ -351,6 +351,8 @@ CREATE TABLE idem_pipeline (
     notify            boolean     NOT NULL,
     enabled           boolean     NOT NULL,
     search_path       text        NOT NULL,
+    date_style        text        NOT NULL,
+    interval_style    text        NOT NULL,
     system_identifier bigint      NOT NULL,
     database_oid      oid         NOT NULL
 );
@@ -381,6 +383,8 @@ COMMENT ON COLUMN idem_pipeline.max_attempts IS 'failures in a row after which a
 COMMENT ON COLUMN idem_pipeline.notify IS 'NOTIFY idem of every window';
 COMMENT ON COLUMN idem_pipeline.enabled IS 'whether it runs by itself';
 COMMENT ON COLUMN idem_pipeline.search_path IS 'under which its queries'' names are looked up';
+COMMENT ON COLUMN idem_pipeline.date_style IS 'the DateStyle its queries run under';
+COMMENT ON COLUMN idem_pipeline.interval_style IS 'the IntervalStyle they run under';
 COMMENT ON COLUMN idem_pipeline.system_identifier IS 'the cluster it is at home in; elsewhere it is paused';
 COMMENT ON COLUMN idem_pipeline.database_oid IS 'the database it is at home in; elsewhere it is paused';
 -- what a pipeline loads is no secret, as the body of a function is none: so everybody can dump it

@@ -256,3 +256,29 @@ UPDATE idem_pipeline_state SET crashes = 2147483647;
 INSERT INTO idem_wakeup VALUES ('x');
 RESET ROLE;
 DROP ROLE regress_idem_nobody;
+
+-- what somebody types is read by his DateStyle, in the pipeline's time zone; what idem writes is ISO whatever the DateStyle
+CREATE SCHEMA styles; SET search_path = styles, public; SET timezone = 'UTC';
+RESET client_min_messages;
+SELECT idem_create_ledger('led');
+CREATE TABLE tgt (ts timestamptz PRIMARY KEY);
+SET datestyle = 'SQL, MDY';
+SELECT idem_create_pipeline('p', 'led', 'tgt', 'SELECT $1 AS ts', 'upsert', '{ts}', step => '1 day', start => '03/04/2024', time_zone => 'Asia/Tokyo',
+    watermark => $$SELECT '03/06/2024'::timestamptz$$, enabled => false);
+SET datestyle = 'German';
+SELECT start FROM idem_pipeline;
+CALL idem_run_pipeline('p');
+SELECT complete_to, gaps FROM idem_status;
+CALL idem_load_window('p', '[10.03.2024,11.03.2024)');
+SELECT window_range FROM led ORDER BY run_id;
+SELECT idem_alter_pipeline('p', start => '05.03.2024');
+SELECT start FROM idem_pipeline;
+CALL idem_load_window('p', '[04.03.2024,05.03.2024)');
+SELECT idem_alter_pipeline('p', source => $$SELECT to_timestamp(1/($1 IS NULL)::int) AS ts$$);
+CALL idem_load_window('p', '[12.03.2024,13.03.2024)');
+SELECT idem_retry('p', '[04.03.2024,05.03.2024)'), idem_retry('p', '[12.03.2024,13.03.2024)');
+SELECT gaps FROM idem_status;
+SET datestyle = 'ISO, MDY';
+SET client_min_messages = warning;
+SELECT idem_drop_pipeline('p');
+DROP SCHEMA styles CASCADE;

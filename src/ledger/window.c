@@ -71,23 +71,6 @@ idem_bound_datum(const IdemRangeType *type, int64 bound)
 	return Int64GetDatum(bound);
 }
 
-/* A datum as its type's output function writes it. */
-static char *
-datum_text(Oid type, Datum datum)
-{
-	Oid output;
-	bool is_varlena;
-
-	getTypeOutputInfo(type, &output, &is_varlena);
-	return OidOutputFunctionCall(output, datum);
-}
-
-char *
-idem_bound_text(const IdemRangeType *type, int64 bound)
-{
-	return datum_text(type->bound, idem_bound_datum(type, bound));
-}
-
 /* The int64 of a bound datum. */
 static int64
 datum_bound(const IdemRangeType *type, Datum datum)
@@ -108,6 +91,49 @@ is_finite(const IdemRangeType *type, int64 bound)
 	return !TIMESTAMP_NOT_FINITE(bound);
 }
 
+/* Writes a timestamp, in the session's time zone if it has one. */
+static void
+write_timestamp(Timestamp time, bool zoned, char *buf)
+{
+	struct pg_tm tm;
+	fsec_t fsec;
+	int tz = 0;
+	const char *zone = NULL;
+
+	if (timestamp2tm(time, zoned ? &tz : NULL, &tm, &fsec, zoned ? &zone : NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	EncodeDateTime(&tm, fsec, zoned, tz, zone, USE_ISO_DATES, buf);
+}
+
+/* Writes a date. */
+static void
+write_date(DateADT date, char *buf)
+{
+	struct pg_tm tm;
+
+	j2date(date + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+	EncodeDateOnly(&tm, USE_ISO_DATES, buf);
+}
+
+/* Not by the type's output function, which obeys DateStyle. */
+char *
+idem_bound_text(const IdemRangeType *type, int64 bound)
+{
+	char buf[MAXDATELEN + 1];
+
+	if (type->bound == INT8OID)
+		snprintf(buf, sizeof(buf), INT64_FORMAT, bound);
+	else if (!is_finite(type, bound))
+		strlcpy(buf, bound < 0 ? "-infinity" : "infinity", sizeof(buf));
+	else if (type->bound == DATEOID)
+		write_date((DateADT) bound, buf);
+	else
+		write_timestamp(bound, type->bound == TIMESTAMPTZOID, buf);
+	return pstrdup(buf);
+}
+
 Datum
 idem_window_datum(const IdemRangeType *type, IdemWindow window)
 {
@@ -119,16 +145,54 @@ idem_window_datum(const IdemRangeType *type, IdemWindow window)
 											  &lower, &upper, false));
 }
 
-char *
-idem_window_text(const IdemRangeType *type, IdemWindow window)
+/* Appends a bound as a range's output function would, quoted if need be. */
+static void
+append_bound(StringInfo buf, const IdemRangeType *type, int64 bound)
 {
-	return datum_text(type->range, idem_window_datum(type, window));
+	const char *text = idem_bound_text(type, bound);
+	const char *quote = strchr(text, ' ') ? "\"" : "";
+
+	appendStringInfo(buf, "%s%s%s", quote, text, quote);
+}
+
+/* Appends a window. */
+static void
+append_window(StringInfo buf, const IdemRangeType *type, IdemWindow window)
+{
+	appendStringInfoChar(buf, '[');
+	append_bound(buf, type, window.lower);
+	appendStringInfoChar(buf, ',');
+	append_bound(buf, type, window.upper);
+	appendStringInfoChar(buf, ')');
 }
 
 char *
-idem_multirange_text(const IdemRangeType *type, Datum multirange)
+idem_window_text(const IdemRangeType *type, IdemWindow window)
 {
-	return datum_text(type->multirange, multirange);
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	append_window(&buf, type, window);
+	return buf.data;
+}
+
+char *
+idem_windows_text(const IdemRangeType *type, const IdemWindow *windows, int n)
+{
+	StringInfoData buf;
+	int i;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	for (i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (i > 0)
+			appendStringInfoChar(&buf, ',');
+		append_window(&buf, type, windows[i]);
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
 }
 
 Datum

@@ -33,21 +33,24 @@ typedef struct IdemWindow
 extern const IdemRangeType *idem_range_type(Oid range);
 extern const IdemRangeType *idem_range_type_of_ledger(const char *ledger_type);
 
-/* A bound as the server's datum, and as text for messages. */
+/*
+ * A bound as the server's datum, and as text for messages and results: as ISO, in the
+ * session's time zone, which any session reads alike.
+ */
 extern Datum idem_bound_datum(const IdemRangeType *type, int64 bound);
 extern char *idem_bound_text(const IdemRangeType *type, int64 bound);
 
-/* A window as a range datum, and as text for messages and results. */
+/* A window as a range datum, and as such text; windows as the text of a multirange. */
 extern Datum idem_window_datum(const IdemRangeType *type, IdemWindow window);
 extern char *idem_window_text(const IdemRangeType *type, IdemWindow window);
+extern char *idem_windows_text(const IdemRangeType *type, const IdemWindow *windows, int n);
 
 /* Reads a range, multirange or bound datum from text, by the type's input function. */
 extern Datum idem_parse_range(const IdemRangeType *type, const char *text);
 extern Datum idem_parse_multirange(const IdemRangeType *type, const char *text);
 extern int64 idem_parse_bound(const IdemRangeType *type, const char *text);
 
-/* A multirange as text, and made of windows in any order, which may overlap. */
-extern char *idem_multirange_text(const IdemRangeType *type, Datum multirange);
+/* A multirange, made of windows in any order, which may overlap. */
 extern Datum idem_make_multirange(const IdemRangeType *type, const IdemWindow *windows, int n);
 
 /*
@@ -103,7 +106,7 @@ extern int64 idem_grid_line(const IdemRangeType *type, const IdemStep *step, int
 extern int64 idem_time_bound(const IdemRangeType *type, TimestampTz time);
 extern TimestampTz idem_bound_time(const IdemRangeType *type, int64 bound);
 
-/* A bound as text that any session reads alike. */
+/* The same text in UTC. */
 extern char *idem_bound_iso(const IdemRangeType *type, int64 bound);
 
 /* Windows to be cut into pieces on the grid origin + n * step. */

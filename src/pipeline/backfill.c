@@ -381,7 +381,7 @@ idem_backfill(PG_FUNCTION_ARGS)
 	request.step = pipeline->step;
 	request.grid_start = pipeline->start;
 	request.newest_first = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
-	idem_read_window_argument(fcinfo, 1, true, &request);
+	idem_request_window(pipeline, fcinfo, 1, true, &request);
 	found = idem_find_pieces(&request, &pieces, &total);
 
 	/* keeps no lock that a worker could need */

@@ -37,7 +37,7 @@ read_due(Reading *reading, IdemLedger *ledger)
 	coverage->complete_to = idem_bound_text(due->type, bound);
 	if (due->type->bound != INT8OID)
 		coverage->complete_at = idem_bound_time(due->type, bound);
-	coverage->gaps = idem_multirange_text(due->type, gaps);
+	coverage->gaps = idem_windows_text(due->type, windows, n);
 	coverage->failed = failures.failed;
 	coverage->blocked = failures.blocked;
 	coverage->last_failure = failures.last_error;

@@ -138,13 +138,6 @@ find_due(const IdemPipeline *pipeline, IdemDue *due)
 		due->next_close = close_time(pipeline, due->type, next);
 }
 
-/* The range type of a pipeline's ledger. */
-static const IdemRangeType *
-ledger_type(const IdemPipeline *pipeline)
-{
-	return idem_open_ledger(pipeline->ledger, idem_pipeline_request(pipeline).schema, false)->type;
-}
-
 /* What is to be found out, as an argument of idem_run_as. */
 typedef struct DueSearch
 {
@@ -157,7 +150,7 @@ find_due_as(void *arg)
 {
 	DueSearch *search = arg;
 
-	search->due.type = ledger_type(search->pipeline);
+	search->due.type = idem_pipeline_range_type(search->pipeline);
 	find_due(search->pipeline, &search->due);
 }
 
@@ -190,18 +183,27 @@ typedef struct ScheduleCheck
 	char *start;
 } ScheduleCheck;
 
+/* The start is what the caller has typed, or stored so that any session reads it alike. */
+static void
+read_start(void *arg)
+{
+	ScheduleCheck *check = arg;
+	const IdemRangeType *type = idem_pipeline_range_type(check->pipeline);
+
+	check->start = idem_bound_iso(type, idem_parse_bound(type, check->pipeline->start));
+}
+
 static void
 check_schedule_as(void *arg)
 {
 	ScheduleCheck *check = arg;
 	const IdemPipeline *pipeline = check->pipeline;
-	const IdemRangeType *type = ledger_type(pipeline);
+	const IdemRangeType *type = idem_pipeline_range_type(pipeline);
 	IdemRequest request;
 
 	(void) idem_parse_step(type, "step", pipeline->step);
 	if (pipeline->lag)
 		(void) idem_parse_step(pipeline->watermark ? type : idem_range_type(TSTZRANGEOID), "lag", pipeline->lag);
-	check->start = idem_bound_iso(type, idem_parse_bound(type, pipeline->start));
 	check_watermark(pipeline, type);
 	request = idem_pipeline_request(pipeline);
 	request.window_text = "empty";
@@ -214,6 +216,7 @@ idem_check_schedule(const IdemPipeline *pipeline)
 {
 	ScheduleCheck check = {pipeline, NULL};
 
+	idem_run_as_typed(pipeline, read_start, &check);
 	idem_run_as(&pipeline->identity, check_schedule_as, &check);
 	return check.start;
 }

@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgtime.h"
@@ -22,6 +21,7 @@
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -147,11 +147,18 @@ set_home(IdemPipelineRow *row)
 	set_column(row, PIPELINE_DATABASE, ObjectIdGetDatum(MyDatabaseId));
 }
 
-/* Says that the queries are to be understood as they are now. */
+/* Sets a text column to the session's value of a setting. */
+static void
+set_setting(IdemPipelineRow *row, int column, const char *setting)
+{
+	set_column(row, column, CStringGetTextDatum(GetConfigOption(setting, false, false)));
+}
+
+/* Says where the names in its queries are to be looked up: as now. */
 static void
 set_search_path(IdemPipelineRow *row)
 {
-	set_column(row, PIPELINE_SEARCH_PATH, CStringGetTextDatum(namespace_search_path));
+	set_setting(row, PIPELINE_SEARCH_PATH, "search_path");
 }
 
 /* SQL: idem_create_pipeline(name, ledger, target, source, mode, …) */
@@ -171,6 +178,8 @@ idem_create_pipeline(PG_FUNCTION_ARGS)
 		set_column(&row, PIPELINE_TIME_ZONE, CStringGetTextDatum(pg_get_timezone_name(session_timezone)));
 	set_column(&row, PIPELINE_OWNER, ObjectIdGetDatum(GetUserId()));
 	set_search_path(&row);
+	set_setting(&row, PIPELINE_DATE_STYLE, "datestyle");
+	set_setting(&row, PIPELINE_INTERVAL_STYLE, "intervalstyle");
 	set_home(&row);
 	idem_connect(true);
 	check_row(schema, &row);

@@ -4,13 +4,16 @@
  *
  * Ledger and target are stored by OID, so that they can be renamed; what the source
  * and the other queries name is looked up each time under the search_path that its
- * owner had when he wrote them, as a function's body with SET search_path would be.
+ * owner had when he wrote them, as a function's body with SET search_path would be; and
+ * so are dates and intervals read under his DateStyle and IntervalStyle.
  */
 #include "postgres.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "id/keys.h"
+#include "ledger/table.h"
+#include "load/call.h"
 #include "pipeline/own.h"
 #include "pipeline/pipeline.h"
 #include "server/extension.h"
@@ -49,6 +52,8 @@ static const struct
 	{"enabled", BOOLOID},
 	{"owner", REGROLEOID},
 	{"search_path", TEXTOID},
+	{"date_style", TEXTOID},
+	{"interval_style", TEXTOID},
 	{"system_identifier", INT8OID},
 	{"database_oid", OIDOID},
 };
@@ -206,6 +211,8 @@ idem_make_pipeline(const char *schema, const IdemPipelineRow *row)
 	pipeline->identity.role = DatumGetObjectId(row->values[PIPELINE_OWNER]);
 	pipeline->identity.search_path = row_text(row, PIPELINE_SEARCH_PATH);
 	pipeline->identity.time_zone = row_text(row, PIPELINE_TIME_ZONE);
+	pipeline->identity.date_style = row_text(row, PIPELINE_DATE_STYLE);
+	pipeline->identity.interval_style = row_text(row, PIPELINE_INTERVAL_STYLE);
 	return pipeline;
 }
 
@@ -268,4 +275,55 @@ idem_pipeline_request(const IdemPipeline *pipeline)
 	};
 
 	return request;
+}
+
+const IdemRangeType *
+idem_pipeline_range_type(const IdemPipeline *pipeline)
+{
+	return idem_open_ledger(pipeline->ledger, get_namespace_oid(pipeline->schema, false), false)->type;
+}
+
+void
+idem_run_as_typed(const IdemPipeline *pipeline, void (*work)(void *arg), void *arg)
+{
+	IdemIdentity identity = {.time_zone = pipeline->identity.time_zone};
+
+	idem_run_as(&identity, work, arg);
+}
+
+/* A range to be read, as an argument of idem_run_as_typed. */
+typedef struct RangeReading
+{
+	const IdemRangeType *type;
+	const char *text;
+	Datum range;
+} RangeReading;
+
+static void
+read_range(void *arg)
+{
+	RangeReading *reading = arg;
+
+	reading->range = idem_parse_range(reading->type, reading->text);
+}
+
+Datum
+idem_read_typed_window(const IdemPipeline *pipeline, const char *text)
+{
+	RangeReading reading = {idem_pipeline_range_type(pipeline), text};
+
+	idem_run_as_typed(pipeline, read_range, &reading);
+	return reading.range;
+}
+
+void
+idem_request_window(const IdemPipeline *pipeline, FunctionCallInfo fcinfo, int arg, bool is_text,
+					IdemRequest *request)
+{
+	idem_read_window_argument(fcinfo, arg, is_text, request);
+	if (!is_text)
+		return;
+	request->window = idem_read_typed_window(pipeline, request->window_text);
+	request->window_type = idem_pipeline_range_type(pipeline)->range;
+	request->window_text = NULL;
 }

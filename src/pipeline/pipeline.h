@@ -2,9 +2,8 @@
  * pipeline.h
  *		Pipelines: loads that are stored under a name.
  *
- * All SQL on the table idem_pipeline is in pipeline.c and pipeline_state.c, and
- * nobody else knows its columns.  Its row security shows a role the pipelines whose
- * owner it is, or is a member of.  Everything here needs idem_connect.
+ * All SQL on the table idem_pipeline is in pipeline.c and state.c, and nobody else knows
+ * its columns.  Everything here needs idem_connect.
  */
 #ifndef IDEM_PIPELINE_PIPELINE_H
 #define IDEM_PIPELINE_PIPELINE_H
@@ -45,6 +44,8 @@ enum
 	PIPELINE_ARGUMENTS, /* so many are arguments; the others follow from them */
 	PIPELINE_OWNER = PIPELINE_ARGUMENTS,
 	PIPELINE_SEARCH_PATH,
+	PIPELINE_DATE_STYLE,
+	PIPELINE_INTERVAL_STYLE,
 	PIPELINE_SYSTEM_IDENTIFIER,
 	PIPELINE_DATABASE,
 	PIPELINE_COLUMNS,
@@ -61,9 +62,9 @@ typedef struct IdemPipelineRow
 extern const char *idem_pipeline_column(int column);
 
 /*
- * Reads the row of a pipeline that the current role can see, locked to be written if
- * lock, or writes it; schema is the extension's.  Reading raises 42704 if there is none, inserting 42710 if there is
- * one already, updating and deleting 42704.
+ * Reads the row of a pipeline that is the current role's, locked to be written if lock,
+ * or writes it; schema is the extension's.  Reading raises 42704 if there is none,
+ * inserting 42710 if there is one already, updating and deleting 42704.
  */
 extern void idem_read_pipeline_row(const char *schema, const char *name, bool lock,
 								   IdemPipelineRow *row);
@@ -96,7 +97,7 @@ typedef struct IdemPipeline
 	IdemRetryPolicy retry;
 	bool notify;
 	bool enabled;
-	IdemIdentity identity; /* owner, search_path, time zone */
+	IdemIdentity identity; /* its owner, and the settings it was written under */
 } IdemPipeline;
 
 /* Makes it of a row, in the current memory context. */
@@ -108,7 +109,23 @@ extern IdemPipeline *idem_open_pipeline(const char *schema, const char *name);
 /* The same for the pipeline that a function's first argument names; 22004 if it is NULL. */
 extern IdemPipeline *idem_argument_pipeline(FunctionCallInfo fcinfo);
 
+/* The range type of a pipeline's ledger. */
+extern const IdemRangeType *idem_pipeline_range_type(const IdemPipeline *pipeline);
+
+/*
+ * Runs work(arg) so that it reads what the caller has typed: by his own DateStyle, but in
+ * the pipeline's time zone, whose days its windows are.
+ */
+extern void idem_run_as_typed(const IdemPipeline *pipeline, void (*work)(void *arg), void *arg);
+
+/* Reads a window that the caller has typed. */
+extern Datum idem_read_typed_window(const IdemPipeline *pipeline, const char *text);
+
 /* The request to load a window of a pipeline; the window itself is the caller's to add. */
 extern IdemRequest idem_pipeline_request(const IdemPipeline *pipeline);
+
+/* Adds it from an argument, in one of its two forms. */
+extern void idem_request_window(const IdemPipeline *pipeline, FunctionCallInfo fcinfo, int arg,
+								bool is_text, IdemRequest *request);
 
 #endif /* IDEM_PIPELINE_PIPELINE_H */

@@ -53,7 +53,7 @@ load_pipeline_window(FunctionCallInfo fcinfo, bool is_text)
 	request = idem_pipeline_request(pipeline);
 	request.step = pipeline->step;
 	request.grid_start = pipeline->start;
-	idem_read_window_argument(fcinfo, 1, is_text, &request);
+	idem_request_window(pipeline, fcinfo, 1, is_text, &request);
 	request.force = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	request.on_busy = idem_read_on_busy(fcinfo, 3);
 	idem_run_load(&request, atomic, NULL, NULL, &summary);
@@ -78,16 +78,16 @@ idem_load_pipeline_window_text(PG_FUNCTION_ARGS)
 
 /* The range that an optional text argument names, or all there is. */
 static Datum
-optional_range(FunctionCallInfo fcinfo, int arg, const IdemRangeType *type)
+optional_range(FunctionCallInfo fcinfo, int arg, const IdemPipeline *pipeline)
 {
-	return idem_parse_range(type, PG_ARGISNULL(arg) ? "(,)" : text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+	return idem_read_typed_window(pipeline, PG_ARGISNULL(arg) ? "(,)" : text_to_cstring(PG_GETARG_TEXT_PP(arg)));
 }
 
 /* Failures to be forgotten, as an argument of idem_run_as. */
 typedef struct Forgetting
 {
 	const IdemPipeline *pipeline;
-	FunctionCallInfo fcinfo;
+	Datum range;
 	int64 forgotten;
 } Forgetting;
 
@@ -98,8 +98,7 @@ forget_failures_as(void *arg)
 	const IdemPipeline *pipeline = forgetting->pipeline;
 	IdemLedger *ledger = idem_open_ledger(pipeline->ledger, idem_pipeline_request(pipeline).schema, true);
 
-	forgetting->forgotten = idem_forget_failures(ledger, pipeline->name,
-												 optional_range(forgetting->fcinfo, 1, ledger->type));
+	forgetting->forgotten = idem_forget_failures(ledger, pipeline->name, forgetting->range);
 }
 
 /* SQL: idem_retry(pipeline, window_range): forget failures, and try again at once */
@@ -111,7 +110,7 @@ idem_retry(PG_FUNCTION_ARGS)
 
 	idem_connect(true);
 	pipeline = idem_argument_pipeline(fcinfo);
-	forgetting = (Forgetting){pipeline, fcinfo, 0};
+	forgetting = (Forgetting){pipeline, optional_range(fcinfo, 1, pipeline), 0};
 	idem_run_as(&pipeline->identity, forget_failures_as, &forgetting);
 	idem_wake_pipeline(pipeline->schema, pipeline->name);
 	idem_finish();
