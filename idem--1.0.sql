@@ -134,7 +134,7 @@ DECLARE
         ARRAY['source_schema', 'pg_catalog.jsonb', 'columns of the source; NULL where they were not recorded'],
         ARRAY['system_identifier', 'pg_catalog.int8', 'the cluster in which target is an OID'],
         ARRAY['database_oid', 'pg_catalog.oid', 'the database in which it is'],
-        ARRAY['details', 'pg_catalog.jsonb', 'what else there is to know: duplicates collapsed, the run a split row came from, detail, hint and context of a failure']
+        ARRAY['details', 'pg_catalog.jsonb', 'what else there is to know: the time zone it ran under, duplicates collapsed, the run a split row came from, detail, hint and context of a failure']
     ];
     i integer;
 BEGIN

@@ -233,7 +233,7 @@ INSERT INTO led (pipeline, window_range, state) VALUES ('errors.tgt', '[2024-01-
 CALL load();
 \echo :SQLSTATE
 UPDATE led SET state = 'failed' WHERE state = 'running';
-SELECT attempt, error_code, error_message, details - 'context' AS details FROM led WHERE error_code IS NOT NULL ORDER BY run_id;
+SELECT attempt, error_code, error_message, details - '{context,time_zone}'::text[] AS details FROM led WHERE error_code IS NOT NULL ORDER BY run_id;
 SELECT count(*) FROM tgt;
 
 -- a failure that cannot be recorded is still the failure that is reported

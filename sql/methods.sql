@@ -97,7 +97,7 @@ SELECT differ('tgt');
 TRUNCATE tgt;
 INSERT INTO src SELECT * FROM src WHERE id % 1000 = 3;
 CALL load('tgt', 'upsert');
-SELECT count(*), details FROM tgt, (SELECT details FROM led ORDER BY run_id DESC LIMIT 1) d GROUP BY 2;
+SELECT count(*), details FROM tgt, (SELECT details - 'time_zone' AS details FROM led ORDER BY run_id DESC LIMIT 1) d GROUP BY 2;
 -- two differ: refused, and the target is as it was
 UPDATE src SET v = v || ctid WHERE id = 7003; TRUNCATE tgt;
 CALL load('tgt', 'upsert');
@@ -148,7 +148,7 @@ SET work_mem = '64kB'; SET hash_mem_multiplier = 1;
 CALL load('tgt', 'reload', keys => '{id}');
 INSERT INTO src SELECT * FROM src WHERE id = 7999;
 CALL load('tgt', 'reload', keys => '{id}');
-SELECT details FROM led ORDER BY run_id DESC LIMIT 1;
+SELECT details - 'time_zone' AS details FROM led ORDER BY run_id DESC LIMIT 1;
 
 -- the digest of the source's rows is that of idem_digest over them
 DELETE FROM src WHERE id = 7999;

@@ -119,6 +119,7 @@ struct IdemLedgerStatements
 	IdemStatement *foreign;
 	IdemStatement *adopt;
 	IdemStatement *lost;
+	IdemStatement *last_zone;
 };
 
 void
@@ -240,7 +241,8 @@ supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 							  " SELECT o.pipeline, r, 'complete', o.target, o.target_name,"
 							  " o.system_identifier, o.database_oid, o.mode, o.method,"
 							  " o.attempt, o.started_at, o.finished_at, o.run_by, o.source_schema,"
-							  " pg_catalog.jsonb_build_object('split_from', o.run_id)"
+							  " pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
+							  "'split_from', o.run_id, 'time_zone', o.details OPERATOR(pg_catalog.->) 'time_zone'))"
 							  " FROM old o, LATERAL pg_catalog.unnest("
 							  "pg_catalog.multirange(o.window_range) OPERATOR(pg_catalog.-)"
 							  " pg_catalog.multirange($2)) r)"
@@ -504,7 +506,7 @@ void
 idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 {
 	static const Oid more[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID,
-							   INT8OID, INT8OID, BYTEAOID, TEXTOID};
+							   INT8OID, INT8OID, BYTEAOID, TEXTOID, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
 					CStringGetTextDatum(run->method), Int64GetDatum(run->source_rows),
@@ -512,7 +514,8 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 					Int64GetDatum(run->deleted_rows), Int64GetDatum(run->unchanged_rows),
 					Int64GetDatum(run->duplicate_rows),
 					run->has_digest ? idem_digest_bytea(&run->digest) : (Datum) 0,
-					run->source_schema ? CStringGetTextDatum(run->source_schema) : (Datum) 0};
+					run->source_schema ? CStringGetTextDatum(run->source_schema) : (Datum) 0,
+					CStringGetTextDatum(run->time_zone)};
 	bool isnull[lengthof(args)] = {false};
 
 	isnull[7] = run->deleted_rows == IDEM_UNKNOWN_COUNT;
@@ -526,8 +529,8 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 							   " source_digest = $11, digest_version = CASE WHEN $11 IS NOT NULL THEN 1 END,"
 							   " finished_at = pg_catalog.clock_timestamp(),"
 							   " source_schema = $12::pg_catalog.jsonb,"
-							   " details = CASE WHEN $10 OPERATOR(pg_catalog.>) 0 THEN"
-							   " pg_catalog.jsonb_build_object('duplicate_rows', $10) END"
+							   " details = pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
+							   "'duplicate_rows', NULLIF($10, 0), 'time_zone', $13))"
 							   " WHERE run_id OPERATOR(pg_catalog.=) $3"
 							   " AND state OPERATOR(pg_catalog.=) 'complete'",
 							   lengthof(more), more),
@@ -543,16 +546,16 @@ void
 idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 {
 	static const Oid more[] = {TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
-							   TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TARGET_TYPES};
+							   TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TARGET_TYPES};
 	const IdemRun *run = failure->run;
 	const ErrorData *error = failure->error;
 	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message,
-						   error->detail, error->hint, error->context};
+						   error->detail, error->hint, error->context, run->time_zone};
 	const Datum target[] = {TARGET_ARGS(run->target)};
-	Datum args[15] = {CStringGetTextDatum(run->pipeline),
+	Datum args[16] = {CStringGetTextDatum(run->pipeline),
 					  idem_window_datum(ledger->type, run->window),
 					  CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
-	bool isnull[15] = {false};
+	bool isnull[16] = {false};
 	size_t i;
 
 	for (i = 0; i < lengthof(texts); i++)
@@ -561,12 +564,12 @@ idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 		if (texts[i])
 			args[4 + i] = CStringGetTextDatum(texts[i]);
 	}
-	args[9] = TimestampTzGetDatum(failure->next_attempt_at);
-	isnull[9] = failure->next_attempt_at == 0 || failure->blocked;
-	args[10] = BoolGetDatum(true);
-	isnull[10] = !failure->blocked;
-	memcpy(args + 11, target, sizeof(target));
-	isnull[11] = isnull[12] = !OidIsValid(run->target);
+	args[10] = TimestampTzGetDatum(failure->next_attempt_at);
+	isnull[10] = failure->next_attempt_at == 0 || failure->blocked;
+	args[11] = BoolGetDatum(true);
+	isnull[11] = !failure->blocked;
+	memcpy(args + 12, target, sizeof(target));
+	isnull[12] = isnull[13] = !OidIsValid(run->target);
 	(void) idem_run(get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
 								  "INSERT INTO @L (pipeline, window_range, state,"
 								  " mode, attempt, started_at, finished_at, run_by,"
@@ -576,7 +579,8 @@ idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 								  " $4, pg_catalog.clock_timestamp(), current_user,"
 								  " $5, $6, NULLIF(pg_catalog.jsonb_strip_nulls("
 								  "pg_catalog.jsonb_build_object('detail', $7,"
-								  " 'hint', $8, 'context', $9)), '{}'), $10, $11, $12, $13, $14, $15)",
+								  " 'hint', $8, 'context', $9, 'time_zone', $10)), '{}'),"
+								  " $11, $12, $13, $14, $15, $16)",
 								  lengthof(more), more),
 					args, isnull);
 }
@@ -816,6 +820,26 @@ idem_lost_column(IdemLedger *ledger, const char *pipeline, IdemWindow window, Oi
 					args, NULL, 1, &value, &isnull))
 		return NULL;
 	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+const char *
+idem_last_zone(IdemLedger *ledger, const char *pipeline, Datum redone)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), redone};
+	Datum value;
+	bool isnull;
+
+	if (!idem_fetch(get_statement(ledger, &ledger->statements->last_zone, IDEM_SNAPSHOT_NEW,
+								  "SELECT l.details OPERATOR(pg_catalog.->>) 'time_zone' FROM ONLY @L l"
+								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+								  " AND NOT pg_catalog.range_contained_by(l.window_range, $2)"
+								  " ORDER BY l.run_id DESC LIMIT 1",
+								  0, NULL),
+					args, NULL, 1, &value, &isnull) ||
+		isnull)
+		return NULL;
+	return TextDatumGetCString(value);
 }
 
 int64

@@ -70,6 +70,7 @@ typedef struct IdemRun
 	int64 unchanged_rows;
 	int64 duplicate_rows; /* source rows that collapsed into others */
 	const char *source_schema; /* the source's columns and their types, as JSON */
+	const char *time_zone;	   /* under which it runs */
 	bool has_digest;
 	IdemDigest digest; /* of the source rows */
 } IdemRun;
@@ -88,6 +89,12 @@ extern void idem_check_window(const IdemLedger *ledger, const char *pipeline,
  */
 extern const char *idem_lost_column(IdemLedger *ledger, const char *pipeline, IdemWindow window,
 									Oid target, Datum columns);
+
+/*
+ * The time zone under which the pipeline's last complete run ran that does not lie within
+ * redone, a range; NULL if there is none, or if nobody has recorded it.
+ */
+extern const char *idem_last_zone(IdemLedger *ledger, const char *pipeline, Datum redone);
 
 /* Says that a run begins, and that it has ended, by an error perhaps. */
 extern void idem_enter_run(const IdemLedger *ledger, IdemRun *run);

@@ -13,6 +13,7 @@
 #include "load/load.h"
 #include "load/progress.h"
 #include "load/runner.h"
+#include "load/zone.h"
 #include "server/query.h"
 #include "server/scope.h"
 #include "server/settings.h"
@@ -117,6 +118,7 @@ prepare_load(IdemLoad *load)
 	load->pipeline = request->pipeline ? request->pipeline : load->target->name;
 	check_name(load->pipeline);
 	load->source_schema = idem_source_schema(load->source);
+	load->time_zone = idem_current_zone();
 	load->summary->pipeline = load->pipeline;
 }
 
@@ -175,6 +177,7 @@ open_request_as(void *arg)
 	prepare_load(load);
 	load->plan = (IdemPlan){load->request, load->ledger, load->pipeline};
 	opening->found = idem_plan_windows(&load->plan);
+	idem_check_zone(&load->plan, load->time_zone);
 	if (opening->found)
 		check_lost_column(load, load->plan.window);
 	if (opening->found && !load->request->force)

@@ -192,6 +192,7 @@ run_piece(IdemLoad *load, IdemWindow window)
 			.window = window,
 			.target = load->target->relid,
 			.source_schema = load->source_schema,
+			.time_zone = load->time_zone,
 			.mode = load->request->reload ? "reload" : "upsert",
 			.redo = window.lower < load->plan.reopened.upper && load->plan.reopened.lower < window.upper,
 		}};

@@ -26,6 +26,7 @@ typedef struct IdemLoad
 	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
 	const char *source_schema;
+	const char *time_zone; /* under which it runs */
 	bool again;	   /* the piece has failed by a conflict: try it once more */
 	IdemPlan plan; /* of its windows */
 	IdemReport report;

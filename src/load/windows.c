@@ -38,6 +38,12 @@ range_datum(const IdemPlan *plan, IdemWindow window)
 	return idem_window_datum(plan->ledger->type, window);
 }
 
+Datum
+idem_reopened_range(const IdemPlan *plan)
+{
+	return range_datum(plan, plan->reopened);
+}
+
 /*
  * What of the request to redo although it is complete: all of it (force), or so
  * much at the end of what is complete (lookback), or nothing.
@@ -78,7 +84,7 @@ find_gaps(const IdemPlan *plan, IdemWindow window, int *n)
 
 	return idem_read_windows(plan->ledger->type,
 							 idem_ledger_gaps(plan->ledger, plan->pipeline, range,
-											  range_datum(plan, plan->reopened), postponed),
+											  idem_reopened_range(plan), postponed),
 							 n);
 }
 

@@ -25,6 +25,9 @@ typedef struct IdemPlan
  */
 extern bool idem_plan_windows(IdemPlan *plan);
 
+/* What of it is redone although it is complete, as a range. */
+extern Datum idem_reopened_range(const IdemPlan *plan);
+
 /* The pieces of a window's gaps, and those of them that have been made last. */
 typedef struct IdemQueue
 {
