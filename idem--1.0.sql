@@ -357,7 +357,7 @@ CREATE TABLE idem_pipeline (
     database_oid      oid         NOT NULL
 );
 COMMENT ON TABLE idem_pipeline IS
-'pipelines: loads that are stored under a name; changed by functions alone, by their owners';
+'pipelines: loads that are stored under a name; changed by functions alone, by their owners, and restored by COPY';
 COMMENT ON COLUMN idem_pipeline.name IS 'name of the pipeline, in its ledger too';
 COMMENT ON COLUMN idem_pipeline.owner IS 'the role it runs as';
 COMMENT ON COLUMN idem_pipeline.ledger IS 'the ledger';
@@ -391,7 +391,20 @@ COMMENT ON COLUMN idem_pipeline.database_oid IS 'the database it is at home in; 
 GRANT SELECT ON idem_pipeline TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('idem_pipeline', '');
 
--- nobody but the functions below writes either table, and nobody else reads this one
+-- and restore it, as those whose pipelines it has: what is written so does not run before idem_resume
+CREATE FUNCTION idem_restore_pipeline() RETURNS trigger
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_restore_pipeline';
+COMMENT ON FUNCTION idem_restore_pipeline() IS
+'BEFORE INSERT trigger of idem_pipeline: leaves out definitions of roles that whoever restores a dump may not act as';
+CREATE TRIGGER idem_restore_pipeline BEFORE INSERT ON idem_pipeline
+    FOR EACH ROW EXECUTE FUNCTION idem_restore_pipeline();
+ALTER TABLE idem_pipeline ENABLE ALWAYS TRIGGER idem_restore_pipeline;
+COMMENT ON TRIGGER idem_restore_pipeline ON idem_pipeline IS
+'leaves out definitions of roles that whoever restores a dump may not act as';
+GRANT INSERT ON idem_pipeline TO PUBLIC;
+
+-- nobody but the functions below writes this one, nor reads it
 CREATE TABLE idem_pipeline_state (
     name            text        PRIMARY KEY REFERENCES idem_pipeline ON DELETE CASCADE,
     next_run_at     timestamptz DEFAULT pg_catalog.clock_timestamp(),
@@ -519,6 +532,30 @@ LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_resume';
 COMMENT ON FUNCTION idem_resume() IS
 'lets the pipelines run that came with a restored or cloned database, and returns how many there were';
+
+CREATE FUNCTION idem_pipeline_calls(pipeline text DEFAULT NULL) RETURNS SETOF text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET intervalstyle = 'iso_8601'
+AS $$
+    SELECT format(E'BEGIN;\nSET LOCAL ROLE %s;\nSELECT pg_catalog.set_config(''search_path'', %L, true),'
+        ' pg_catalog.set_config(''datestyle'', %L, true), pg_catalog.set_config(''intervalstyle'', %L, true);\n'
+        'SELECT @extschema@.idem_create_pipeline(%s);\nCOMMIT;\n', p.owner, p.search_path, p.date_style, p.interval_style,
+        (SELECT string_agg(format('%s => %L', a.name, a.value), E',\n    ' ORDER BY a.n)
+         FROM (VALUES (1, 'name', p.name), (2, 'ledger', p.ledger::text), (3, 'target', p.target::text),
+            (4, 'source', p.source), (5, 'mode', p.mode), (6, 'keys', p.keys::text), (7, 'window_column', p.window_column),
+            (8, 'step', p.step), (9, 'start', p.start), (10, 'time_zone', p.time_zone), (11, 'lag', p.lag),
+            (12, 'lookback', p.lookback), (13, 'watermark', p.watermark), (14, 'version_column', p.version_column),
+            (15, 'audit', p.audit), (16, 'newest_first', p.newest_first::text), (17, 'max_windows', p.max_windows::text),
+            (18, 'check_every', p.check_every::text), (19, 'retry_base', p.retry_base::text), (20, 'retry_max', p.retry_max::text),
+            (21, 'max_attempts', p.max_attempts::text), (22, 'notify', p.notify::text), (23, 'enabled', p.enabled::text)) a (n, name, value)
+         WHERE a.value IS NOT NULL))
+    FROM @extschema@.idem_pipeline p
+    WHERE idem_pipeline_calls.pipeline IS NULL OR p.name = idem_pipeline_calls.pipeline
+    ORDER BY p.name
+$$;
+COMMENT ON FUNCTION idem_pipeline_calls(text) IS
+'SQL that creates a pipeline, or all of them, as they are defined here';
 
 CREATE FUNCTION idem_retry(pipeline text, window_range text DEFAULT NULL) RETURNS bigint
 LANGUAGE C

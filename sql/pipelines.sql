@@ -243,18 +243,62 @@ SELECT idem_drop_pipeline('orphan'), idem_drop_pipeline('offsets');
 SET client_min_messages = warning;
 DROP SCHEMA pipes, elsewhere CASCADE;
 
--- functions are the only way to write pipelines: nobody else may, nor lock them
-SET client_min_messages = warning;
-CREATE ROLE regress_idem_nobody;
+-- functions are the only way to write pipelines, but for the restoration of a dump: nobody else may, nor lock them
+SET client_min_messages = warning; SET search_path = public;
+CREATE ROLE regress_idem_nobody LOGIN;
+CREATE SCHEMA nobodys AUTHORIZATION regress_idem_nobody;
 SET ROLE regress_idem_nobody;
-INSERT INTO idem_pipeline (name) VALUES ('x');
 UPDATE idem_pipeline SET enabled = true;
 DELETE FROM idem_pipeline;
-LOCK TABLE idem_pipeline IN ROW EXCLUSIVE MODE;
+BEGIN; LOCK TABLE idem_pipeline IN SHARE UPDATE EXCLUSIVE MODE; ROLLBACK;
 SELECT * FROM idem_pipeline_state;
 UPDATE idem_pipeline_state SET crashes = 2147483647;
 INSERT INTO idem_wakeup VALUES ('x');
+SELECT idem_create_ledger('nobodys.led', 'int8range');
+CREATE TABLE nobodys.tgt (id bigint PRIMARY KEY);
+SELECT idem_create_pipeline('nobody''s', 'nobodys.led', 'nobodys.tgt', $$SELECT 1::bigint AS id WHERE 'a\b' <> ''$$, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 9::bigint',
+    check_every => '1 day -00:00:01', enabled => false);
+CREATE TABLE nobodys.dump AS SELECT * FROM idem_pipeline;
+SELECT idem_drop_pipeline('nobody''s');
+-- a dump may hold anything: others' pipelines are left out, as are those that could not be one
+\set VERBOSITY default
+INSERT INTO idem_pipeline (name) VALUES ('x');
+\echo :SQLSTATE
+UPDATE nobodys.dump SET max_windows = -1;
+INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
+\echo :SQLSTATE
+UPDATE nobodys.dump SET max_windows = 1, owner = (SELECT oid FROM pg_roles WHERE oid = 10);
+\set VERBOSITY sqlstate
+INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
+\set VERBOSITY terse
+SELECT count(*) FROM idem_pipeline;
+-- what is restored runs only after idem_resume, even where it comes from
+UPDATE nobodys.dump SET owner = 'regress_idem_nobody';
+INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
+SELECT pipeline, state, next_run FROM idem_status;
+SELECT idem_alter_pipeline('nobody''s', enabled => true);
+SELECT pipeline, state, next_run FROM idem_status;
+SELECT idem_resume(), idem_resume() AS again;
+SELECT idem_disable_pipeline('nobody''s');
+SELECT pipeline, state FROM idem_status;
+INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
+CREATE TRIGGER restore BEFORE INSERT ON nobodys.dump FOR EACH STATEMENT EXECUTE FUNCTION idem_restore_pipeline();
+INSERT INTO nobodys.dump SELECT * FROM idem_pipeline;
+-- the calls that make it are another dump
+SELECT idem_pipeline_calls('nobody''s');
+SELECT idem_pipeline_calls('nobody''s') AS calls \gset
+SELECT count(*) FROM idem_pipeline_calls('no such');
+CREATE TABLE nobodys.before AS SELECT * FROM idem_pipeline;
+SELECT idem_drop_pipeline('nobody''s');
+SET datestyle = 'German'; SET intervalstyle = 'sql_standard'; SET search_path = nobodys;
+\o /dev/null
+:calls
+\o
+SET search_path = public; SET datestyle = 'ISO, MDY'; RESET intervalstyle;
+SELECT (SELECT p FROM idem_pipeline p)::text = (SELECT b FROM nobodys.before b)::text AS same;
+SELECT idem_drop_pipeline('nobody''s');
 RESET ROLE;
+DROP OWNED BY regress_idem_nobody;
 DROP ROLE regress_idem_nobody;
 
 -- what somebody types is read by his DateStyle, in the pipeline's time zone; what idem writes is ISO whatever the DateStyle

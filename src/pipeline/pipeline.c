@@ -143,10 +143,11 @@ idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row)
 	appendStringInfoString(&sql, "WITH new AS (UPDATE @.idem_pipeline SET");
 	for (i = PIPELINE_LEDGER; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%s %s = $%d", i > PIPELINE_LEDGER ? "," : "", columns[i].name, i + 1);
-	appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1 RETURNING name)"
-								 " INSERT INTO @.idem_pipeline_state (name) SELECT n.name FROM new n"
-								 " ON CONFLICT (name) DO UPDATE SET next_run_at = pg_catalog.clock_timestamp(),"
-								 " last_error = NULL");
+	appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1 RETURNING name),"
+								 " due AS (UPDATE @.idem_pipeline_state s SET"
+								 " next_run_at = pg_catalog.clock_timestamp(), last_error = NULL"
+								 " FROM new n WHERE s.name OPERATOR(pg_catalog.=) n.name)"
+								 " SELECT FROM new");
 	if (idem_run_own(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)
 		report_missing(TextDatumGetCString(row->values[PIPELINE_NAME]));
 }

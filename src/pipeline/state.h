@@ -97,7 +97,8 @@ extern bool idem_take_wakeups(const char *schema, bool *taken);
 
 /*
  * Says that the pipelines which were restored or cloned with the database are at home
- * here; returns how many there were.
+ * here; returns how many there were.  One that was restored has no state before that,
+ * even if it comes back to the database it was dumped from.
  */
 extern int64 idem_adopt_pipelines(const char *schema);
 

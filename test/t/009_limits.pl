@@ -86,6 +86,8 @@ my @cases = (
 	[ idem_drop_pipeline => "SELECT idem_drop_pipeline($long)" ],
 	[ idem_retry => q{SELECT idem_retry('p', '[0,9223372036854775807)')} ],
 	[ idem_resume => q{SELECT idem_resume()} ],
+	[ idem_pipeline_calls => "SELECT count(*) FROM idem_pipeline_calls($long)" ],
+	[ idem_restore_pipeline => q{SELECT idem_restore_pipeline()} ],
 	[ idem_start_worker => q{SELECT idem_start_worker() > 0} ],
 	[ idem_stop_worker => q{SELECT idem_stop_worker()} ],
 	# what only an aggregate may call
