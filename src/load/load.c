@@ -229,7 +229,7 @@ idem_run_load(const IdemRequest *request, bool atomic,
 	load.report_arg = report_arg;
 	if (!open_request(&load) && request->next_window == NULL)
 		return;
-	idem_progress_begin(load.pipeline, request->target, load.type);
+	idem_progress_begin(load.ledger, load.pipeline, request->target);
 	PG_TRY();
 	{
 		if (request->next_window)

@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
+#include "common/hashfn.h"
 #include "common/int.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -37,6 +38,7 @@ typedef struct Slot
 	int pid;		/* 0: no load */
 	Oid database;
 	Oid role;
+	Oid ledger;
 	Oid target;
 	Oid range; /* the type of the window */
 	IdemWindow window;
@@ -47,7 +49,8 @@ typedef struct Slot
 	uint64 rows_read;
 	int64 rows_written;
 	TimestampTz started_at;
-	char pipeline[MAX_NAME];
+	uint64 pipeline_hash;	 /* of its whole name */
+	char pipeline[MAX_NAME]; /* clipped */
 } Slot;
 
 static const char *const phase_names[] = {
@@ -123,8 +126,15 @@ clear_at_exit(int code, Datum arg)
 	clear_slot();
 }
 
+/* The hash of a name, for those that are too long for a slot. */
+static uint64
+hash_name(const char *name)
+{
+	return hash_bytes_extended((const unsigned char *) name, strlen(name), 0);
+}
+
 void
-idem_progress_begin(const char *pipeline, Oid target, const IdemRangeType *type)
+idem_progress_begin(const IdemLedger *ledger, const char *pipeline, Oid target)
 {
 	static bool registered = false;
 	volatile Slot *all = idem_shared_part(&idem_progress_part);
@@ -139,8 +149,9 @@ idem_progress_begin(const char *pipeline, Oid target, const IdemRangeType *type)
 	slot->pid = MyProcPid;
 	slot->database = MyDatabaseId;
 	slot->role = GetUserId();
+	slot->ledger = ledger->relid;
 	slot->target = target;
-	slot->range = type->range;
+	slot->range = ledger->type->range;
 	slot->has_window = false;
 	slot->phase = IDEM_PHASE_START;
 	slot->windows_done = 0;
@@ -148,6 +159,7 @@ idem_progress_begin(const char *pipeline, Oid target, const IdemRangeType *type)
 	slot->rows_read = 0;
 	slot->rows_written = 0;
 	slot->started_at = GetCurrentTimestamp();
+	slot->pipeline_hash = hash_name(pipeline);
 	strlcpy((char *) slot->pipeline, pipeline,
 			pg_mbcliplen(pipeline, strlen(pipeline), MAX_NAME - 1) + 1);
 	end_write();
@@ -225,10 +237,11 @@ copy_slot(volatile Slot *from, Slot *to)
 }
 
 IdemWindow *
-idem_windows_in_progress(const char *pipeline, const IdemRangeType *type, int *n)
+idem_windows_in_progress(const IdemLedger *ledger, const char *pipeline, int *n)
 {
 	volatile Slot *all = idem_shared_part(&idem_progress_part);
 	IdemWindow *windows = palloc(count_slots() * sizeof(IdemWindow));
+	uint64 hash = hash_name(pipeline);
 	int i;
 
 	*n = 0;
@@ -236,8 +249,8 @@ idem_windows_in_progress(const char *pipeline, const IdemRangeType *type, int *n
 	{
 		Slot copy;
 
-		if (copy_slot(&all[i], &copy) && copy.has_window && copy.range == type->range &&
-			strncmp(copy.pipeline, pipeline, MAX_NAME - 1) == 0)
+		if (copy_slot(&all[i], &copy) && copy.has_window && copy.ledger == ledger->relid &&
+			copy.pipeline_hash == hash)
 			windows[(*n)++] = copy.window;
 	}
 	return windows;

@@ -9,7 +9,7 @@
 #ifndef IDEM_LOAD_PROGRESS_H
 #define IDEM_LOAD_PROGRESS_H
 
-#include "ledger/window.h"
+#include "ledger/ledger.h"
 #include "server/shared.h"
 
 typedef enum IdemPhase
@@ -23,7 +23,7 @@ typedef enum IdemPhase
 } IdemPhase;
 
 /* Begins and ends the report of a load; the end also after an error. */
-extern void idem_progress_begin(const char *pipeline, Oid target, const IdemRangeType *type);
+extern void idem_progress_begin(const IdemLedger *ledger, const char *pipeline, Oid target);
 extern void idem_progress_end(void);
 
 /* So many windows more are to be loaded, at most. */
@@ -44,9 +44,8 @@ idem_progress_read(void)
 	(*idem_rows_read)++;
 }
 
-/* The windows of a pipeline that sessions are loading right now. */
-extern IdemWindow *idem_windows_in_progress(const char *pipeline, const IdemRangeType *type,
-											int *n);
+/* The windows of a ledger's pipeline that sessions are loading right now. */
+extern IdemWindow *idem_windows_in_progress(const IdemLedger *ledger, const char *pipeline, int *n);
 
 /* What it keeps in shared memory. */
 extern const IdemSharedPart idem_progress_part;

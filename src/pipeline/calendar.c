@@ -148,7 +148,7 @@ static Marks
 running_marks(const IdemLedger *ledger, const char *pipeline)
 {
 	int n;
-	IdemWindow *windows = idem_windows_in_progress(pipeline, ledger->type, &n);
+	IdemWindow *windows = idem_windows_in_progress(ledger, pipeline, &n);
 
 	return make_marks(ledger->type, idem_make_multirange(ledger->type, windows, n));
 }
