@@ -40,7 +40,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
 	apply->replaceable = reload && idem_is_replaceable(target);
 	if (reload)
-		idem_check_references(target);
+		idem_check_reload(target);
 	return apply;
 }
 
@@ -48,7 +48,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 static bool
 index_will_tell(const IdemApply *apply, const IdemPiece *piece)
 {
-	return piece->empty && apply->target->has_arbiter && !apply->keys_repeat;
+	return piece->empty && apply->target->has_arbiter && apply->target->is_plain && !apply->keys_repeat;
 }
 
 /*
@@ -65,21 +65,6 @@ build_occupied(StringInfo sql, IdemApply *apply)
 		idem_append_in_window(sql, apply->target, "d");
 	}
 	appendStringInfoString(sql, " LIMIT 1");
-}
-
-void
-idem_append_delete(StringInfo sql, IdemApply *apply)
-{
-	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
-	idem_append_match(sql, apply->target, "d", "s");
-	idem_append_by_window(sql, apply, " AND ");
-}
-
-void
-idem_append_delete_window(StringInfo sql, IdemApply *apply)
-{
-	appendStringInfo(sql, "DELETE FROM %s d WHERE ", apply->target->name);
-	idem_append_in_window(sql, apply->target, "d");
 }
 
 /* Checks the rights that a statement needs, which is made for nothing else. */
@@ -179,9 +164,34 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	idem_free_rows(&piece->rows);
 }
 
+/* Appends: the row of w was written under the key of s, in a reload inside the window. */
+static void
+append_written(StringInfo sql, IdemApply *apply)
+{
+	idem_append_match(sql, apply->target, "w", "s");
+	if (!apply->reload)
+		return;
+	appendStringInfoString(sql, " AND ");
+	idem_append_in_window(sql, apply->target, "w");
+}
+
+/* Appends the rows that w, which has a flag for them, tells were written, or were not. */
+static void
+append_sorted(StringInfo sql, IdemApply *apply, bool written)
+{
+	appendStringInfoString(sql, "SELECT ");
+	idem_append_columns(sql, apply->target, "s.");
+	appendStringInfo(sql, ", (SELECT pg_catalog.count(*) FROM w), %s FROM %s s WHERE %s (SELECT FROM w WHERE ",
+					 written ? "true" : "false", IDEM_ROWS, written ? "EXISTS" : "NOT EXISTS");
+	append_written(sql, apply);
+	appendStringInfoChar(sql, ')');
+}
+
 /*
- * Appends: WITH w AS (write RETURNING d.k, …)
- *     SELECT s.c, … FROM idem_source s WHERE NOT EXISTS (SELECT FROM w WHERE w.k = s.k)
+ * Appends: WITH w AS (write RETURNING d.k, …, d.w)
+ *     SELECT s.c, …, (SELECT count(*) FROM w), false
+ *     FROM idem_source s WHERE NOT EXISTS (SELECT FROM w WHERE w.k = s.k AND w.w in window)
+ * and, where a view may hide them, those that were written, with true.
  */
 static void
 append_returning(StringInfo sql, IdemApply *apply, IdemBuild build)
@@ -190,11 +200,14 @@ append_returning(StringInfo sql, IdemApply *apply, IdemBuild build)
 	build(sql, apply);
 	appendStringInfoString(sql, " RETURNING ");
 	idem_append_keys(sql, apply->target, "d.");
-	appendStringInfoString(sql, ") SELECT ");
-	idem_append_columns(sql, apply->target, "s.");
-	appendStringInfo(sql, " FROM %s s WHERE NOT EXISTS (SELECT FROM w WHERE ", IDEM_ROWS);
-	idem_append_match(sql, apply->target, "w", "s");
-	appendStringInfoChar(sql, ')');
+	if (apply->reload && !apply->target->window->is_key)
+		appendStringInfo(sql, ", d.%s", apply->target->window->quoted);
+	appendStringInfoString(sql, ") ");
+	append_sorted(sql, apply, false);
+	if (!apply->target->may_hide)
+		return;
+	appendStringInfoString(sql, " UNION ALL ");
+	append_sorted(sql, apply, true);
 }
 
 /* The statement kept in *place, which may have to be made. */
@@ -246,36 +259,18 @@ idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 	return processed;
 }
 
-/* Collects the rows of a statement that returns a piece's rows. */
-typedef struct RowReceiver
+void
+idem_run_on_rows(IdemStatement *statement, IdemPiece *piece, const IdemRows *rows, Snapshot since,
+				 DestReceiver *receiver)
 {
-	DestReceiver pub;
-	IdemRows *rows;
-} RowReceiver;
-
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	IdemRows *rows = ((RowReceiver *) self)->rows;
-
-	tuplestore_puttupleslot(rows->store, slot);
-	rows->count++;
-	return true;
-}
-
-IdemRows
-idem_collect_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement *statement)
-{
-	IdemRows found = idem_make_rows(apply->desc);
-	RowReceiver receiver = {
-		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
-		.rows = &found,
-	};
-
-	idem_show_rows(rows);
-	idem_run_into(statement, piece->bounds, &receiver.pub);
-	idem_hide_rows();
-	return found;
+	if (rows)
+		idem_show_rows(rows);
+	if (since)
+		idem_run_since(statement, since, piece->bounds, receiver);
+	else
+		idem_run_into(statement, piece->bounds, receiver);
+	if (rows)
+		idem_hide_rows();
 }
 
 void

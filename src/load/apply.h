@@ -17,6 +17,9 @@
 /* Fewer rows are not worth the subtransaction of a plain INSERT. */
 #define IDEM_MIN_PLAIN 50
 
+/* How often other sessions, or a trigger, may get in the way of one row. */
+#define IDEM_MAX_ROUNDS 8
+
 /* What one call's pieces have in common, with the statements made for them. */
 typedef struct IdemApply
 {
@@ -43,10 +46,10 @@ typedef struct IdemApply
 	IdemStatement *update_any;
 	IdemStatement *delete_gone;
 	IdemStatement *delete_old;
-	IdemStatement *delete_moved;
+	IdemStatement *delete_everywhere;
 	IdemStatement *look;
 	IdemStatement *kept;
-	IdemStatement *kept_anywhere;
+	IdemStatement *kept_everywhere;
 	IdemStatement *left;
 } IdemApply;
 
@@ -105,13 +108,20 @@ typedef void (*IdemBuild)(StringInfo sql, IdemApply *apply);
 extern IdemStatement *idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows,
 										 IdemBuild build);
 
-/* The same for one that writes rows by key: it returns the rows that it did not write. */
+/*
+ * The same for one that writes rows by key: it returns the rows that it did not write
+ * under their keys, in a reload in the window.  With each come how many it wrote in all,
+ * and false; where a view may hide them, those that it wrote are returned too, with true.
+ */
 extern IdemStatement *idem_get_returning(IdemApply *apply, IdemStatement **place, int64 rows,
 										 IdemBuild build);
 
-/* Runs a statement on rows, and collects those of them that it returns; to be freed. */
-extern IdemRows idem_collect_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
-								  IdemStatement *statement);
+/*
+ * Runs a statement on rows, which it sees as IDEM_ROWS, into a receiver; NULL is none.  It
+ * reads what a snapshot shows with our own changes since, or, without one, what is now.
+ */
+extern void idem_run_on_rows(IdemStatement *statement, IdemPiece *piece, const IdemRows *rows,
+							 Snapshot since, DestReceiver *receiver);
 
 /* Runs the statement of a place on rows, which it sees as IDEM_ROWS; NULL is none. */
 extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
@@ -129,10 +139,10 @@ typedef struct IdemDifference
 } IdemDifference;
 
 /*
- * Compares a piece's rows with its window in the target; and rows with the target,
- * wherever they are, where nothing is gone.  What is returned is to be freed.
+ * Compares a piece's rows with its window in the target, since a snapshot or now; and rows
+ * with the target, wherever they are, where nothing is gone.  What is returned is to be freed.
  */
-extern IdemDifference idem_compare_window(IdemApply *apply, IdemPiece *piece);
+extern IdemDifference idem_compare_window(IdemApply *apply, IdemPiece *piece, Snapshot since);
 extern IdemDifference idem_compare_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 extern void idem_free_difference(IdemDifference *difference);
 
@@ -147,23 +157,37 @@ extern void idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows 
 extern void idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 							 IdemStatement **place, IdemBuild build);
 
-/* Inserts rows of a target with an arbiter, or none; then returns false. */
+/* Inserts rows of a plain target with an arbiter, or none; then returns false. */
 extern bool idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 
-/* Deletes the rows of the window that have the keys of rows; returns how many. */
+/* Runs work as a statement for rows that a join has just found. */
+extern void idem_run_found(const IdemApply *apply, void (*work)(void *arg), void *arg);
+
+/*
+ * Delete the rows of the window that have the keys of rows; the rows that have them
+ * wherever they are; and all of the window.  They return how many, and raise 42501, 40001
+ * or 09000 for what something keeps or puts back.
+ */
 extern int64 idem_delete_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+extern int64 idem_delete_everywhere(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+extern int64 idem_delete_window(IdemApply *apply, IdemPiece *piece);
 
-/* Raises 0A000 if rows that stay would go along with rows that a reload deletes. */
-extern void idem_check_references(const IdemTarget *target);
+/*
+ * Raises 0A000 if rows that stay would go along with rows that a reload deletes, or if
+ * nothing could tell that a view hides what was written.
+ */
+extern void idem_check_reload(const IdemTarget *target);
 
-/* Raise an error that names a row if there is one that is missing or differs; or how many are. */
-extern void idem_prove_none(IdemApply *apply, const IdemDifference *difference);
-extern void idem_report_short(const IdemTarget *target, int64 inserted, int64 rows);
-
-/* Raise an error if one of the rows is in the window; or anywhere; or if any row is in it. */
-extern void idem_prove_gone(IdemApply *apply, IdemPiece *piece, const IdemRows *gone);
-extern void idem_prove_moved(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
-extern void idem_prove_empty(IdemApply *apply, IdemPiece *piece);
+/*
+ * Raise an error that names the first of some rows, if there is one: not written; not
+ * deleted; or, of the rows that a statement did not write as they are, one that it wrote
+ * elsewhere.  Or how many rows of a window were inserted, or that some are left in it.
+ */
+extern void idem_report_unwritten(IdemApply *apply, const IdemRows *rows);
+extern void idem_report_kept(IdemApply *apply, const IdemRows *rows);
+extern void idem_report_moved(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+extern void idem_report_short(const IdemApply *apply, const IdemPiece *piece, int64 inserted);
+extern void idem_report_left(const IdemApply *apply, const IdemPiece *piece);
 
 /* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */
 extern void idem_append_insert(StringInfo sql, IdemApply *apply);

@@ -140,14 +140,6 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 	memset(receiver->nulls, true, natts * sizeof(bool));
 }
 
-/* Adds a row. */
-static void
-put_row(IdemRows *rows, Datum *values, bool *nulls)
-{
-	tuplestore_putvalues(rows->store, rows->desc, values, nulls);
-	rows->count++;
-}
-
 /* Adds a row that is gone; its keys are columns of the slot from first on. */
 static void
 put_gone(DifferenceReceiver *receiver, TupleTableSlot *slot, int first)
@@ -159,7 +151,7 @@ put_gone(DifferenceReceiver *receiver, TupleTableSlot *slot, int first)
 		receiver->values[receiver->keys[i]] = slot->tts_values[first + i];
 		receiver->nulls[receiver->keys[i]] = slot->tts_isnull[first + i];
 	}
-	put_row(&receiver->difference->gone, receiver->values, receiver->nulls);
+	idem_put_row(&receiver->difference->gone, receiver->values, receiver->nulls);
 }
 
 /* Takes one row. */
@@ -175,8 +167,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	if (DatumGetBool(slot->tts_values[flags]))
 		put_gone(receiver, slot, natts);
 	else
-		put_row(DatumGetBool(slot->tts_values[flags + 1]) ? &difference->missing : &difference->changed,
-				slot->tts_values, slot->tts_isnull);
+		idem_put_row(DatumGetBool(slot->tts_values[flags + 1]) ? &difference->missing : &difference->changed,
+					 slot->tts_values, slot->tts_isnull);
 	return true;
 }
 
@@ -198,6 +190,7 @@ typedef struct Comparison
 	const IdemRows *rows;
 	IdemStatement **place;
 	IdemBuild build;
+	Snapshot since; /* NULL: a new one */
 	DestReceiver *receiver;
 } Comparison;
 
@@ -205,12 +198,10 @@ static void
 run_compare(void *arg)
 {
 	Comparison *comparison = arg;
+	IdemStatement *statement = idem_get_statement(comparison->apply, comparison->place,
+												  comparison->rows->count, comparison->build);
 
-	idem_show_rows(comparison->rows);
-	idem_run_into(idem_get_statement(comparison->apply, comparison->place, comparison->rows->count,
-									 comparison->build),
-				  comparison->piece->bounds, comparison->receiver);
-	idem_hide_rows();
+	idem_run_on_rows(statement, comparison->piece, comparison->rows, comparison->since, comparison->receiver);
 }
 
 /*
@@ -220,7 +211,7 @@ run_compare(void *arg)
  */
 static IdemDifference
 compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement **place,
-		IdemBuild build)
+		IdemBuild build, Snapshot since)
 {
 	IdemDifference difference = {
 		idem_make_rows(apply->desc),
@@ -232,7 +223,7 @@ compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement 
 		.apply = apply,
 		.difference = &difference,
 	};
-	Comparison comparison = {apply, piece, rows, place, build, &receiver.pub};
+	Comparison comparison = {apply, piece, rows, place, build, since, &receiver.pub};
 	bool expressions = !idem_has_not_null_key(apply->target);
 
 	idem_run_with(expressions ? "enable_mergejoin" : NULL, "off", run_compare, &comparison);
@@ -240,15 +231,15 @@ compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement 
 }
 
 IdemDifference
-idem_compare_window(IdemApply *apply, IdemPiece *piece)
+idem_compare_window(IdemApply *apply, IdemPiece *piece, Snapshot since)
 {
-	return compare(apply, piece, &piece->rows, &apply->compare, build_compare);
+	return compare(apply, piece, &piece->rows, &apply->compare, build_compare, since);
 }
 
 IdemDifference
 idem_compare_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	return compare(apply, piece, rows, &apply->look, build_look);
+	return compare(apply, piece, rows, &apply->look, build_look, NULL);
 }
 
 void

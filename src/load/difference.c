@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "load/apply.h"
+#include "miscadmin.h"
 #include "server/transaction.h"
 
 /* Builds: UPDATE target d SET c = s.c, … FROM idem_source s WHERE d.k = s.k AND changed AND in window */
@@ -31,15 +32,41 @@ difference_applies(IdemApply *apply, IdemPiece *piece)
 }
 
 /*
- * Deletes what is gone, and proves that it is: a row that stays where something may keep
- * it is looked at.
+ * Deletes what is gone.  Where that may delete or change rows that stay, or add others,
+ * rows are compared again, and again until nothing is deleted any more.  They are compared
+ * as the first time, with our own changes since, for what others write meanwhile is theirs.
  */
 static void
-delete_gone(IdemApply *apply, IdemPiece *piece, const IdemRows *gone)
+delete_gone(IdemApply *apply, IdemPiece *piece, IdemDifference *difference, Snapshot since)
 {
-	piece->run->deleted_rows = idem_delete_rows(apply, piece, gone);
-	if (piece->run->deleted_rows < gone->count && !apply->target->is_plain)
-		idem_prove_gone(apply, piece, gone);
+	int round;
+
+	for (round = 0; difference->gone.count > 0; round++)
+	{
+		int64 deleted = idem_delete_rows(apply, piece, &difference->gone);
+
+		piece->run->deleted_rows += deleted;
+		if (deleted == 0 || !apply->target->acts_on_delete)
+			break;
+		if (round == IDEM_MAX_ROUNDS)
+			idem_report_kept(apply, &difference->gone);
+		CHECK_FOR_INTERRUPTS();
+		idem_free_difference(difference);
+		*difference = idem_compare_window(apply, piece, since);
+	}
+}
+
+/* Compares, deletes what is gone, and returns what is to be written then. */
+static IdemDifference
+find_difference(IdemApply *apply, IdemPiece *piece)
+{
+	Snapshot since = apply->target->acts_on_delete ? idem_take_snapshot() : NULL;
+	IdemDifference difference = idem_compare_window(apply, piece, since);
+
+	delete_gone(apply, piece, &difference, since);
+	if (since)
+		idem_release_snapshot(since);
+	return difference;
 }
 
 /* An update, as an argument of idem_try. */
@@ -100,9 +127,7 @@ run_difference(IdemApply *apply, IdemPiece *piece)
 	IdemDifference difference;
 
 	idem_collapse_piece(apply, piece);
-	difference = idem_compare_window(apply, piece);
-	if (difference.gone.count > 0)
-		delete_gone(apply, piece, &difference.gone);
+	difference = find_difference(apply, piece);
 	if (difference.changed.count > 0)
 		write_changed(apply, piece, &difference.changed);
 	if (difference.missing.count > 0)

@@ -13,8 +13,9 @@
 #include "load/apply.h"
 #include "utils/rel.h"
 
-void
-idem_check_references(const IdemTarget *target)
+/* Fails if rows that stay would take others along, for they are deleted and inserted again. */
+static void
+check_references(const IdemTarget *target)
 {
 	if (target->takes_along && !target->has_arbiter)
 		ereport(ERROR,
@@ -23,12 +24,18 @@ idem_check_references(const IdemTarget *target)
 				 errdetail("Rows are deleted and inserted again, and table \"%s\", which references them, would lose its rows by its ON DELETE action although they stay.",
 						   target->takes_along),
 				 errhint("Name keys that have a unique index: then only rows that are gone are deleted.")));
-	if (target->takes_own)
+}
+
+void
+idem_check_reload(const IdemTarget *target)
+{
+	check_references(target);
+	if (target->may_hide && target->nkeys == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("target %s cannot be reloaded: it references itself", target->name),
-				 errdetail("The ON DELETE action of rows that are gone would delete or change rows that stay."),
-				 errhint("Make the foreign key ON DELETE NO ACTION, or use mode \"upsert\", which deletes nothing.")));
+				 errmsg("target %s cannot be reloaded without keys", target->name),
+				 errdetail("Its filter, or that of a view behind it, may hide rows once they are written, and each load would add them again."),
+				 errhint("ALTER VIEW %s SET (check_option = cascaded); or name keys.", target->name)));
 }
 
 /* True if some of a target's rows may be hidden from the user. */
@@ -65,104 +72,72 @@ report_row(const IdemTarget *target, const char *what, const char *row)
 			 errhint("Leave the row out of the source, or let the trigger do it.")));
 }
 
+/* Describes the first of some rows. */
+static char *
+describe_first(IdemApply *apply, const IdemRows *rows)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(apply->desc, &TTSOpsMinimalTuple);
+
+	tuplestore_rescan(rows->store);
+	(void) tuplestore_gettupleslot(rows->store, true, false, slot);
+	return idem_describe_row(apply->target, apply->desc, slot);
+}
+
 /* Fails for the first of some rows, if there is one. */
 static void
 report_first(IdemApply *apply, const char *what, const IdemRows *rows)
 {
-	TupleTableSlot *slot;
-
-	if (rows->count == 0)
-		return;
-	slot = MakeSingleTupleTableSlot(apply->desc, &TTSOpsMinimalTuple);
-	(void) tuplestore_gettupleslot(rows->store, true, false, slot);
-	report_row(apply->target, what, idem_describe_row(apply->target, apply->desc, slot));
+	if (rows->count > 0)
+		report_row(apply->target, what, describe_first(apply, rows));
 }
 
 void
-idem_prove_none(IdemApply *apply, const IdemDifference *difference)
+idem_report_unwritten(IdemApply *apply, const IdemRows *rows)
 {
-	report_first(apply, "written to", &difference->missing);
-	report_first(apply, "written to", &difference->changed);
+	report_first(apply, "written to", rows);
 }
 
 void
-idem_report_short(const IdemTarget *target, int64 inserted, int64 rows)
+idem_report_kept(IdemApply *apply, const IdemRows *rows)
+{
+	report_first(apply, "deleted from", rows);
+}
+
+void
+idem_report_moved(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+{
+	IdemDifference difference = idem_compare_rows(apply, piece, rows);
+	const IdemRows *moved = difference.missing.count > 0	 ? &difference.missing
+							: difference.changed.count > 0 ? &difference.changed
+															 : rows;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("row for key %s was not written to target %s as it is",
+					describe_first(apply, moved), apply->target->name),
+			 errdetail("A trigger of the target gave it another key, or moved it out of the window."),
+			 errhint("Let the source return what the trigger makes of it, or the trigger leave keys and window column alone.")));
+}
+
+void
+idem_report_short(const IdemApply *apply, const IdemPiece *piece, int64 inserted)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-			 errmsg("target %s took %lld of %lld rows", target->name,
-					(long long) inserted, (long long) rows),
-			 errdetail("A trigger of the target did not let the others through."),
-			 errhint("Leave the rows out of the source, or let the trigger write them.")));
-}
-
-/* Appends: SELECT s.c, … FROM idem_source s WHERE EXISTS (SELECT FROM target d WHERE d.k = s.k */
-static void
-append_kept(StringInfo sql, IdemApply *apply)
-{
-	appendStringInfoString(sql, "SELECT ");
-	idem_append_columns(sql, apply->target, "s.");
-	appendStringInfo(sql, " FROM %s s WHERE EXISTS (SELECT FROM %s d WHERE ", IDEM_ROWS, apply->target->name);
-	idem_append_match(sql, apply->target, "d", "s");
-}
-
-/* Builds it of rows in the window, and of rows anywhere. */
-static void
-build_kept(StringInfo sql, IdemApply *apply)
-{
-	append_kept(sql, apply);
-	idem_append_by_window(sql, apply, " AND ");
-	appendStringInfoString(sql, ") LIMIT 1");
-}
-
-static void
-build_kept_anywhere(StringInfo sql, IdemApply *apply)
-{
-	append_kept(sql, apply);
-	appendStringInfoString(sql, ") LIMIT 1");
-}
-
-/* Fails if a statement finds one of the rows in the target. */
-static void
-prove_gone(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement **place,
-		   IdemBuild build)
-{
-	IdemRows kept = idem_collect_rows(apply, piece, rows, idem_get_statement(apply, place, rows->count, build));
-
-	report_first(apply, "deleted from", &kept);
-	idem_free_rows(&kept);
+			 errmsg("target %s took %lld of %lld rows of window %s", apply->target->name,
+					(long long) inserted, (long long) piece->rows.count,
+					idem_window_text(apply->type, piece->run->window)),
+			 errdetail("A trigger of the target did not let the others through, or moved them out of the window."),
+			 errhint("Leave the rows out of the source, or let the trigger write them as they are.")));
 }
 
 void
-idem_prove_gone(IdemApply *apply, IdemPiece *piece, const IdemRows *gone)
+idem_report_left(const IdemApply *apply, const IdemPiece *piece)
 {
-	prove_gone(apply, piece, gone, &apply->kept, build_kept);
-}
-
-void
-idem_prove_moved(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
-{
-	prove_gone(apply, piece, rows, &apply->kept_anywhere, build_kept_anywhere);
-}
-
-/* Builds: SELECT FROM target d WHERE in window LIMIT 1 */
-static void
-build_left(StringInfo sql, IdemApply *apply)
-{
-	appendStringInfo(sql, "SELECT FROM %s d WHERE ", apply->target->name);
-	idem_append_in_window(sql, apply->target, "d");
-	appendStringInfoString(sql, " LIMIT 1");
-}
-
-void
-idem_prove_empty(IdemApply *apply, IdemPiece *piece)
-{
-	if (idem_run_apply(apply, piece, NULL, &apply->left, build_left) == 0)
-		return;
 	ereport(ERROR,
 			(errcode(may_hide(apply->target) ? ERRCODE_INSUFFICIENT_PRIVILEGE : ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 			 errmsg("rows of window %s were not deleted from target %s",
 					idem_window_text(apply->type, piece->run->window), apply->target->name),
-			 errdetail("A trigger or a policy of the target kept rows that a reload replaces."),
+			 errdetail("A trigger or a policy of the target kept rows that a reload replaces, or put rows into the window."),
 			 errhint("Let it delete them, or use mode \"upsert\", which deletes nothing.")));
 }

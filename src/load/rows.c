@@ -24,6 +24,13 @@ idem_make_rows(TupleDesc desc)
 }
 
 void
+idem_put_row(IdemRows *rows, const Datum *values, const bool *nulls)
+{
+	tuplestore_putvalues(rows->store, rows->desc, unconstify(Datum *, values), unconstify(bool *, nulls));
+	rows->count++;
+}
+
+void
 idem_free_rows(IdemRows *rows)
 {
 	tuplestore_end(rows->store);

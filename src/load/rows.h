@@ -24,6 +24,9 @@ typedef struct IdemRows
 /* Makes rows of a descriptor, empty, that can be read more than once. */
 extern IdemRows idem_make_rows(TupleDesc desc);
 
+/* Adds a row, of which there may be more values than columns. */
+extern void idem_put_row(IdemRows *rows, const Datum *values, const bool *nulls);
+
 /* Frees the rows' memory and files. */
 extern void idem_free_rows(IdemRows *rows);
 

@@ -19,6 +19,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "load/target.h"
@@ -157,6 +158,30 @@ open_base(Relation rel, AttrNumber *attnos, int natts)
 	}
 	check_relation(base);
 	return base;
+}
+
+/*
+ * True if a filter of a view, or of one behind it, may hide a row that is written through
+ * it: a filter is checked by its own view's check option, or by a cascaded one above.
+ */
+static bool
+has_unchecked_filter(Relation rel)
+{
+	Relation view = relation_open(RelationGetRelid(rel), AccessShareLock);
+	bool cascaded = false;
+	bool result = false;
+
+	while (view->rd_rel->relkind == RELKIND_VIEW)
+	{
+		Relation next = open_behind(rel, view);
+
+		cascaded |= RelationHasCascadedCheckOption(view);
+		result |= get_view_query(view)->jointree->quals && !cascaded && !RelationHasCheckOption(view);
+		relation_close(view, NoLock);
+		view = next;
+	}
+	relation_close(view, NoLock);
+	return result;
 }
 
 /* "OPERATOR(schema.name)" of an operator. */
@@ -465,22 +490,34 @@ set_indexes(IdemTarget *target, Relation base)
 							  get_partition_col_attnum(key, 0) == target->window->base_attno;
 }
 
-/* True if nothing but the check of its own foreign keys happens when rows are written. */
+/* True if a trigger is the check of a foreign key, which changes nothing. */
 static bool
-is_unwatched(Relation rel)
+is_check(const Trigger *trigger)
+{
+	return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK ||
+		   trigger->tgfoid == F_RI_FKEY_NOACTION_DEL || trigger->tgfoid == F_RI_FKEY_NOACTION_UPD ||
+		   trigger->tgfoid == F_RI_FKEY_RESTRICT_DEL || trigger->tgfoid == F_RI_FKEY_RESTRICT_UPD;
+}
+
+/* Looks at what happens when rows of rel are written: by rules, policies and triggers. */
+static void
+set_watchers(IdemTarget *target, Relation rel)
 {
 	int i;
 
-	if (rel->rd_rules || rel->rd_rel->relrowsecurity ||
-		(rel->rd_rel->relkind != RELKIND_RELATION &&
-		 rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE))
-		return false;
+	target->is_plain &= rel->rd_rules == NULL && !rel->rd_rel->relrowsecurity &&
+						(rel->rd_rel->relkind == RELKIND_RELATION ||
+						 rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE);
 	for (i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
 	{
-		if (RI_FKey_trigger_type(rel->trigdesc->triggers[i].tgfoid) != RI_TRIGGER_FK)
-			return false;
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		target->is_referenced |= RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK;
+		if (is_check(trigger))
+			continue;
+		target->is_plain = false;
+		target->acts_on_delete |= TRIGGER_FOR_DELETE(trigger->tgtype);
 	}
-	return true;
 }
 
 /* True if a trigger changes other rows when a row is deleted. */
@@ -492,9 +529,9 @@ takes_along(const Trigger *trigger)
 		   trigger->tgfoid == F_RI_FKEY_SETDEFAULT_DEL;
 }
 
-/* Looks for rows that go along with those of rel; own are the target's tables. */
+/* Looks for rows that go along with those of rel. */
 static void
-set_references(IdemTarget *target, Relation rel, List *own)
+set_references(IdemTarget *target, Relation rel)
 {
 	int i;
 
@@ -502,11 +539,8 @@ set_references(IdemTarget *target, Relation rel, List *own)
 	{
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
-		if (!takes_along(trigger))
-			continue;
-		if (target->takes_along == NULL)
+		if (takes_along(trigger) && target->takes_along == NULL)
 			target->takes_along = get_rel_name(trigger->tgconstrrelid);
-		target->takes_own |= list_member_oid(own, trigger->tgconstrrelid);
 	}
 }
 
@@ -514,16 +548,16 @@ set_references(IdemTarget *target, Relation rel, List *own)
 static void
 set_nature(IdemTarget *target, Relation base)
 {
-	List *own = find_all_inheritors(RelationGetRelid(base), AccessShareLock, NULL);
+	List *relids = find_all_inheritors(RelationGetRelid(base), AccessShareLock, NULL);
 	ListCell *lc;
 
 	target->is_plain = target->relid == target->base;
-	foreach (lc, own)
+	foreach (lc, relids)
 	{
 		Relation child = relation_open(lfirst_oid(lc), NoLock);
 
-		target->is_plain &= is_unwatched(child);
-		set_references(target, child, own);
+		set_watchers(target, child);
+		set_references(target, child);
 		target->is_foreign |= child->rd_rel->relkind == RELKIND_FOREIGN_TABLE;
 		relation_close(child, NoLock);
 	}
@@ -550,6 +584,7 @@ idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
 	set_version_column(target, version_column);
 	set_indexes(target, base);
 	set_nature(target, base);
+	target->may_hide = has_unchecked_filter(rel);
 	relation_close(base, NoLock);
 	relation_close(rel, NoLock);
 	return target;
@@ -721,7 +756,7 @@ idem_is_whole(const IdemTarget *target)
 bool
 idem_is_replaceable(const IdemTarget *target)
 {
-	return target->is_plain && idem_is_whole(target);
+	return target->is_plain && !target->is_referenced && idem_is_whole(target);
 }
 
 bool

@@ -46,9 +46,11 @@ typedef struct IdemTarget
 	bool has_index;		 /* one that would be, but for that */
 	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
-	bool is_plain;		 /* a table without triggers, rules or row security */
+	bool is_plain;		 /* a table where nothing alters, hides or reacts to what is written */
+	bool is_referenced;	 /* by a foreign key, which may object to a DELETE */
+	bool acts_on_delete; /* a DELETE may change other rows: it has triggers, or actions of foreign keys */
+	bool may_hide;		 /* a view's filter may hide a row that was written through it */
 	const char *takes_along; /* a table whose rows go along with deleted ones; NULL if none */
-	bool takes_own;		 /* the target's own rows do */
 	bool is_foreign;	 /* some of it lies on another server */
 } IdemTarget;
 

@@ -113,7 +113,7 @@ static bool
 truncate_applies(IdemApply *apply, IdemPiece *piece)
 {
 	if (!idem_allow_truncate || !apply->reload || !apply->target->is_plain ||
-		idem_may_move(apply->target) ||
+		apply->target->is_referenced || idem_may_move(apply->target) ||
 		truncate_sql(apply, piece->run->window) == NULL)
 		return false;
 	piece->reason = "The window consists of whole partitions, and idem.allow_truncate is on.";

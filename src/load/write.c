@@ -11,18 +11,20 @@
  *
  * Where nothing but other sessions comes between a statement and its rows, a count is
  * enough: what was written is locked by us, and seen equal the next time.  Elsewhere a
- * trigger may alter what is written, so statements return which rows they wrote.
+ * trigger may alter what is written, so statements return which rows they wrote: those of
+ * their keys, in a reload in the window.  A row that came out elsewhere is an error, for
+ * each load would write it again.  What a statement returns a policy must let us see, or
+ * the server objects; what a view's filter may hide is looked at.
  */
 #include "postgres.h"
 
+#include "executor/tuptable.h"
 #include "load/apply.h"
 #include "miscadmin.h"
+#include "server/query.h"
 #include "server/scope.h"
 #include "server/transaction.h"
 #include "utils/guc.h"
-
-/* How often other sessions may get in the way of one row. */
-#define MAX_ROUNDS 8
 
 /* Appends INSERT … SELECT … FROM idem_source s ON CONFLICT (k, …) DO */
 static void
@@ -65,7 +67,7 @@ typedef struct Write
 	int round;
 } Write;
 
-/* Writes, and counts what it wrote. */
+/* Writes, and counts what it wrote, of a target where nothing but other sessions hinders it. */
 static void
 run_write(void *arg)
 {
@@ -74,15 +76,61 @@ run_write(void *arg)
 	*write->count += idem_run_apply(write->apply, write->piece, write->rows, write->place, write->build);
 }
 
-/* The same, and returns the rows that were not written. */
+/* What a statement that returns rows says of them. */
+typedef struct Written
+{
+	DestReceiver pub;
+	IdemRows rest;	/* not written under their keys, in a reload in the window */
+	IdemRows seen;	/* written through a view that may hide them */
+	int64 count;	/* written in all, if some are not */
+} Written;
+
+/* Takes a row, how many were written, and whether it was. */
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	Written *written = (Written *) self;
+	int natts = written->rest.desc->natts;
+
+	slot_getallattrs(slot);
+	written->count = DatumGetInt64(slot->tts_values[natts]);
+	idem_put_row(DatumGetBool(slot->tts_values[natts + 1]) ? &written->seen : &written->rest,
+				 slot->tts_values, slot->tts_isnull);
+	return true;
+}
+
+/* Fails for a row that was written and is not to be seen; what a trigger altered is. */
+static void
+prove_seen(const Write *write, const IdemRows *rows)
+{
+	IdemDifference difference = idem_compare_rows(write->apply, write->piece, rows);
+
+	idem_report_unwritten(write->apply, &difference.missing);
+	idem_free_difference(&difference);
+}
+
+/*
+ * Writes, counts, and returns the rows that were not written; more rows than those that
+ * were: a trigger wrote one elsewhere.
+ */
 static IdemRows
 run_returning(const Write *write)
 {
 	IdemStatement *statement = idem_get_returning(write->apply, write->place, write->rows->count, write->build);
-	IdemRows rest = idem_collect_rows(write->apply, write->piece, write->rows, statement);
+	Written written = {
+		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.rest = idem_make_rows(write->apply->desc),
+		.seen = idem_make_rows(write->apply->desc),
+	};
 
-	*write->count += write->rows->count - rest.count;
-	return rest;
+	idem_run_on_rows(statement, write->piece, write->rows, NULL, &written.pub);
+	if (written.count > write->rows->count - written.rest.count)
+		idem_report_moved(write->apply, write->piece, &written.rest);
+	if (written.seen.count > 0)
+		prove_seen(write, &written.seen);
+	idem_free_rows(&written.seen);
+	*write->count += write->rows->count - written.rest.count;
+	return written.rest;
 }
 
 static void settle_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, int round);
@@ -143,8 +191,11 @@ settle_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, int round)
 	IdemDifference difference = idem_compare_rows(apply, piece, rows);
 
 	CHECK_FOR_INTERRUPTS();
-	if (round == MAX_ROUNDS)
-		idem_prove_none(apply, &difference);
+	if (round == IDEM_MAX_ROUNDS)
+	{
+		idem_report_unwritten(apply, &difference.missing);
+		idem_report_unwritten(apply, &difference.changed);
+	}
 	if (difference.changed.count > 0)
 		update_again(apply, piece, &difference.changed, round + 1);
 	if (difference.missing.count > 0)
@@ -172,8 +223,8 @@ add_hint(void *arg)
  * than look some rows up (1 % of a million rows changed: 1.4 s, else 1.2).  A trigger's
  * statements keep the session's prices.
  */
-static void
-run_found(const IdemApply *apply, void (*work)(void *arg), void *arg)
+void
+idem_run_found(const IdemApply *apply, void (*work)(void *arg), void *arg)
 {
 	idem_run_with(apply->target->is_plain ? "random_page_cost" : NULL,
 				  GetConfigOption("seq_page_cost", false, false), work, arg);
@@ -187,88 +238,87 @@ idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
 	ErrorContextCallback context = {error_context_stack, add_hint, NULL};
 
 	error_context_stack = &context;
-	run_found(apply, write_rows, &write);
+	idem_run_found(apply, write_rows, &write);
 	error_context_stack = context.previous;
 }
 
-int64
-idem_delete_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
-{
-	int64 deleted = 0;
-	Write write = {apply, piece, rows, &apply->delete_gone, idem_append_delete, &deleted};
-
-	run_found(apply, run_write, &write);
-	return deleted;
-}
-
-/* An attempt to insert, as an argument of idem_try. */
-typedef struct Attempt
-{
-	Write write;
-	bool ran; /* the statement did, without an error */
-} Attempt;
-
-/* Inserts; raises an error if not all rows were, so that the others are undone. */
-static void
-insert_all(void *arg)
-{
-	Attempt *attempt = arg;
-	const Write *write = &attempt->write;
-
-	run_write(&attempt->write);
-	attempt->ran = true;
-	if (*write->count < write->rows->count)
-		idem_report_short(write->apply->target, *write->count, write->rows->count);
-}
-
 /*
- * Inserts all rows; or none, if a unique index objects or a trigger swallows some, and
- * returns false: the careful way says which.
+ * Inserts all rows; or none, if a unique index objects, and returns false: the careful way
+ * says which.
  */
 bool
 idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
 	int64 inserted = 0;
-	Attempt attempt = {{apply, piece, rows, &apply->insert, idem_append_insert, &inserted}};
-	ErrorData *error = idem_try(insert_all, &attempt, CurrentMemoryContext);
+	Write write = {apply, piece, rows, &apply->insert, idem_append_insert, &inserted};
+	ErrorData *error = idem_try(run_write, &write, CurrentMemoryContext);
 
 	if (error == NULL)
 	{
 		piece->run->inserted_rows += inserted;
 		return true;
 	}
-	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION && !attempt.ran)
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
 		ReThrowError(error);
 	FreeErrorData(error);
 	idem_hide_rows();
 	return false;
 }
 
-/* Inserts rows that no index looks for.  If some are swallowed, they must be there. */
+/* Inserts rows under keys that no index looks for: what is not written must be there. */
 static void
-insert_plainly(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+insert_once(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	int64 inserted = idem_run_apply(apply, piece, rows, &apply->insert, idem_append_insert);
+	Write write = {apply, piece, rows, &apply->insert, idem_append_insert,
+				   &piece->run->inserted_rows, IDEM_MAX_ROUNDS};
 
+	write_rows(&write);
+}
+
+/* Builds: WITH w AS (INSERT … RETURNING d.w) SELECT count(*) FROM w WHERE w.w in window */
+static void
+build_insert_counted(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfoString(sql, "WITH w AS (");
+	idem_append_insert(sql, apply);
+	appendStringInfo(sql, " RETURNING d.%s) SELECT pg_catalog.count(*) FROM w WHERE ", apply->target->window->quoted);
+	idem_append_in_window(sql, apply->target, "w");
+}
+
+/* Inserts, and returns how many rows then lie in the window; the server objects to what a policy hides. */
+static int64
+insert_counted(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+{
+	Datum count;
+	bool isnull;
+
+	idem_show_rows(rows);
+	(void) idem_fetch(idem_get_statement(apply, &apply->insert, rows->count, build_insert_counted),
+					  piece->bounds, NULL, 1, &count, &isnull);
+	idem_hide_rows();
+	return DatumGetInt64(count);
+}
+
+/* Inserts rows that have no keys; all of them. */
+static void
+insert_keyless(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+{
+	int64 inserted = apply->target->is_plain
+						 ? idem_run_apply(apply, piece, rows, &apply->insert, idem_append_insert)
+						 : insert_counted(apply, piece, rows);
+
+	if (inserted < rows->count)
+		idem_report_short(apply, piece, inserted);
 	piece->run->inserted_rows += inserted;
-	if (inserted == rows->count)
-		return;
-	if (apply->target->nkeys > 0)
-	{
-		IdemDifference difference = idem_compare_rows(apply, piece, rows);
-
-		idem_prove_none(apply, &difference);
-		idem_free_difference(&difference);
-	}
-	else
-		idem_report_short(apply->target, inserted, rows->count);
 }
 
 void
 idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	if (!apply->target->has_arbiter)
-		insert_plainly(apply, piece, rows);
-	else if (rows->count < IDEM_MIN_PLAIN || !idem_try_insert(apply, piece, rows))
+	if (apply->target->nkeys == 0)
+		insert_keyless(apply, piece, rows);
+	else if (!apply->target->has_arbiter)
+		insert_once(apply, piece, rows);
+	else if (!apply->target->is_plain || rows->count < IDEM_MIN_PLAIN || !idem_try_insert(apply, piece, rows))
 		idem_upsert_rows(apply, piece, rows);
 }

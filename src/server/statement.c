@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
 #include "server/plan.h"
@@ -159,15 +160,44 @@ idem_run(IdemStatement *statement, const Datum *args, const bool *isnull)
 	return processed;
 }
 
-void
-idem_run_into(IdemStatement *statement, const Datum *args, DestReceiver *receiver)
+/* Runs a statement into a receiver, under the active snapshot if it is to read only. */
+static void
+run_into(IdemStatement *statement, const Datum *args, DestReceiver *receiver, bool read_only)
 {
-	SPIExecuteOptions options = {0};
+	SPIExecuteOptions options = {.read_only = read_only, .dest = receiver};
 
 	prepare_statement(statement);
 	options.params = idem_make_params(statement->nargs, statement->types, args);
-	options.dest = receiver;
 	idem_execute_plan(statement->plan, &options, statement->sql);
+}
+
+void
+idem_run_into(IdemStatement *statement, const Datum *args, DestReceiver *receiver)
+{
+	run_into(statement, args, receiver, false);
+}
+
+Snapshot
+idem_take_snapshot(void)
+{
+	return RegisterSnapshot(GetTransactionSnapshot());
+}
+
+void
+idem_release_snapshot(Snapshot snapshot)
+{
+	UnregisterSnapshot(snapshot);
+}
+
+void
+idem_run_since(IdemStatement *statement, Snapshot snapshot, const Datum *args,
+			   DestReceiver *receiver)
+{
+	PushCopiedSnapshot(snapshot);
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+	run_into(statement, args, receiver, true);
+	PopActiveSnapshot();
 }
 
 bool

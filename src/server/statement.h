@@ -12,6 +12,7 @@
 
 #include "tcop/dest.h"
 #include "utils/relcache.h"
+#include "utils/snapshot.h"
 #include "utils/tuplestore.h"
 
 /* Opens a relation; raises 42P01 for an OID that is none, where the server says XX000. */
@@ -52,6 +53,20 @@ extern uint64 idem_run(IdemStatement *statement, const Datum *args, const bool *
 /* Runs a statement and sends the rows it returns to receiver. */
 extern void idem_run_into(IdemStatement *statement, const Datum *args,
 						  DestReceiver *receiver);
+
+/*
+ * The state of now, for idem_run_since: to be released in the same subtransaction, if
+ * that does not fail.
+ */
+extern Snapshot idem_take_snapshot(void);
+extern void idem_release_snapshot(Snapshot snapshot);
+
+/*
+ * Runs a statement that reads the state of a snapshot with what this transaction has
+ * changed since; what others have committed since it does not see.
+ */
+extern void idem_run_since(IdemStatement *statement, Snapshot snapshot, const Datum *args,
+						   DestReceiver *receiver);
 
 /*
  * Runs a statement of ncols columns and copies its first row to values and

@@ -1,0 +1,214 @@
+-- Targets that something watches: triggers, actions of foreign keys, row security, views
+SET timezone = 'UTC'; SET datestyle = 'ISO, MDY';
+CREATE SCHEMA watched; SET search_path = watched, public;
+SELECT idem_create_ledger('led', 'int8range');
+CREATE TABLE src (id int, w int, v text);
+INSERT INTO src SELECT i, i % 10, 'v' || i FROM generate_series(1, 60) i;
+CREATE ROLE regress_idem_watched;
+GRANT USAGE ON SCHEMA watched TO regress_idem_watched;
+GRANT SELECT, INSERT, UPDATE ON led TO regress_idem_watched; GRANT USAGE ON led_run_id_seq TO regress_idem_watched;
+GRANT SELECT ON src TO regress_idem_watched;
+
+-- one load of window [0,10), and what it says
+CREATE PROCEDURE load(target regclass, mode text, keys text[] DEFAULT '{id}', source text DEFAULT 'SELECT * FROM src') LANGUAGE plpgsql AS $$
+DECLARE d text; h text; r record;
+BEGIN
+    SELECT * INTO r FROM idem_load('led', target, source, '[0,10)', mode, keys => keys, window_column => 'w', force => true);
+    RAISE NOTICE '% % %: % inserted, % updated, % deleted, % unchanged', target, mode, r.method,
+        r.inserted_rows, r.updated_rows, r.deleted_rows, r.unchanged_rows;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
+    RAISE WARNING '% % | % | %', SQLSTATE, SQLERRM, d, h;
+END $$;
+GRANT EXECUTE ON PROCEDURE load TO regress_idem_watched;
+-- how many rows of the window differ from the source
+CREATE FUNCTION differ(target regclass, source text DEFAULT 'SELECT * FROM src') RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE n bigint;
+BEGIN
+    EXECUTE format('SELECT count(*) FROM ((SELECT id, w, v FROM %s WHERE w >= 0 AND w < 10 EXCEPT ALL %s) UNION ALL (%2$s EXCEPT ALL SELECT id, w, v FROM %1$s)) d', target, source) INTO n;
+    RETURN n;
+END $$;
+
+-- what is gone takes rows along that stay: by foreign keys that come back through another table
+CREATE TABLE node (id int PRIMARY KEY, w int, v text, link int);
+CREATE TABLE link (id int PRIMARY KEY, node int REFERENCES node ON DELETE CASCADE);
+ALTER TABLE node ADD FOREIGN KEY (link) REFERENCES link ON DELETE CASCADE;
+CALL load('node', 'reload');
+INSERT INTO link SELECT i, 60 FROM generate_series(1, 3) i;
+UPDATE node SET link = id WHERE id <= 3;
+CALL load('node', 'reload', source => 'SELECT * FROM src WHERE id < 60');
+SELECT differ('node', 'SELECT * FROM src WHERE id < 60');
+-- where a row that stays references one that goes along, by hand would be an error too
+ALTER TABLE node DROP CONSTRAINT node_link_fkey, ADD FOREIGN KEY (link) REFERENCES link ON DELETE SET NULL;
+CALL load('node', 'reload');
+INSERT INTO link SELECT i, 60 FROM generate_series(1, 3) i;
+UPDATE node SET link = id WHERE id <= 3;
+CALL load('node', 'reload', source => 'SELECT id, w, v, CASE WHEN id <= 3 THEN id END AS link FROM src WHERE id < 60');
+
+-- by the target's reference to itself
+CREATE TABLE staff (id int PRIMARY KEY, w int, v text, boss int REFERENCES staff ON DELETE CASCADE);
+CALL load('staff', 'reload', source => 'SELECT *, CASE WHEN id <> 60 THEN 60 END AS boss FROM src');
+CALL load('staff', 'reload', source => 'SELECT *, NULL::int AS boss FROM src WHERE id < 60');
+SELECT differ('staff', 'SELECT * FROM src WHERE id < 60');
+
+-- by triggers, of a row and of a statement, that delete or change others
+CREATE TABLE pair (id int PRIMARY KEY, w int, v text);
+CREATE FUNCTION take_pair() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    DELETE FROM watched.pair WHERE id = OLD.id - 50; UPDATE watched.pair SET v = 'alone' WHERE id = OLD.id - 40; RETURN OLD; END $$;
+CREATE TRIGGER d BEFORE DELETE ON pair FOR EACH ROW WHEN (OLD.id > 55) EXECUTE FUNCTION take_pair();
+CALL load('pair', 'reload');
+CALL load('pair', 'reload', source => 'SELECT * FROM src WHERE id < 58');
+SELECT differ('pair', 'SELECT * FROM src WHERE id < 58');
+CREATE FUNCTION shrink() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE watched.pair SET v = 'less' WHERE id = (SELECT min(id) FROM watched.pair); RETURN NULL; END $$;
+CREATE TRIGGER s AFTER DELETE ON pair FOR EACH STATEMENT EXECUTE FUNCTION shrink();
+CALL load('pair', 'reload', source => 'SELECT * FROM src WHERE id < 50');
+SELECT differ('pair', 'SELECT * FROM src WHERE id < 50');
+-- one that changes a key, and one that always puts a row back
+CREATE TABLE heap (id int PRIMARY KEY, w int, v text);
+CREATE FUNCTION heir() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE watched.heap SET id = OLD.id WHERE id = 1; RETURN NULL; END $$;
+CREATE TRIGGER d AFTER DELETE ON heap FOR EACH ROW EXECUTE FUNCTION heir();
+CALL load('heap', 'reload');
+CALL load('heap', 'reload', source => 'SELECT * FROM src WHERE id < 60');
+SELECT differ('heap', 'SELECT * FROM src WHERE id < 60');
+CREATE FUNCTION put_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    EXECUTE format('INSERT INTO %s VALUES ($1.*)', TG_RELID::regclass) USING OLD; RETURN NULL; END $$;
+CREATE OR REPLACE TRIGGER d AFTER DELETE ON heap FOR EACH ROW EXECUTE FUNCTION put_back();
+CALL load('heap', 'reload', source => 'SELECT * FROM src WHERE id < 59');
+CALL load('heap', 'reload', NULL);
+CREATE TABLE loose (id int, w int, v text);
+CREATE TRIGGER d AFTER DELETE ON loose FOR EACH ROW WHEN (OLD.id = 6) EXECUTE FUNCTION put_back();
+CALL load('loose', 'reload');
+CALL load('loose', 'reload');
+UPDATE loose SET w = 100 WHERE id = 6;
+CALL load('loose', 'reload');
+SELECT differ('loose'), count(*) FROM loose;
+
+-- rows that a view's filter hides once they are written
+CREATE TABLE behind (id int PRIMARY KEY, w int, v text, tenant int DEFAULT 1);
+CREATE VIEW inner_view AS SELECT id, w, v FROM behind WHERE tenant = 2;
+CREATE VIEW ours AS SELECT * FROM inner_view WHERE w < 100;
+CALL load('ours', 'upsert');
+CALL load('ours', 'upsert', source => 'SELECT * FROM src WHERE id < 20');
+CALL load('ours', 'reload');
+CALL load('ours', 'reload', NULL);
+ALTER VIEW ours SET (check_option = local);
+CALL load('ours', 'reload', NULL);
+ALTER VIEW inner_view SET (check_option = local);
+CALL load('ours', 'reload', NULL);
+ALTER VIEW inner_view RESET (check_option);
+ALTER VIEW watched.ours SET (check_option = cascaded);
+CALL load('ours', 'reload', NULL);
+CALL load('ours', 'upsert');
+SELECT count(*) FROM behind;
+ALTER TABLE behind ALTER tenant SET DEFAULT 2;
+CALL load('ours', 'reload', NULL);
+CALL load('ours', 'reload', NULL);
+CALL load('ours', 'upsert');
+SELECT differ('ours'), count(*) FROM behind;
+ALTER VIEW ours RESET (check_option);
+CALL load('ours', 'upsert', source => $$SELECT id, w, v || '!' AS v FROM src$$);
+CREATE VIEW short AS SELECT * FROM behind WHERE length(v) < 5;
+CALL load('short', 'upsert', source => $$SELECT id, w, v || CASE id WHEN 30 THEN '!!' ELSE '' END AS v FROM src$$);
+CALL load('short', 'upsert', '{id}', $$SELECT id, w, v FROM src$$);
+SELECT differ('short'), count(*) FROM behind;
+-- a view without a filter needs nothing
+CREATE VIEW everything AS SELECT id AS nr, w AS place, v FROM behind;
+DO $$ BEGIN PERFORM idem_load('led', 'watched.everything', 'SELECT id AS nr, w AS place, v FROM watched.src', '[0,10)', 'reload', window_column => 'place', force => true); END $$;
+SELECT differ('behind');
+
+-- rows that row security hides once they are written
+CREATE TABLE policed (id int, w int, v text);
+CREATE TABLE policed_key (id int PRIMARY KEY, w int, v text);
+ALTER TABLE policed ENABLE ROW LEVEL SECURITY; ALTER TABLE policed_key ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON policed USING (v <> 'v30') WITH CHECK (true);
+CREATE POLICY p ON policed_key USING (v <> 'v30') WITH CHECK (true);
+GRANT ALL ON policed, policed_key TO regress_idem_watched;
+SET ROLE regress_idem_watched;
+CALL load('policed', 'reload', NULL);
+CALL load('policed', 'reload');
+CALL load('policed_key', 'upsert');
+CALL load('policed_key', 'reload', source => 'SELECT * FROM src WHERE id BETWEEN 20 AND 40');
+CALL load('policed', 'reload', NULL, 'SELECT * FROM src WHERE id <> 30');
+CALL load('policed', 'reload', NULL, 'SELECT * FROM src WHERE id <> 30');
+RESET ROLE;
+CREATE VIEW policed_view WITH (security_invoker) AS SELECT w, v, id FROM policed;
+GRANT ALL ON policed_view TO regress_idem_watched;
+SET ROLE regress_idem_watched;
+CALL load('policed_view', 'reload', NULL);
+RESET ROLE;
+SELECT count(*) FROM policed; SELECT count(*) FROM policed_key;
+
+-- triggers that move a row to another key or window: few rows and many, with an index and without
+CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_ARGV[0] = 'key' THEN NEW.id := NEW.id + 1000; ELSE NEW.w := NEW.w + 10; END IF; RETURN NEW; END $$;
+CREATE TABLE moved (id int, w int, v text);
+CREATE TRIGGER i BEFORE INSERT ON moved FOR EACH ROW EXECUTE FUNCTION move('window');
+CALL load('moved', 'reload', NULL);
+CALL load('moved', 'reload', NULL);
+CALL load('moved', 'reload');
+CREATE OR REPLACE TRIGGER i BEFORE INSERT ON moved FOR EACH ROW WHEN (NEW.id = 30) EXECUTE FUNCTION move('key');
+CALL load('moved', 'reload');
+CALL load('moved', 'reload', NULL);
+CREATE TABLE moved_key (id int PRIMARY KEY, w int, v text);
+CREATE TRIGGER i BEFORE INSERT ON moved_key FOR EACH ROW WHEN (NEW.id = 30) EXECUTE FUNCTION move('window');
+CALL load('moved_key', 'reload');
+CALL load('moved_key', 'upsert');
+CREATE OR REPLACE TRIGGER i BEFORE INSERT ON moved_key FOR EACH ROW WHEN (NEW.id = 30) EXECUTE FUNCTION move('key');
+TRUNCATE moved_key;
+CALL load('moved_key', 'reload');
+CALL load('moved_key', 'upsert');
+CALL load('moved_key', 'upsert', source => 'SELECT * FROM src WHERE id BETWEEN 20 AND 40');
+CREATE OR REPLACE TRIGGER i BEFORE UPDATE ON moved_key FOR EACH ROW WHEN (OLD.id = 30) EXECUTE FUNCTION move('key');
+CALL load('moved_key', 'upsert');
+CALL load('moved_key', 'upsert', source => $$SELECT id, w, v || '!' AS v FROM src$$);
+CREATE OR REPLACE TRIGGER i BEFORE UPDATE ON moved_key FOR EACH ROW WHEN (OLD.id = 30) EXECUTE FUNCTION move('window');
+CALL load('moved_key', 'reload', source => $$SELECT id, w, v || '!' AS v FROM src$$);
+SELECT differ('moved_key');
+
+-- a trigger on one partition does as one on all
+CREATE TABLE parts (id int, w int, v text) PARTITION BY RANGE (w);
+CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (0) TO (5);
+CREATE TABLE parts2 PARTITION OF parts FOR VALUES FROM (5) TO (10);
+CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER i BEFORE INSERT ON parts2 FOR EACH ROW WHEN (NEW.id = 6) EXECUTE FUNCTION swallow();
+CALL load('parts', 'reload', NULL);
+CALL load('parts', 'reload');
+CREATE OR REPLACE TRIGGER i BEFORE INSERT ON parts2 FOR EACH ROW WHEN (NEW.id = 6) EXECUTE FUNCTION move('key');
+CALL load('parts', 'reload');
+DROP TRIGGER i ON parts2;
+CREATE TRIGGER d AFTER DELETE ON parts2 FOR EACH ROW WHEN (OLD.id = 6) EXECUTE FUNCTION put_back();
+CALL load('parts', 'reload', NULL);
+CALL load('parts', 'reload', NULL, $$SELECT id, w, v || '!' AS v FROM src$$);
+CREATE VIEW through AS SELECT * FROM parts;
+CALL load('through', 'reload', NULL, $$SELECT id, w, v || '!' AS v FROM src$$);
+CALL load('through', 'reload', source => $$SELECT id, w, v || '!' AS v FROM src$$);
+SELECT differ('parts');
+
+-- a foreign key without an action changes nothing, but objects to a row that is deleted and inserted again
+CREATE TABLE refd (id int, w int, v text UNIQUE, PRIMARY KEY (id));
+CREATE TABLE refs (id int REFERENCES refd);
+CALL load('refd', 'reload');
+INSERT INTO refs VALUES (1);
+CALL load('refd', 'reload', source => $$SELECT id, w, 'v' || id % 60 + 1 AS v FROM src$$);
+CALL load('refd', 'reload', source => 'SELECT * FROM src WHERE id < 60');
+CALL load('refd', 'reload', source => 'SELECT * FROM src WHERE id > 1');
+CREATE TABLE whole (id int, w int, v text, PRIMARY KEY (id, w)) PARTITION BY RANGE (w);
+CREATE TABLE whole1 PARTITION OF whole FOR VALUES FROM (0) TO (10);
+CREATE TABLE whole_refs (id int, w int, FOREIGN KEY (id, w) REFERENCES whole);
+SET idem.allow_truncate = on;
+CALL load('whole', 'reload', NULL);
+CALL load('whole', 'reload', NULL, $$SELECT id, w, v || '!' AS v FROM src$$);
+RESET idem.allow_truncate;
+
+-- a deferred trigger runs when the transaction ends: it fails the load, and what it does otherwise is its own
+CREATE TABLE deferred (id int PRIMARY KEY, w int, v text);
+CREATE FUNCTION object() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no row %', NEW.id; END $$;
+CREATE CONSTRAINT TRIGGER c AFTER INSERT ON deferred DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id = 30) EXECUTE FUNCTION object();
+CALL idem_load_window('led', 'deferred', 'src', '[0,10)', 'upsert', keys => '{id}', window_column => 'w');
+SELECT state, error_message FROM led WHERE pipeline = 'watched.deferred';
+CALL idem_load_window('led', 'deferred', 'SELECT * FROM src WHERE id <> 30', '[0,10)', 'upsert', keys => '{id}', window_column => 'w');
+SELECT count(*) FROM deferred;
+
+SET client_min_messages = warning;
+DROP SCHEMA watched CASCADE;
+DROP ROLE regress_idem_watched;

@@ -1,0 +1,230 @@
+/*
+ * delete.c
+ *		Rows deleted, each accounted for.
+ *
+ * Where nothing but other sessions comes between a statement and its rows, what it leaves
+ * are rows that others have deleted meanwhile.  Elsewhere a trigger or a policy may keep
+ * rows, and a trigger put them back.  So what a snapshot from before the statement shows
+ * is looked at again, with our own changes since: whatever another session has inserted
+ * or put back by then is his, and not to be seen.  What is left is tried again, for he may
+ * have deleted or moved it before we came; after some rounds it is an error.
+ */
+#include "postgres.h"
+
+#include "executor/tuptable.h"
+#include "load/apply.h"
+#include "miscadmin.h"
+#include "server/query.h"
+
+/* How to delete, and how to see what is left; which rows, NULL is all of the window. */
+typedef struct Deletion
+{
+	IdemApply *apply;
+	IdemPiece *piece;
+	const IdemRows *rows;
+	IdemStatement **place;
+	IdemBuild build;
+	IdemStatement **left_place;
+	IdemBuild build_left;
+	bool found;	   /* each row has been found, once */
+	int64 deleted; /* so far */
+	IdemRows left; /* by the last round */
+} Deletion;
+
+/* Deletes, and counts what it deleted. */
+static void
+run_delete(void *arg)
+{
+	Deletion *deletion = arg;
+
+	deletion->deleted += idem_run_apply(deletion->apply, deletion->piece, deletion->rows,
+										deletion->place, deletion->build);
+}
+
+/* Collects the rows that a statement returns. */
+typedef struct RowReceiver
+{
+	DestReceiver pub;
+	IdemRows *rows;
+} RowReceiver;
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	slot_getallattrs(slot);
+	idem_put_row(((RowReceiver *) self)->rows, slot->tts_values, slot->tts_isnull);
+	return true;
+}
+
+/* The rows that a snapshot and our own changes since show to be left. */
+static IdemRows
+look_left(const Deletion *deletion, Snapshot since)
+{
+	IdemRows left = idem_make_rows(deletion->apply->desc);
+	RowReceiver receiver = {
+		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.rows = &left,
+	};
+	IdemStatement *statement = idem_get_statement(deletion->apply, deletion->left_place,
+												  deletion->rows ? deletion->rows->count : 0,
+												  deletion->build_left);
+
+	idem_run_on_rows(statement, deletion->piece, deletion->rows, since, &receiver.pub);
+	return left;
+}
+
+/* True if a statement that deleted so many rows has left none. */
+static bool
+deleted_all(const Deletion *deletion, int64 deleted)
+{
+	return deletion->found && !deletion->apply->target->acts_on_delete && deleted == deletion->rows->count;
+}
+
+/* Deletes once, and sets what is left. */
+static void
+delete_round(Deletion *deletion)
+{
+	Snapshot since = idem_take_snapshot();
+	int64 before = deletion->deleted;
+	IdemRows left;
+
+	run_delete(deletion);
+	if (deleted_all(deletion, deletion->deleted - before))
+		left = idem_make_rows(deletion->apply->desc);
+	else
+		left = look_left(deletion, since);
+	idem_release_snapshot(since);
+	if (deletion->left.store)
+		idem_free_rows(&deletion->left);
+	deletion->left = left;
+}
+
+/* Fails for what is left after all rounds. */
+static void
+report_left(const Deletion *deletion)
+{
+	if (deletion->rows)
+		idem_report_kept(deletion->apply, &deletion->left);
+	else
+		idem_report_left(deletion->apply, deletion->piece);
+}
+
+/* Deletes until nothing is left. */
+static void
+delete_rounds(Deletion *deletion)
+{
+	int round;
+
+	delete_round(deletion);
+	for (round = 1; deletion->left.count > 0; round++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (round == IDEM_MAX_ROUNDS)
+			report_left(deletion);
+		if (deletion->rows)
+			deletion->rows = &deletion->left;
+		delete_round(deletion);
+	}
+	idem_free_rows(&deletion->left);
+}
+
+/* Deletes, and sees to it that it is done; returns how many rows. */
+static int64
+run_deletion(Deletion *deletion)
+{
+	if (!deletion->apply->target->is_plain)
+		delete_rounds(deletion);
+	else if (deletion->found)
+		idem_run_found(deletion->apply, run_delete, deletion);
+	else
+		run_delete(deletion);
+	return deletion->deleted;
+}
+
+void
+idem_append_delete(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
+	idem_append_match(sql, apply->target, "d", "s");
+	idem_append_by_window(sql, apply, " AND ");
+}
+
+/* Appends: SELECT s.c, … FROM idem_source s WHERE EXISTS (SELECT FROM target d WHERE d.k = s.k */
+static void
+append_kept(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfoString(sql, "SELECT ");
+	idem_append_columns(sql, apply->target, "s.");
+	appendStringInfo(sql, " FROM %s s WHERE EXISTS (SELECT FROM %s d WHERE ", IDEM_ROWS, apply->target->name);
+	idem_append_match(sql, apply->target, "d", "s");
+}
+
+/* Builds it of rows in the window. */
+static void
+build_kept(StringInfo sql, IdemApply *apply)
+{
+	append_kept(sql, apply);
+	idem_append_by_window(sql, apply, " AND ");
+	appendStringInfoChar(sql, ')');
+}
+
+int64
+idem_delete_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+{
+	Deletion deletion = {apply, piece, rows, &apply->delete_gone, idem_append_delete,
+						 &apply->kept, build_kept, true};
+
+	return run_deletion(&deletion);
+}
+
+/* Builds: DELETE FROM target d USING idem_source s WHERE d.k = s.k */
+static void
+build_delete_everywhere(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
+	idem_append_match(sql, apply->target, "d", "s");
+}
+
+/* Builds what is left of it. */
+static void
+build_kept_everywhere(StringInfo sql, IdemApply *apply)
+{
+	append_kept(sql, apply);
+	appendStringInfoChar(sql, ')');
+}
+
+int64
+idem_delete_everywhere(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+{
+	Deletion deletion = {apply, piece, rows, &apply->delete_everywhere, build_delete_everywhere,
+						 &apply->kept_everywhere, build_kept_everywhere, false};
+
+	return run_deletion(&deletion);
+}
+
+void
+idem_append_delete_window(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "DELETE FROM %s d WHERE ", apply->target->name);
+	idem_append_in_window(sql, apply->target, "d");
+}
+
+/* Builds: SELECT d.c, … FROM target d WHERE in window LIMIT 1 */
+static void
+build_left(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfoString(sql, "SELECT ");
+	idem_append_columns(sql, apply->target, "d.");
+	appendStringInfo(sql, " FROM %s d WHERE ", apply->target->name);
+	idem_append_in_window(sql, apply->target, "d");
+	appendStringInfoString(sql, " LIMIT 1");
+}
+
+int64
+idem_delete_window(IdemApply *apply, IdemPiece *piece)
+{
+	Deletion deletion = {apply, piece, NULL, &apply->delete_old, idem_append_delete_window,
+						 &apply->left, build_left, false};
+
+	return run_deletion(&deletion);
+}
