@@ -16,14 +16,21 @@
 #include "miscadmin.h"
 #include "pipeline/record.h"
 #include "pipeline/worker.h"
+#include "postmaster/bgworker.h"
 #include "server/compat.h"
 #include "server/extension.h"
 #include "server/schedule.h"
 #include "server/scope.h"
+#include "server/settings.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
+
+/* A ledger's trigger has so long for one failure, in milliseconds: others are waiting. */
+#define PATIENCE 60000
 
 /* A failure to be written, as an argument of idem_run_as. */
 typedef struct FailureWriting
@@ -102,16 +109,20 @@ write_failure_or_log(const IdemRemembered *remembered)
 	{
 		char *schema;
 
+		enable_timeout_after(STATEMENT_TIMEOUT, PATIENCE);
 		idem_begin_work(true);
 		schema = idem_find_schema();
 		if (schema)
 			write_failure(schema, remembered);
 		idem_end_work();
+		disable_timeout(STATEMENT_TIMEOUT, false);
 	}
 	PG_CATCH();
 	{
 		ErrorData *error;
 
+		disable_all_timeouts(false);
+		QueryCancelPending = false;
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -126,14 +137,111 @@ write_failure_or_log(const IdemRemembered *remembered)
 	MemoryContextSwitchTo(context);
 }
 
-bool
-idem_start_record_worker(Oid role, BackgroundWorkerHandle **handle)
+/* A process that writes down a role's failures. */
+typedef struct Writer
+{
+	MemoryContext context; /* of this and the handle */
+	Oid role;
+	uint64 oldest; /* failure when it was started */
+	BackgroundWorkerHandle *handle;
+} Writer;
+
+/* Forgets the writers that have ended. */
+static void
+forget_ended_writers(IdemWriters *writers)
+{
+	ListCell *lc;
+	pid_t pid;
+
+	foreach (lc, writers->list)
+	{
+		Writer *writer = lfirst(lc);
+
+		if (GetBackgroundWorkerPid(writer->handle, &pid) != BGWH_STOPPED)
+			continue;
+		/* it could not even begin: the role may not connect, say */
+		if (idem_oldest_remembered(writer->role) == writer->oldest)
+			idem_drop_failures(writer->role);
+		writers->list = foreach_delete_current(writers->list, lc);
+		MemoryContextDelete(writer->context);
+	}
+}
+
+/* True if a role has a writer that is at work. */
+static bool
+has_writer(const IdemWriters *writers, Oid role)
+{
+	ListCell *lc;
+
+	foreach (lc, writers->list)
+	{
+		if (((Writer *) lfirst(lc))->role == role)
+			return true;
+	}
+	return false;
+}
+
+/* Starts a writer for a role; false if there is no slot. */
+static bool
+start_writer(IdemWriters *writers, Oid role)
 {
 	IdemWorkerArgs args = {.database = MyDatabaseId, .role = role};
+	MemoryContext context = AllocSetContextCreate(writers->context, "idem writer", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Writer *writer = palloc0(sizeof(Writer));
 	BackgroundWorker worker;
+	bool started;
 
+	writer->context = context;
+	writer->role = role;
+	writer->oldest = idem_oldest_remembered(role);
 	idem_fill_worker(&worker, "idem_record_main", "idem recorder", &args);
-	return RegisterDynamicBackgroundWorker(&worker, handle);
+	started = RegisterDynamicBackgroundWorker(&worker, &writer->handle);
+	MemoryContextSwitchTo(writers->context);
+	if (started)
+		writers->list = lappend(writers->list, writer);
+	else
+		MemoryContextDelete(context);
+	MemoryContextSwitchTo(old);
+	return started;
+}
+
+/* Has the failures of a role written down, if a worker can be its session. */
+static bool
+serve_role(IdemWriters *writers, Oid role)
+{
+	if (has_writer(writers, role) || idem_oldest_remembered(role) == 0)
+		return true;
+	if (idem_role_may_run(role))
+		return start_writer(writers, role);
+	ereport(LOG,
+			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+			 errmsg("failures of role \"%s\" in transactions of its callers are not recorded",
+					GetUserNameFromId(role, true) ? GetUserNameFromId(role, true) : "(dropped)"),
+			 errdetail("A worker that writes them would be a session of this role, which may not log in."),
+			 errhint("ALTER ROLE … LOGIN, or load at top level.")));
+	idem_drop_failures(role);
+	return true;
+}
+
+bool
+idem_have_failures_written(IdemWriters *writers)
+{
+	Oid roles[IDEM_MAX_REMEMBERED];
+	int n = idem_remembered_roles(roles);
+	bool all = true;
+	uint64 lost;
+	int i;
+
+	forget_ended_writers(writers);
+	for (i = 0; i < n && list_length(writers->list) < idem_max_workers; i++)
+		all &= serve_role(writers, roles[i]);
+	lost = idem_lost_failures();
+	if (lost > 0)
+		ereport(LOG,
+				(errmsg("%llu failures of loads in their callers' transactions could not be kept",
+						(unsigned long long) lost)));
+	return all;
 }
 
 /* Main function of a recorder's process. */
@@ -145,7 +253,7 @@ idem_record_main(Datum arg)
 
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, 0);
+	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, IDEM_BYPASS_LOGIN_CHECK);
 	(void) set_config_option("application_name", "idem recorder", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SET, true, 0, false);
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem recorder",

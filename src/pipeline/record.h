@@ -5,10 +5,22 @@
 #ifndef IDEM_PIPELINE_RECORD_H
 #define IDEM_PIPELINE_RECORD_H
 
-#include "postmaster/bgworker.h"
+#include "nodes/pg_list.h"
+#include "utils/palloc.h"
 
-/* Starts one for a role's failures, as that role; false if there is no slot for it. */
-extern bool idem_start_record_worker(Oid role, BackgroundWorkerHandle **handle);
+/* The processes that are at it: at most one a role. */
+typedef struct IdemWriters
+{
+	MemoryContext context; /* of what is kept about them */
+	List *list;
+} IdemWriters;
+
+/*
+ * Has the failures written down that sessions have left in shared memory: by workers that
+ * are sessions of the same roles, for a ledger's triggers are code of others.  False if
+ * there is no slot for one of them.
+ */
+extern bool idem_have_failures_written(IdemWriters *writers);
 
 extern PGDLLEXPORT void idem_record_main(Datum arg);
 

@@ -21,7 +21,6 @@
 #include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "ledger/table.h"
-#include "load/recorder.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "pipeline/pipeline.h"
@@ -74,7 +73,7 @@ typedef struct Scheduler
 	MemoryContext context;		/* lives as long as the process */
 	MemoryContext loop_context; /* reset in each round */
 	List *turns;
-	List *writers; /* of failures, see below */
+	IdemWriters writers; /* of failures */
 	bool waiting; /* something is due for which there is no slot */
 	bool soon;	  /* something has to be tried again soon */
 	bool wrote;	  /* something was written: see run_round */
@@ -91,76 +90,6 @@ handle_stop(SIGNAL_ARGS)
 	stop_requested = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
-}
-
-/* A worker that writes down a role's failures. */
-typedef struct Writer
-{
-	Oid role;
-	uint64 oldest; /* failure when it was started */
-	BackgroundWorkerHandle *handle;
-} Writer;
-
-/* True if a role has a writer that is still at work; forgets one that has ended. */
-static bool
-has_writer(Scheduler *scheduler, Oid role)
-{
-	ListCell *lc;
-	pid_t pid;
-
-	foreach (lc, scheduler->writers)
-	{
-		Writer *writer = lfirst(lc);
-
-		if (writer->role != role)
-			continue;
-		if (GetBackgroundWorkerPid(writer->handle, &pid) != BGWH_STOPPED)
-			return true;
-		/* it could not even begin: the role may not connect, say */
-		if (idem_oldest_remembered(role) == writer->oldest)
-			idem_drop_failures(role);
-		scheduler->writers = foreach_delete_current(scheduler->writers, lc);
-	}
-	return false;
-}
-
-/* Starts a writer for a role. */
-static void
-start_writer(Scheduler *scheduler, Oid role)
-{
-	MemoryContext old = MemoryContextSwitchTo(scheduler->context);
-	Writer *writer = palloc0(sizeof(Writer));
-
-	writer->role = role;
-	writer->oldest = idem_oldest_remembered(role);
-	if (idem_start_record_worker(role, &writer->handle))
-		scheduler->writers = lappend(scheduler->writers, writer);
-	else
-		scheduler->soon = true; /* no slot */
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * Has the failures written down that sessions have left: by workers that are sessions of
- * the same roles, for a ledger's triggers are code of others.
- */
-static void
-write_failures(Scheduler *scheduler)
-{
-	Oid roles[IDEM_MAX_REMEMBERED];
-	int n = idem_remembered_roles(roles);
-	uint64 lost = idem_lost_failures();
-	int i;
-
-	for (i = 0; i < n && list_length(scheduler->writers) < idem_max_workers; i++)
-	{
-		if (!has_writer(scheduler, roles[i]) && idem_oldest_remembered(roles[i]) != 0)
-			start_writer(scheduler, roles[i]);
-	}
-	if (lost > 0)
-		ereport(LOG,
-				(errmsg("%llu failures of loads in their callers' transactions could not be kept",
-						(unsigned long long) lost)));
 }
 
 /* Books the turns whose workers have ended, or were never started. */
@@ -367,8 +296,8 @@ run_round(Scheduler *scheduler)
 	scheduler->waiting = false;
 	scheduler->soon = false;
 	scheduler->wrote = false;
-	write_failures(scheduler);
 	idem_begin_work(true);
+	scheduler->soon |= !idem_have_failures_written(&scheduler->writers);
 	schema = idem_find_schema();
 	if (schema)
 	{
@@ -526,6 +455,7 @@ idem_scheduler_main(Datum arg)
 											  ALLOCSET_DEFAULT_SIZES);
 	scheduler.loop_context = AllocSetContextCreate(scheduler.context, "idem round",
 												   ALLOCSET_DEFAULT_SIZES);
+	scheduler.writers.context = scheduler.context;
 	MemoryContextSwitchTo(scheduler.loop_context);
 	book_lost_turns();
 	while (!ShutdownRequestPending && !stop_requested)
