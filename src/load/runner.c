@@ -13,6 +13,7 @@
 #include "ledger/notify.h"
 #include "ledger/table.h"
 #include "load/failure.h"
+#include "load/prepare.h"
 #include "load/progress.h"
 #include "load/recorder.h"
 #include "load/runner.h"
@@ -69,13 +70,18 @@ take_row(void *arg, TupleTableSlot *slot)
 	idem_take_row(intake->load->apply, intake->piece, slot);
 }
 
-/* Fetches and applies the rows of a claimed window. */
+/*
+ * Fetches and applies the rows of a claimed window.  Only now is the target locked: who
+ * waits for a claim, or for writers, must not keep others from altering it.
+ */
 static void
 load_rows(IdemLoad *load, IdemRun *run)
 {
 	IdemPiece piece = {0};
 	Intake intake = {load, run, &piece};
 
+	idem_renew_load(load, run->window);
+	run->source_schema = load->source_schema;
 	run->has_digest = idem_source_digest;
 	initStringInfo(&intake.buf);
 	idem_begin_piece(load->apply, &piece, run);
@@ -87,7 +93,11 @@ load_rows(IdemLoad *load, IdemRun *run)
 	idem_apply_piece(load->apply, &piece);
 }
 
-/* Loads, audits and completes a window that has been claimed. */
+/*
+ * Loads, audits and completes a window that has been claimed.  When its rows are written,
+ * our statements hold a lock on every partition and index that they touched: whatever
+ * changed in between is committed by then and seen, and nothing more can come.
+ */
 static void
 load_claimed(IdemLoad *load, IdemRun *run)
 {
@@ -102,6 +112,7 @@ load_claimed(IdemLoad *load, IdemRun *run)
 		idem_progress_phase(IDEM_PHASE_AUDIT);
 		idem_run_audit(load->audit, load->type, run->window);
 	}
+	idem_check_target(load->target);
 	idem_complete_run(load->ledger, run);
 	idem_forget_failure(run);
 	if (load->request->notify)
@@ -191,7 +202,6 @@ run_piece(IdemLoad *load, IdemWindow window)
 			.pipeline = load->pipeline,
 			.window = window,
 			.target = load->target->relid,
-			.source_schema = load->source_schema,
 			.time_zone = load->time_zone,
 			.mode = load->request->reload ? "reload" : "upsert",
 			.redo = window.lower < load->plan.reopened.upper && load->plan.reopened.lower < window.upper,

@@ -20,12 +20,13 @@ typedef struct IdemLoad
 	MemoryContext piece_context; /* reset for each piece */
 	IdemLedger *ledger;
 	const IdemRangeType *type;
+	MemoryContext target_context; /* in which the target is, and what depends on it: */
 	IdemTarget *target;
 	IdemSource *source;
 	IdemApply *apply;
+	const char *source_schema;
 	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
-	const char *source_schema;
 	const char *time_zone; /* under which it runs */
 	bool again;	   /* the piece has failed by a conflict: try it once more */
 	IdemPlan plan; /* of its windows */

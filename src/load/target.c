@@ -23,15 +23,19 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "load/target.h"
+#include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "partitioning/partdefs.h"
 #include "rewrite/rewriteHandler.h"
+#include "rewrite/rowsecurity.h"
+#include "server/changes.h"
 #include "server/statement.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -119,7 +123,7 @@ check_view(Relation rel, Relation view)
 
 /* The relation behind a view, opened; fails for a view that does not write through to it. */
 static Relation
-open_behind(Relation rel, Relation view)
+open_behind(Relation rel, Relation view, LOCKMODE lockmode)
 {
 	Query *query;
 	RangeTblRef *ref;
@@ -127,7 +131,7 @@ open_behind(Relation rel, Relation view)
 	check_view(rel, view);
 	query = get_view_query(view);
 	ref = linitial_node(RangeTblRef, query->jointree->fromlist);
-	return relation_open(rt_fetch(ref->rtindex, query->rtable)->relid, AccessShareLock);
+	return relation_open(rt_fetch(ref->rtindex, query->rtable)->relid, lockmode);
 }
 
 /*
@@ -135,16 +139,16 @@ open_behind(Relation rel, Relation view)
  * opened, and rewrites attnos, one for each column of rel, 0 where there is none.
  */
 static Relation
-open_base(Relation rel, AttrNumber *attnos, int natts)
+open_base(Relation rel, AttrNumber *attnos, int natts, LOCKMODE lockmode)
 {
-	Relation base = relation_open(RelationGetRelid(rel), AccessShareLock);
+	Relation base = relation_open(RelationGetRelid(rel), lockmode);
 	int i;
 
 	for (i = 0; i < natts; i++)
 		attnos[i] = i + 1;
 	while (base->rd_rel->relkind == RELKIND_VIEW)
 	{
-		Relation next = open_behind(rel, base);
+		Relation next = open_behind(rel, base, lockmode);
 		List *entries = get_view_query(base)->targetList;
 
 		for (i = 0; i < natts; i++)
@@ -173,7 +177,7 @@ has_unchecked_filter(Relation rel)
 
 	while (view->rd_rel->relkind == RELKIND_VIEW)
 	{
-		Relation next = open_behind(rel, view);
+		Relation next = open_behind(rel, view, AccessShareLock);
 
 		cascaded |= RelationHasCascadedCheckOption(view);
 		result |= get_view_query(view)->jointree->quals && !cascaded && !RelationHasCheckOption(view);
@@ -182,6 +186,26 @@ has_unchecked_filter(Relation rel)
 	}
 	relation_close(view, NoLock);
 	return result;
+}
+
+/*
+ * Keeps a string with the target; NULL stays NULL.  One that is the model's at the same
+ * place is the very same, so that two targets can be compared as they lie in memory.
+ */
+static const char *
+keep(IdemTarget *target, const char *string)
+{
+	int n = list_length(target->strings);
+
+	if (string == NULL)
+		return NULL;
+	if (target->model && n < list_length(target->model->strings) &&
+		strcmp(list_nth(target->model->strings, n), string) == 0)
+		string = list_nth(target->model->strings, n);
+	else
+		string = pstrdup(string);
+	target->strings = lappend(target->strings, unconstify(char *, string));
+	return string;
 }
 
 /* "OPERATOR(schema.name)" of an operator. */
@@ -219,14 +243,14 @@ equality_is_identity(TypeCacheEntry *type, Oid collation)
 
 /* Fills in what is known of a column of rel that is att of its base table. */
 static void
-set_column(IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
+set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
 		   int base_attno)
 {
 	TypeCacheEntry *type = lookup_type_cache(getBaseType(own->atttypid),
 											 TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
 
-	column->name = pstrdup(NameStr(own->attname));
-	column->quoted = quote_identifier(column->name);
+	column->name = keep(target, NameStr(own->attname));
+	column->quoted = keep(target, quote_identifier(column->name));
 	column->base_attno = base_attno;
 	column->type = own->atttypid;
 	column->typmod = own->atttypmod;
@@ -237,7 +261,7 @@ set_column(IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
 	column->generated = att->attgenerated != '\0';
 	column->identity = att->attidentity;
 	if (OidIsValid(type->eq_opr))
-		column->equals = qualified_operator(type->eq_opr);
+		column->equals = keep(target, qualified_operator(type->eq_opr));
 	column->can_hash = column->equals && op_hashjoinable(type->eq_opr, own->atttypid);
 	column->equal_is_same = column->equals && equality_is_identity(type, own->attcollation);
 }
@@ -256,7 +280,7 @@ read_columns(IdemTarget *target, Relation rel, Relation base, const AttrNumber *
 		Form_pg_attribute att = attnos[i] > 0 ? TupleDescAttr(RelationGetDescr(base), attnos[i] - 1) : own;
 
 		if (!own->attisdropped)
-			set_column(&target->columns[target->ncolumns++], own, att, attnos[i]);
+			set_column(target, &target->columns[target->ncolumns++], own, att, attnos[i]);
 	}
 }
 
@@ -439,9 +463,17 @@ arbiter_objection(const IdemTarget *target, Relation index)
 	return NULL;
 }
 
-/* Sees whether an index tells if a key is there, and remembers why one does not. */
+/* What the indexes of a table say of the keys. */
+typedef struct ArbiterSearch
+{
+	bool found;				/* a unique index over just the keys, NULLs equal */
+	const char *objection;	/* why one is not that */
+	const char *deferrable; /* a deferrable constraint over the keys, beside which none serves */
+} ArbiterSearch;
+
+/* Sees whether an index tells if a key is there, and if not, why. */
 static void
-consider_arbiter(IdemTarget *target, Relation index)
+consider_arbiter(const IdemTarget *target, Relation index, ArbiterSearch *search)
 {
 	const char *objection;
 
@@ -449,12 +481,12 @@ consider_arbiter(IdemTarget *target, Relation index)
 		return;
 	objection = arbiter_objection(target, index);
 	if (objection)
-		target->objection = psprintf("Index \"%s\" does not serve: %s.",
+		search->objection = psprintf("Index \"%s\" does not serve: %s.",
 									 RelationGetRelationName(index), objection);
 	else
-		target->has_index = true;
+		search->found = true;
 	if (index->rd_index->indisvalid && !index->rd_index->indimmediate && RelationGetIndexPredicate(index) == NIL)
-		target->deferrable = pstrdup(RelationGetRelationName(index));
+		search->deferrable = pstrdup(RelationGetRelationName(index));
 }
 
 /* True if an index finds the rows of a window. */
@@ -473,18 +505,19 @@ static void
 set_indexes(IdemTarget *target, Relation base)
 {
 	PartitionKey key = RelationGetPartitionKey(base);
+	ArbiterSearch search = {0};
 	ListCell *lc;
 
 	foreach (lc, RelationGetIndexList(base))
 	{
 		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
 
-		consider_arbiter(target, index);
+		consider_arbiter(target, index, &search);
 		target->window_indexed |= is_window_index(target, index);
 		relation_close(index, NoLock);
 	}
 	/* ON CONFLICT takes every unique index over the keys as its arbiter, and none may be deferrable */
-	target->has_arbiter = target->has_index && target->deferrable == NULL;
+	target->has_arbiter = search.found && search.deferrable == NULL;
 	target->window_indexed |= target->window && key &&
 							  get_partition_strategy(key) == PARTITION_STRATEGY_RANGE &&
 							  get_partition_col_attnum(key, 0) == target->window->base_attno;
@@ -540,7 +573,7 @@ set_references(IdemTarget *target, Relation rel)
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
 		if (takes_along(trigger) && target->takes_along == NULL)
-			target->takes_along = get_rel_name(trigger->tgconstrrelid);
+			target->takes_along = keep(target, get_rel_name(trigger->tgconstrrelid));
 	}
 }
 
@@ -563,75 +596,219 @@ set_nature(IdemTarget *target, Relation base)
 	}
 }
 
-IdemTarget *
-idem_open_target(Oid relid, char **keys, int nkeys, const char *window_column,
-				 const char *version_column, const IdemRangeType *type)
+/* Appends what a view shows, and that of the views behind it. */
+static void
+append_views(StringInfo buf, Relation rel)
+{
+	Relation view = relation_open(RelationGetRelid(rel), AccessShareLock);
+
+	while (view->rd_rel->relkind == RELKIND_VIEW)
+	{
+		Relation next = open_behind(rel, view, AccessShareLock);
+
+		appendStringInfo(buf, "%s ", nodeToString(get_view_query(view)));
+		relation_close(view, NoLock);
+		view = next;
+	}
+	relation_close(view, NoLock);
+}
+
+/* Appends which rows of a table who may see and write. */
+static void
+append_policies(StringInfo buf, Relation base)
+{
+	ListCell *lc;
+
+	appendStringInfo(buf, "%d %d ", base->rd_rel->relrowsecurity, base->rd_rel->relforcerowsecurity);
+	if (base->rd_rsdesc == NULL)
+		return;
+	foreach (lc, base->rd_rsdesc->policies)
+	{
+		const RowSecurityPolicy *policy = lfirst(lc);
+
+		appendStringInfo(buf, "%s %c %d %s %s ", policy->policy_name, policy->polcmd, policy->permissive,
+						 nodeToString(policy->qual), nodeToString(policy->with_check_qual));
+		appendStringInfoString(buf, OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(policy->roles)));
+	}
+}
+
+/* Appends what makes the generated columns of a table. */
+static void
+append_generated(StringInfo buf, Relation base)
+{
+	TupleDesc desc = RelationGetDescr(base);
+	int i;
+
+	for (i = 0; desc->constr && i < desc->constr->num_defval; i++)
+	{
+		const AttrDefault *made = &desc->constr->defval[i];
+
+		if (TupleDescAttr(desc, made->adnum - 1)->attgenerated)
+			appendStringInfo(buf, "%d %s ", made->adnum, made->adbin);
+	}
+}
+
+/* What decides, beside the rows themselves, which of them are there. */
+static void
+set_rules(IdemTarget *target, Relation rel, Relation base)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	append_views(&buf, rel);
+	append_policies(&buf, base);
+	append_generated(&buf, base);
+	target->rules = keep(target, buf.data);
+	pfree(buf.data);
+}
+
+/* Looks a target up; model may be NULL. */
+static IdemTarget *
+open_target(const IdemTargetRequest *request, const IdemTarget *model)
 {
 	IdemTarget *target = palloc0(sizeof(IdemTarget));
-	Relation rel = idem_open_relation(relid);
-	int natts = RelationGetNumberOfAttributes(rel);
-	AttrNumber *attnos = palloc(Max(natts, 1) * sizeof(AttrNumber));
+	Relation rel;
 	Relation base;
+	AttrNumber *attnos;
 
+	target->request = request;
+	target->model = model;
+	target->seen = idem_catalog_changes();
+	rel = idem_open_relation(request->relid);
+	attnos = palloc(Max(RelationGetNumberOfAttributes(rel), 1) * sizeof(AttrNumber));
 	check_relation(rel);
-	target->relid = relid;
-	target->name = idem_qualified_name(rel);
-	base = open_base(rel, attnos, natts);
+	target->relid = request->relid;
+	target->name = keep(target, idem_qualified_name(rel));
+	base = open_base(rel, attnos, RelationGetNumberOfAttributes(rel), AccessShareLock);
 	target->base = RelationGetRelid(base);
 	read_columns(target, rel, base, attnos);
-	set_keys(target, keys, nkeys);
-	set_window_column(target, window_column, type);
-	set_version_column(target, version_column);
+	set_keys(target, request->keys, request->nkeys);
+	set_window_column(target, request->window_column, request->type);
+	set_version_column(target, request->version_column);
 	set_indexes(target, base);
 	set_nature(target, base);
 	target->may_hide = has_unchecked_filter(rel);
+	set_rules(target, rel, base);
 	relation_close(base, NoLock);
 	relation_close(rel, NoLock);
 	return target;
 }
 
-/* True if two columns are the same in all that statements and rows rely on. */
-static bool
-is_same_column(const IdemColumn *a, const IdemColumn *b)
+IdemTarget *
+idem_open_target(const IdemTargetRequest *request)
 {
-	return strcmp(a->name, b->name) == 0 && a->base_attno == b->base_attno &&
-		   a->type == b->type && a->typmod == b->typmod && a->collation == b->collation &&
-		   a->not_null == b->not_null && a->generated == b->generated &&
-		   a->identity == b->identity;
-}
-
-/* True if the columns of rel, opened anew, are those that were looked up. */
-static bool
-is_same_target(const IdemTarget *target, Relation rel)
-{
-	int natts = RelationGetNumberOfAttributes(rel);
-	AttrNumber *attnos = palloc(Max(natts, 1) * sizeof(AttrNumber));
-	Relation base = open_base(rel, attnos, natts);
-	IdemTarget now = {0};
-	bool same;
-	int i;
-
-	read_columns(&now, rel, base, attnos);
-	same = RelationGetRelid(base) == target->base && now.ncolumns == target->ncolumns;
-	relation_close(base, NoLock);
-	for (i = 0; same && i < now.ncolumns; i++)
-		same = is_same_column(&now.columns[i], &target->columns[i]);
-	return same;
+	return open_target(request, NULL);
 }
 
 void
-idem_check_target(const IdemTarget *target)
+idem_lock_target(const IdemTarget *target)
 {
-	Relation rel = try_relation_open(target->relid, AccessShareLock);
-	bool same = rel && is_same_target(target, rel);
+	Relation rel = try_relation_open(target->relid, RowExclusiveLock);
+	AttrNumber *attnos;
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("target %s has been dropped", target->name),
+				 errhint("Load again when there is a target.")));
+	attnos = palloc(Max(RelationGetNumberOfAttributes(rel), 1) * sizeof(AttrNumber));
+	relation_close(open_base(rel, attnos, RelationGetNumberOfAttributes(rel), RowExclusiveLock), NoLock);
+	relation_close(rel, NoLock);
+	pfree(attnos);
+}
+
+/* Tells a target that has been looked up again what it does not know, or what follows. */
+static void
+take_over(IdemTarget *now, const IdemTarget *target)
+{
+	int i;
+
+	for (i = 0; i < Min(now->ncolumns, target->ncolumns); i++)
+		now->columns[i].in_source = target->columns[i].in_source;
+	if (now->ncolumns == target->ncolumns &&
+		memcmp(now->columns, target->columns, now->ncolumns * sizeof(IdemColumn)) == 0)
+		now->columns = target->columns;
+	now->keys = target->keys;
+	now->window = target->window;
+	now->version = target->version;
+	now->model = target->model;
+	now->strings = target->strings;
+	now->seen = target->seen;
+}
+
+/* True if two targets are the same as they lie in memory; now has the other as its model. */
+static bool
+is_same(IdemTarget *now, const IdemTarget *target)
+{
+	take_over(now, target);
+	return memcmp(now, target, sizeof(IdemTarget)) == 0;
+}
+
+/*
+ * The same, but that now may have an arbiter, which the next piece will use, and that an
+ * index by which a window is found may have come or gone.
+ */
+static bool
+is_as_good(IdemTarget *now, const IdemTarget *target)
+{
+	now->window_indexed = target->window_indexed;
+	now->has_arbiter &= target->has_arbiter;
+	return is_same(now, target);
+}
+
+/* True if there is a relation of this OID; it is locked then. */
+static bool
+lock_if_exists(Oid relid)
+{
+	Relation rel = try_relation_open(relid, AccessShareLock);
 
 	if (rel)
 		relation_close(rel, NoLock);
-	if (!same)
+	return rel != NULL;
+}
+
+/* Compares a target with what is there, if anything has changed since it was looked up. */
+static bool
+look_again(IdemTarget *target, bool (*compare)(IdemTarget *now, const IdemTarget *target))
+{
+	MemoryContext context;
+	MemoryContext old;
+	IdemTarget *now;
+	uint64 seen;
+	bool same;
+
+	if (idem_catalog_changes() == target->seen)
+		return true;
+	if (!lock_if_exists(target->relid))
+		return false;
+	context = AllocSetContextCreate(CurrentMemoryContext, "idem target", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	now = open_target(target->request, target);
+	seen = now->seen;
+	same = is_same(now, target);
+	if (same)
+		target->seen = seen;
+	else
+		same = compare(now, target);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return same;
+}
+
+bool
+idem_is_same_target(IdemTarget *target)
+{
+	return look_again(target, is_same);
+}
+
+void
+idem_check_target(IdemTarget *target)
+{
+	if (!look_again(target, is_as_good))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("target %s has changed while it was being loaded", target->name),
-				 errhint("Run the load again.")));
+				 errmsg("target %s was changed while it was loaded", target->name),
+				 errhint("Load again.")));
 }
 
 /* A column that the table is partitioned by and that no key is, without which no index is unique. */
@@ -689,28 +866,49 @@ append_index(StringInfo sql, const IdemTarget *target)
 
 /* What to type for an arbiter; NULL if there can be none. */
 static char *
-arbiter_sql(const IdemTarget *target)
+arbiter_sql(const IdemTarget *target, const ArbiterSearch *search)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	if (target->deferrable)
+	if (search->deferrable)
 		appendStringInfo(&sql, "ALTER TABLE %s DROP CONSTRAINT %s;%s", table_name(target),
-						 quote_identifier(target->deferrable), target->has_index ? "" : " ");
-	return target->has_index || append_index(&sql, target) ? sql.data : NULL;
+						 quote_identifier(search->deferrable), search->found ? "" : " ");
+	return search->found || append_index(&sql, target) ? sql.data : NULL;
+}
+
+/* Looks for an arbiter again, to say why there is none. */
+static ArbiterSearch
+search_arbiter(const IdemTarget *target)
+{
+	Relation base = relation_open(target->base, AccessShareLock);
+	ArbiterSearch search = {0};
+	ListCell *lc;
+
+	foreach (lc, RelationGetIndexList(base))
+	{
+		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
+
+		consider_arbiter(target, index, &search);
+		relation_close(index, NoLock);
+	}
+	relation_close(base, NoLock);
+	return search;
 }
 
 void
 idem_require_arbiter(const IdemTarget *target)
 {
+	ArbiterSearch search;
 	StringInfoData columns;
 	const char *missing;
 	char *sql;
 
 	if (target->has_arbiter)
 		return;
+	search = search_arbiter(target);
 	missing = target->is_foreign ? NULL : missing_partition_column(target);
-	sql = arbiter_sql(target);
+	sql = arbiter_sql(target, &search);
 	initStringInfo(&columns);
 	idem_append_keys(&columns, target, "");
 	ereport(ERROR,
@@ -718,9 +916,9 @@ idem_require_arbiter(const IdemTarget *target)
 			 errmsg("target %s has no unique index over its keys (%s)",
 					target->name, columns.data),
 			 missing ? errdetail("The table is partitioned by %s, which a unique index must have.", missing)
-			 : target->has_index ? errdetail("Constraint \"%s\" is deferrable, and no other index over the keys serves beside it.", target->deferrable)
-			 : target->objection ? errdetail("%s", target->objection)
-								 : errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
+			 : search.found		? errdetail("Constraint \"%s\" is deferrable, and no other index over the keys serves beside it.", search.deferrable)
+			 : search.objection ? errdetail("%s", search.objection)
+								: errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
 			 missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")
 			 : sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
 }

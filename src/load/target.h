@@ -2,14 +2,16 @@
  * target.h
  *		The relation that is loaded: its columns, keys and what tells rows apart.
  *
- * Everything is looked up once for a call.  The functions that append SQL write
- * conditions between two aliases, with every operator qualified.
+ * What is known of it is looked up when a call begins, and looked at again before and
+ * after each piece, in so far as the catalogs have changed.  The functions that append
+ * SQL write conditions between two aliases, with every operator qualified.
  */
 #ifndef IDEM_LOAD_TARGET_H
 #define IDEM_LOAD_TARGET_H
 
 #include "ledger/window.h"
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 
 typedef struct IdemColumn
 {
@@ -30,6 +32,21 @@ typedef struct IdemColumn
 	bool equal_is_same; /* equal values cannot differ in any way */
 } IdemColumn;
 
+/* What a request says of its target; the names may be NULL. */
+typedef struct IdemTargetRequest
+{
+	Oid relid;
+	char **keys;
+	int nkeys;
+	const char *window_column;
+	const char *version_column;
+	const IdemRangeType *type; /* of the ledger */
+} IdemTargetRequest;
+
+/*
+ * The facts.  Whatever is added here or to a column is compared by itself when they are
+ * looked at again; a string has to be kept as the others are.
+ */
 typedef struct IdemTarget
 {
 	Oid relid;
@@ -41,9 +58,6 @@ typedef struct IdemTarget
 	IdemColumn **keys;
 	IdemColumn *window;	 /* NULL if no window column was named */
 	IdemColumn *version; /* NULL if no version column was named */
-	const char *objection; /* why a unique index over the keys is no arbiter */
-	const char *deferrable; /* a deferrable constraint over the keys, beside which none is */
-	bool has_index;		 /* one that would be, but for that */
 	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
 	bool is_plain;		 /* a table where nothing alters, hides or reacts to what is written */
@@ -52,23 +66,36 @@ typedef struct IdemTarget
 	bool may_hide;		 /* a view's filter may hide a row that was written through it */
 	const char *takes_along; /* a table whose rows go along with deleted ones; NULL if none */
 	bool is_foreign;	 /* some of it lies on another server */
+	const char *rules;	 /* the views on the way to the table, its policies, its generated columns */
+
+	/* how they have been looked up */
+	const IdemTargetRequest *request;
+	const struct IdemTarget *model; /* whose strings are taken where they are the same */
+	List *strings;					/* all of them, in order */
+	uint64 seen;					/* the changes of the catalogs before */
 } IdemTarget;
 
 /*
- * Looks a target up, in the current memory context; the names may be NULL.  Raises
- * 42809 for a relation that cannot be loaded, 42703 for an unknown column, 42804
+ * Looks a target up, in the current memory context, in which the request must live too.
+ * Raises 42809 for a relation that cannot be loaded, 42703 for an unknown column, 42804
  * for a window column of the wrong type, 42883 for a key that cannot be compared.
  */
-extern IdemTarget *idem_open_target(Oid relid, char **keys, int nkeys,
-									const char *window_column,
-									const char *version_column,
-									const IdemRangeType *type);
+extern IdemTarget *idem_open_target(const IdemTargetRequest *request);
 
 /*
- * Raises 55000 if the target is not what was looked up: whoever ran code meanwhile, the
- * source or another session between two pieces, may have changed it.
+ * Locks what a load will write until the end of the transaction, views followed down, but
+ * no partition.  Raises 42P01 for a target that has been dropped.
  */
-extern void idem_check_target(const IdemTarget *target);
+extern void idem_lock_target(const IdemTarget *target);
+
+/* True if a target still is what was looked up, in all that is known of it. */
+extern bool idem_is_same_target(IdemTarget *target);
+
+/*
+ * Raises 55000 if it is not: another session, or code that the load ran, has changed it.
+ * An index over the keys that has been added does no harm, nor does one of the window.
+ */
+extern void idem_check_target(IdemTarget *target);
 
 /* Raises 42P10, with the CREATE UNIQUE INDEX to type, if there is no arbiter. */
 extern void idem_require_arbiter(const IdemTarget *target);

@@ -105,4 +105,11 @@ idem_call_init(void *memory, void *init)
 #define IDEM_SET_ROLE "'MEMBER'"
 #endif
 
+/* 19 numbers the catalogs' caches by an enum. */
+#if PG_VERSION_NUM >= 190000
+#define idem_syscache SysCacheIdentifier
+#else
+#define idem_syscache int
+#endif
+
 #endif /* IDEM_SERVER_COMPAT_H */

@@ -1,0 +1,178 @@
+/*
+ * prepare.c
+ *		What the pieces of a load share: looked up, and looked at again.
+ *
+ * Between two pieces, and while the source runs, other sessions change tables, and so
+ * does the code that a load runs.  What was looked up before is compared with what is
+ * there once the target is locked, and made anew if it differs: a piece is loaded by what
+ * the target is now.  Where it changes in the middle of a piece, the piece fails
+ * (runner.c).
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "ledger/table.h"
+#include "load/prepare.h"
+#include "load/zone.h"
+#include "server/settings.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+/* Fails where the transaction's snapshot would be older than the wait for writers. */
+static void
+check_isolation(void)
+{
+	if (idem_wait_for_writers && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a load that waits for writers cannot run under isolation level %s",
+						XactIsoLevel == XACT_SERIALIZABLE ? "serializable" : "repeatable read"),
+				 errdetail("Its snapshot would be older than the wait, and rows committed in between would be missed for good."),
+				 errhint("Use READ COMMITTED, or SET idem.wait_for_writers = off if nobody writes to the source of a window that is loaded.")));
+}
+
+/* Fails for arguments that do not go together. */
+static void
+check_request(const IdemRequest *request)
+{
+	if (!request->reload && request->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"upsert\" needs keys"),
+				 errhint("Name the columns that identify a row, for example keys => '{id}'.")));
+	if (request->reload && request->window_column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("mode \"reload\" needs window_column"),
+				 errhint("Name the target column that places a row in a window, for example window_column => 'ts'.")));
+	if (request->version_column && request->nkeys == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("version_column needs keys"),
+				 errhint("Name the columns that identify a row, for example keys => '{id}'.")));
+}
+
+/* Fails where the other server's snapshot may be older than the claim. */
+static void
+check_foreign(const IdemLoad *load)
+{
+	if (load->atomic && load->target->is_foreign)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("target %s, which is on another server, cannot be loaded inside a transaction",
+						load->target->name),
+				 errdetail("The other server's snapshot may be older than the claim, and rows that it does not show would be there twice."),
+				 errhint("CALL idem_load_window by itself, not in a transaction block or a function.")));
+}
+
+/* Fails where a load would write to the ledger that it is booked in. */
+static void
+check_not_ledger(const IdemLoad *load)
+{
+	if (load->target->base == load->ledger->relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("ledger %s cannot be the target of its own load", load->ledger->name),
+				 errhint("Name another target, or another ledger.")));
+}
+
+/*
+ * Fails for a name that no index of the ledger holds: to look for a very long one takes
+ * the server a second between two interrupts.
+ */
+static void
+check_name(const char *pipeline)
+{
+	if (strlen(pipeline) >= BLCKSZ)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("pipeline name of %zu bytes is too long", strlen(pipeline)),
+				 errhint("Give the argument pipeline at most %d bytes.", BLCKSZ - 1)));
+}
+
+/* Looks the target up, and what depends on it, in a memory context of its own. */
+static void
+prepare_target(IdemLoad *load)
+{
+	const IdemRequest *request = load->request;
+	IdemTargetRequest *asked = palloc0(sizeof(IdemTargetRequest));
+
+	*asked = (IdemTargetRequest){request->target, request->keys, request->nkeys,
+								 request->window_column, request->version_column, load->type};
+	load->target = idem_open_target(asked);
+	check_foreign(load);
+	check_not_ledger(load);
+	if (!request->reload)
+		idem_require_arbiter(load->target);
+	load->source = idem_open_source(request->source, load->target, load->type,
+									load->target->has_arbiter, request->identity.time_zone);
+	load->apply = idem_make_apply(load->target, load->type, idem_source_desc(load->source),
+								  request->reload);
+	load->source_schema = idem_source_schema(load->source);
+}
+
+/*
+ * The same in place of what was looked up before, which stays if this fails.  A failed
+ * piece takes along what was made for it; otherwise it lives as long as the call.
+ */
+static void
+renew_target(IdemLoad *load)
+{
+	IdemLoad renewed = *load;
+	MemoryContext old = CurrentMemoryContext;
+
+	renewed.target_context = AllocSetContextCreate(old, "idem target", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(renewed.target_context);
+	prepare_target(&renewed);
+	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(renewed.target_context, load->context);
+	if (load->target_context)
+		MemoryContextDelete(load->target_context);
+	*load = renewed;
+}
+
+void
+idem_prepare_load(IdemLoad *load)
+{
+	const IdemRequest *request = load->request;
+
+	check_request(request);
+	check_isolation();
+	load->ledger = idem_open_ledger(request->ledger, request->schema, true);
+	load->type = load->ledger->type;
+	renew_target(load);
+	if (request->audit)
+		load->audit = idem_make_query("audit", request->audit, load->type->bound);
+	load->pipeline = pstrdup(request->pipeline ? request->pipeline : load->target->name);
+	check_name(load->pipeline);
+	load->time_zone = idem_current_zone();
+	load->summary->pipeline = load->pipeline;
+}
+
+void
+idem_renew_load(IdemLoad *load, IdemWindow window)
+{
+	idem_lock_target(load->target);
+	if (idem_is_same_target(load->target))
+		return;
+	renew_target(load);
+	idem_check_lost_column(load, window);
+}
+
+void
+idem_check_lost_column(const IdemLoad *load, IdemWindow window)
+{
+	const char *lost;
+
+	if (!load->request->reload || idem_is_whole(load->target))
+		return;
+	lost = idem_lost_column(load->ledger, load->pipeline, window, load->target->relid,
+							idem_absent_columns(load->target));
+	if (lost)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("source of pipeline \"%s\" has no longer a column \"%s\"", load->pipeline, lost),
+				 errdetail("It had one when the pipeline was last loaded into %s.", load->target->name),
+				 errhint("Have the source return it, if need be as NULL AS %s, or drop it from the target.",
+						 quote_identifier(lost))));
+}

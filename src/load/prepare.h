@@ -1,0 +1,25 @@
+/*
+ * prepare.h
+ *		What the pieces of a load share: looked up, and looked at again.
+ */
+#ifndef IDEM_LOAD_PREPARE_H
+#define IDEM_LOAD_PREPARE_H
+
+#include "load/runner.h"
+
+/* Looks everything up; all that can be wrong with a request, but its window, is found here. */
+extern void idem_prepare_load(IdemLoad *load);
+
+/*
+ * Locks the target for the piece of a window.  If it has changed since it was looked up, it is looked up
+ * anew, with all that depends on it; raises what a new load of it would.
+ */
+extern void idem_renew_load(IdemLoad *load, IdemWindow window);
+
+/*
+ * Fails if a reload's source has lost a column that it had when the pipeline's last
+ * complete window was loaded: a window without its values would not be the source's.
+ */
+extern void idem_check_lost_column(const IdemLoad *load, IdemWindow window);
+
+#endif /* IDEM_LOAD_PREPARE_H */
