@@ -194,6 +194,15 @@ CALL idem_load_window('dled', 'lc', 'SELECT *, NULL AS v FROM lcs', '[2024-01-01
 ALTER TABLE lc DROP "W";
 CALL idem_load_window('dled', 'lc', 'SELECT *, NULL AS v FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
 
+-- nor in a database that was restored, where the ledger's OIDs are others
+ALTER TABLE lcs ADD v text;
+CALL idem_load_window('dled', 'lc', 'SELECT * FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
+ALTER TABLE lcs DROP v;
+UPDATE dled SET target = target::bigint + 1, database_oid = 1 WHERE pipeline = 'guards.lc';
+CALL idem_load_window('dled', 'lc', 'SELECT * FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
+UPDATE dled SET target_name = 'guards.another' WHERE pipeline = 'guards.lc';
+CALL idem_load_window('dled', 'lc', 'SELECT * FROM lcs', '[2024-01-01,2024-01-02)', 'reload', window_column => 'ts', force => true);
+
 -- a ledger is not the target of its own load, by itself or behind a view
 CREATE VIEW over_led AS SELECT * FROM dled;
 CALL idem_load_window('dled', 'dled', 'SELECT 1::bigint AS run_id', '[2024-01-01,2024-01-02)', 'upsert', keys => '{run_id}');

@@ -202,6 +202,10 @@ CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[202
 UPDATE whose SET target = target::bigint + 1, database_oid = 1;
 CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
 CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+-- a row by hand that names a relation by its OID alone, or by its name
+UPDATE whose SET target = 'whose_target'::regclass, target_name = NULL, system_identifier = NULL, database_oid = NULL;
+CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
 -- a row by hand is for any relation
 UPDATE whose SET target = NULL;
 CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');

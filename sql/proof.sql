@@ -218,8 +218,9 @@ SET ROLE regress_idem_proof;
 CALL load('guarded_view', 'reload', source => $$SELECT reading(1) AS id, 1 AS w, 'v' AS v$$);
 RESET ROLE;
 
--- a name that no index of the ledger holds
-SELECT idem_load('led', 'guarded', 'src', '[0,10)', 'reload', window_column => 'w', pipeline => repeat('x', 8192));
+-- a name that no index of the ledger holds, and the longest that each does, however well it can be compressed
+SELECT idem_load('led', 'guarded', 'src', '[0,10)', 'reload', window_column => 'w', pipeline => repeat('x', 2001));
+SELECT result FROM idem_load('led', 'guarded', 'SELECT 1 AS id, $1 AS w WHERE false', '[0,10)', 'reload', window_column => 'w', pipeline => (SELECT left(string_agg(md5(i::text), ''), 2000) FROM generate_series(1, 100) i));
 
 SET client_min_messages = warning;
 DROP SCHEMA proof CASCADE;

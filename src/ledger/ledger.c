@@ -83,6 +83,27 @@ void (*idem_window_reopened)(const char *schema, const char *pipeline);
 	ObjectIdGetDatum(relid), target_name(relid), \
 		Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)
 
+/*
+ * Whether a run l was into the relation that these arguments tell of, as the third to the
+ * sixth: OIDs are compared where both are of this database, else names.
+ */
+#define IS_TARGET                                                                   \
+	" CASE WHEN COALESCE(l.system_identifier, $5) OPERATOR(pg_catalog.=) $5"        \
+	" AND COALESCE(l.database_oid, $6) OPERATOR(pg_catalog.=) $6"                   \
+	" THEN l.target OPERATOR(pg_catalog.=) $3"                                      \
+	" ELSE COALESCE(l.target_name, '') OPERATOR(pg_catalog.=) $4 END"
+
+/*
+ * Complete runs l, the newest first, of which the first is wanted.  They come in the order
+ * of the index on (pipeline, run_id).  In a CASE, which is taken for true of every second
+ * row: of the state as such a planner without statistics believes that it is rare, and
+ * fetches and sorts all runs, by the index of the claims or this one.
+ */
+#define COMPLETE_IN_ORDER(condition)                                                           \
+	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1"                                              \
+	" AND CASE WHEN l.state OPERATOR(pg_catalog.=) 'complete' THEN " condition " ELSE false END" \
+	" ORDER BY l.run_id DESC"
+
 /* A relation's name as text; of one that is not there, no value at all. */
 static Datum
 target_name(Oid relid)
@@ -758,10 +779,6 @@ idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow wind
 	return superseded;
 }
 
-/*
- * OIDs are compared where both are of this database, else names: a restored ledger is
- * taken as it is.
- */
 void
 idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow window, Oid target)
 {
@@ -774,11 +791,7 @@ idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow 
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->foreign, IDEM_SNAPSHOT_NEW,
 								  "SELECT l.target_name, l.window_range::pg_catalog.text FROM ONLY @L l" WHERE_OVERLAPS
 								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
-								  " AND l.target IS NOT NULL AND CASE"
-								  " WHEN l.system_identifier OPERATOR(pg_catalog.=) $5"
-								  " AND l.database_oid OPERATOR(pg_catalog.=) $6"
-								  " THEN l.target OPERATOR(pg_catalog.<>) $3"
-								  " ELSE l.target_name OPERATOR(pg_catalog.<>) $4 END LIMIT 1",
+								  " AND l.target IS NOT NULL AND NOT" IS_TARGET " LIMIT 1",
 								  lengthof(more), more),
 					args, NULL, lengthof(values), values, nulls))
 		return;
@@ -802,19 +815,16 @@ const char *
 idem_lost_column(IdemLedger *ledger, const char *pipeline, IdemWindow window, Oid target,
 				 Datum columns)
 {
-	static const Oid more[] = {OIDOID, TEXTARRAYOID};
+	static const Oid more[] = {TARGET_TYPES, TEXTARRAYOID};
 	Datum args[] = {CStringGetTextDatum(pipeline), idem_window_datum(ledger->type, window),
-					ObjectIdGetDatum(target), columns};
+					TARGET_ARGS(target), columns};
 	Datum value;
 	bool isnull;
 
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->lost, IDEM_SNAPSHOT_NEW,
 								  "SELECT c FROM (SELECT l.source_schema FROM ONLY @L l"
-								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
-								  " AND l.target OPERATOR(pg_catalog.=) $3"
-								  " AND l.source_schema IS NOT NULL"
-								  " ORDER BY l.run_id DESC LIMIT 1) l, pg_catalog.unnest($4) c"
+								  COMPLETE_IN_ORDER(IS_TARGET " AND l.source_schema IS NOT NULL")
+								  " LIMIT 1) l, pg_catalog.unnest($7) c"
 								  " WHERE pg_catalog.jsonb_exists(l.source_schema, c) LIMIT 1",
 								  lengthof(more), more),
 					args, NULL, 1, &value, &isnull))
@@ -831,10 +841,8 @@ idem_last_zone(IdemLedger *ledger, const char *pipeline, Datum redone)
 
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->last_zone, IDEM_SNAPSHOT_NEW,
 								  "SELECT l.details OPERATOR(pg_catalog.->>) 'time_zone' FROM ONLY @L l"
-								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
-								  " AND NOT pg_catalog.range_contained_by(l.window_range, $2)"
-								  " ORDER BY l.run_id DESC LIMIT 1",
+								  COMPLETE_IN_ORDER("NOT pg_catalog.range_contained_by(l.window_range, $2)")
+								  " LIMIT 1",
 								  0, NULL),
 					args, NULL, 1, &value, &isnull) ||
 		isnull)

@@ -24,7 +24,6 @@
 #include "server/compat.h"
 #include "server/statement.h"
 #include "server/transaction.h"
-#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -257,6 +256,7 @@ require_range_type(Oid range)
  *     WHERE (state IN ('running', 'complete')));
  * ALTER SEQUENCE s.l_run_id_seq OWNED BY s.l.run_id;
  * CREATE INDEX ON s.l USING gist (pipeline, window_range) WHERE (state IN ('failed', 'superseded'));
+ * CREATE INDEX ON s.l (pipeline, run_id);
  *
  * Typed tables cannot have identity columns, hence the sequence.
  */
@@ -286,6 +286,7 @@ run_ledger_ddl(const char *schema, const char *name, const IdemRangeType *type,
 	idem_run_once(psprintf("CREATE INDEX ON %s USING gist (pipeline, window_range)"
 						   " WHERE (state OPERATOR(pg_catalog.=) ANY ('{failed,superseded}'))",
 						   table));
+	idem_run_once(psprintf("CREATE INDEX ON %s (pipeline, run_id)", table));
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem window ledger'", table));
 }
 

@@ -76,6 +76,9 @@ check_not_ledger(const IdemLoad *load)
 				 errhint("Name another target, or another ledger.")));
 }
 
+/* The longest name, in bytes, of which an index of the ledger can hold any. */
+#define MAX_NAME 2000
+
 /*
  * Fails for a name that no index of the ledger holds: to look for a very long one takes
  * the server a second between two interrupts.
@@ -83,11 +86,11 @@ check_not_ledger(const IdemLoad *load)
 static void
 check_name(const char *pipeline)
 {
-	if (strlen(pipeline) >= BLCKSZ)
+	if (strlen(pipeline) > MAX_NAME)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("pipeline name of %zu bytes is too long", strlen(pipeline)),
-				 errhint("Give the argument pipeline at most %d bytes.", BLCKSZ - 1)));
+				 errhint("Give the argument pipeline at most %d bytes.", MAX_NAME)));
 }
 
 /* Looks the target up, and what depends on it, in a memory context of its own. */

@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(6);
+SELECT plan(8);
 
 SELECT setseed(0.7);
 SELECT idem_create_ledger('led', 'int8range');
@@ -38,6 +38,27 @@ END $$;
 SELECT is(count(*) FILTER (WHERE NOT ok), 0::bigint, 'invalidation takes just its window from the coverage') FROM checks;
 SELECT is(count(*), 0::bigint, 'what is left has no counts, and names the run it came from')
 FROM led WHERE state = 'complete' AND details ? 'split_from' AND source_rows IS NOT NULL;
+
+-- what a load reads of a ledger does not grow with its history, with statistics or without
+CREATE TABLE tgt (id bigint, w bigint, lost text);
+SELECT idem_create_ledger('long', 'int8range');
+INSERT INTO long (pipeline, window_range, state, target, source_schema, details)
+SELECT 'p', int8range(i, i + 1), 'complete', 'tgt'::regclass, '{}', '{"time_zone": "UTC"}' FROM generate_series(1, 10000) i;
+INSERT INTO long (pipeline, window_range, state) SELECT 'another', int8range(i, i + 1), 'complete' FROM generate_series(1, 10000) i;
+CREATE FUNCTION pg_temp.rows_read(run text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE before bigint; after bigint; read CONSTANT text := 'SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = ''long''::regclass';
+BEGIN
+    EXECUTE read INTO before;
+    EXECUTE run;
+    EXECUTE read INTO after;
+    RETURN after - before;
+END $$;
+SET LOCAL timezone = 'UTC';
+SELECT cmp_ok(pg_temp.rows_read($$SELECT idem_load('long', 'tgt', 'SELECT $1 AS id, $1 AS w', '[10001,10002)', 'reload', window_column => 'w', pipeline => 'p')$$),
+    '<', 200::bigint, 'a load reads some of ten thousand runs');
+ANALYZE long;
+SELECT cmp_ok(pg_temp.rows_read($$SELECT idem_load('long', 'tgt', 'SELECT $1 AS id, $1 AS w', '[10002,10003)', 'reload', window_column => 'w', pipeline => 'p')$$),
+    '<', 200::bigint, 'also by statistics');
 
 SELECT * FROM finish();
 ROLLBACK;
