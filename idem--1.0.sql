@@ -7,8 +7,14 @@
 -- Deterministic IDs
 --
 
+CREATE FUNCTION idem_hash_support(internal) RETURNS internal
+LANGUAGE C STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_hash_support';
+COMMENT ON FUNCTION idem_hash_support(internal) IS
+'planner support function: hashes columns themselves where a record would be formed of them';
+
 CREATE FUNCTION idem_hash(record record, keys text[]) RETURNS text
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE SUPPORT idem_hash_support
 AS 'MODULE_PATHNAME', 'idem_hash_record';
 COMMENT ON FUNCTION idem_hash(record, text[]) IS
 'deterministic ID of a record: SHA-256, as 64 hex digits, of the canonical JSON of its key columns';
@@ -32,7 +38,7 @@ COMMENT ON FUNCTION idem_canonical(jsonb, text[]) IS
 'the canonical JSON that idem_hash(jsonb, text[]) hashes';
 
 CREATE FUNCTION idem_uuid(record record, keys text[]) RETURNS uuid
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE SUPPORT idem_hash_support
 AS 'MODULE_PATHNAME', 'idem_uuid_record';
 COMMENT ON FUNCTION idem_uuid(record, text[]) IS
 'deterministic ID of a record as a UUID of version 8, from the same SHA-256 as idem_hash(record, text[])';
@@ -42,6 +48,18 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'idem_uuid_jsonb';
 COMMENT ON FUNCTION idem_uuid(jsonb, text[]) IS
 'deterministic ID of a JSON object as a UUID of version 8, from the same SHA-256 as idem_hash(jsonb, text[])';
+
+CREATE FUNCTION idem_hash_values(keys text[], VARIADIC key_values "any") RETURNS text
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_hash_values';
+COMMENT ON FUNCTION idem_hash_values(text[], "any") IS
+'the same ID as idem_hash(record, text[]), of values given in the order of their keys';
+
+CREATE FUNCTION idem_uuid_values(keys text[], VARIADIC key_values "any") RETURNS uuid
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_uuid_values';
+COMMENT ON FUNCTION idem_uuid_values(text[], "any") IS
+'the same ID as idem_uuid(record, text[]), of values given in the order of their keys';
 
 CREATE FUNCTION idem_set_id() RETURNS trigger
 LANGUAGE C

@@ -25,14 +25,14 @@
 /* What one call site keeps from row to row. */
 typedef struct HashCall
 {
-	IdemSha256 *sha;
 	StringInfoData buf;			/* the canonical form of the current record */
 	bool constant_keys;			/* the keys argument cannot change */
 	MemoryContext keys_context; /* holds the next four */
 	ArrayType *array;			/* the keys, as they were given */
 	char **keys;
 	int nkeys;
-	IdemMember *members; /* the keys, sorted: for jsonb */
+	IdemMember *members; /* the keys, sorted: for jsonb and values */
+	bool has_writers;	 /* the members have: for values */
 	IdemShape shape;	 /* for records */
 } HashCall;
 
@@ -42,16 +42,16 @@ typedef struct HashCall
  * fn_extra stays.
  */
 static bool
-has_constant_keys(FmgrInfo *flinfo)
+has_constant_keys(FmgrInfo *flinfo, int argument)
 {
 	Node *call = flinfo->fn_expr;
 
-	return call && IsA(call, FuncExpr) && IsA(lsecond(((FuncExpr *) call)->args), Const);
+	return call && IsA(call, FuncExpr) && IsA(list_nth(((FuncExpr *) call)->args, argument), Const);
 }
 
-/* Returns the call site's state, made at its first call. */
+/* Returns the call site's state, made at its first call; keys is the number of that argument. */
 static HashCall *
-get_call(FunctionCallInfo fcinfo)
+get_call(FunctionCallInfo fcinfo, int keys)
 {
 	HashCall *call = fcinfo->flinfo->fn_extra;
 	MemoryContext cxt = fcinfo->flinfo->fn_mcxt;
@@ -62,8 +62,7 @@ get_call(FunctionCallInfo fcinfo)
 	old = MemoryContextSwitchTo(cxt);
 	call = palloc0(sizeof(HashCall));
 	initStringInfo(&call->buf);
-	call->sha = idem_make_sha256(cxt);
-	call->constant_keys = has_constant_keys(fcinfo->flinfo);
+	call->constant_keys = has_constant_keys(fcinfo->flinfo, keys);
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = call;
 	return call;
@@ -102,7 +101,8 @@ fit_keys(HashCall *call, Datum keys, MemoryContext parent)
 		return;
 
 	call->members = NULL;
-	call->shape.identifier = 0; /* was made for other keys */
+	call->has_writers = false; /* they and the shape were made for other keys */
+	call->shape.identifier = 0;
 	if (call->keys_context)
 		MemoryContextReset(call->keys_context);
 	else
@@ -119,7 +119,7 @@ fit_keys(HashCall *call, Datum keys, MemoryContext parent)
 static HashCall *
 write_record(FunctionCallInfo fcinfo)
 {
-	HashCall *call = get_call(fcinfo);
+	HashCall *call = get_call(fcinfo, 1);
 	HeapTupleHeader row = PG_GETARG_HEAPTUPLEHEADER(0);
 
 	fit_keys(call, PG_GETARG_DATUM(1), fcinfo->flinfo->fn_mcxt);
@@ -133,7 +133,7 @@ write_record(FunctionCallInfo fcinfo)
 static HashCall *
 write_jsonb_object(FunctionCallInfo fcinfo)
 {
-	HashCall *call = get_call(fcinfo);
+	HashCall *call = get_call(fcinfo, 1);
 	Jsonb *object = PG_GETARG_JSONB_P(0);
 	int i;
 
@@ -163,6 +163,52 @@ write_jsonb_object(FunctionCallInfo fcinfo)
 	return call;
 }
 
+/* Makes the members' writers, of the arguments' types. */
+static void
+make_value_writers(HashCall *call, FunctionCallInfo fcinfo)
+{
+	MemoryContext old;
+	int i;
+
+	if (get_fn_expr_variadic(fcinfo->flinfo) || PG_NARGS() != call->nkeys + 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%d keys need as many values", call->nkeys),
+				 errhint("Pass the value of each key, in the keys' order and not as an array.")));
+	old = MemoryContextSwitchTo(call->keys_context);
+	for (i = 0; i < call->nkeys; i++)
+	{
+		IdemMember *m = &call->members[i];
+
+		m->writer = idem_make_writer(get_fn_expr_argtype(fcinfo->flinfo, m->index + 1),
+									 call->keys[m->index], call->keys_context);
+	}
+	MemoryContextSwitchTo(old);
+	call->has_writers = true;
+}
+
+/* Writes the canonical form of the arguments after the first, which has their names. */
+static HashCall *
+write_values(FunctionCallInfo fcinfo)
+{
+	HashCall *call = get_call(fcinfo, 0);
+	int i;
+
+	fit_keys(call, PG_GETARG_DATUM(0), fcinfo->flinfo->fn_mcxt);
+	if (!call->has_writers)
+		make_value_writers(call, fcinfo);
+	resetStringInfo(&call->buf);
+	for (i = 0; i < call->nkeys; i++)
+	{
+		const IdemMember *m = &call->members[i];
+
+		appendBinaryStringInfo(&call->buf, m->prefix, m->prefix_len);
+		idem_write_value(&call->buf, m->writer, PG_GETARG_DATUM(m->index + 1), PG_ARGISNULL(m->index + 1));
+	}
+	appendStringInfoChar(&call->buf, '}');
+	return call;
+}
+
 /* Returns the text of what was written. */
 static Datum
 canonical_result(HashCall *call)
@@ -176,16 +222,24 @@ canonical_result(HashCall *call)
 	return PointerGetDatum(cstring_to_text_with_len(call->buf.data, call->buf.len));
 }
 
+/* The two digits of each byte, "00" to "ff". */
+#define PAIRS(d) d "0" d "1" d "2" d "3" d "4" d "5" d "6" d "7" d "8" d "9" d "a" d "b" d "c" d "d" d "e" d "f"
+static const char pairs[] =
+	PAIRS("0") PAIRS("1") PAIRS("2") PAIRS("3") PAIRS("4") PAIRS("5") PAIRS("6") PAIRS("7")
+	PAIRS("8") PAIRS("9") PAIRS("a") PAIRS("b") PAIRS("c") PAIRS("d") PAIRS("e") PAIRS("f");
+
 /* Returns the 64 hex digits of the SHA-256 of what was written. */
 static Datum
 hash_result(HashCall *call)
 {
 	text *result = palloc(VARHDRSZ + 2 * PG_SHA256_DIGEST_LENGTH);
 	uint8 digest[PG_SHA256_DIGEST_LENGTH];
+	int i;
 
-	idem_sha256(call->sha, call->buf.data, call->buf.len, digest);
+	idem_sha256(call->buf.data, call->buf.len, digest);
 	SET_VARSIZE(result, VARHDRSZ + 2 * PG_SHA256_DIGEST_LENGTH);
-	hex_encode((char *) digest, sizeof(digest), VARDATA(result));
+	for (i = 0; i < PG_SHA256_DIGEST_LENGTH; i++)
+		memcpy(VARDATA(result) + 2 * i, pairs + 2 * digest[i], 2);
 	return PointerGetDatum(result);
 }
 
@@ -196,7 +250,7 @@ uuid_result(HashCall *call)
 	pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
 	uint8 digest[PG_SHA256_DIGEST_LENGTH];
 
-	idem_sha256(call->sha, call->buf.data, call->buf.len, digest);
+	idem_sha256(call->buf.data, call->buf.len, digest);
 	memcpy(uuid->data, digest, UUID_LEN);
 	uuid->data[6] = (uuid->data[6] & 0x0f) | 0x80;
 	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80;
@@ -209,6 +263,8 @@ PG_FUNCTION_INFO_V1(idem_hash_record);
 PG_FUNCTION_INFO_V1(idem_hash_jsonb);
 PG_FUNCTION_INFO_V1(idem_uuid_record);
 PG_FUNCTION_INFO_V1(idem_uuid_jsonb);
+PG_FUNCTION_INFO_V1(idem_hash_values);
+PG_FUNCTION_INFO_V1(idem_uuid_values);
 
 /* SQL: idem_canonical(record, text[]) returns text */
 Datum
@@ -250,4 +306,22 @@ Datum
 idem_uuid_jsonb(PG_FUNCTION_ARGS)
 {
 	return uuid_result(write_jsonb_object(fcinfo));
+}
+
+/* SQL: idem_hash_values(text[], VARIADIC "any") returns text */
+Datum
+idem_hash_values(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	return hash_result(write_values(fcinfo));
+}
+
+/* SQL: idem_uuid_values(text[], VARIADIC "any") returns uuid */
+Datum
+idem_uuid_values(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	return uuid_result(write_values(fcinfo));
 }

@@ -1,0 +1,249 @@
+/*
+ * simplify.c
+ *		Lets the planner hash columns instead of a record that is formed of them.
+ *
+ * To form a record and take it apart again costs more than the hash of three keys.
+ * Where the planner knows what a record is made of, idem_hash(record, keys) becomes
+ * idem_hash_values(keys, …) of just the key columns: for ROW(…), which is what is left
+ * of a subquery's row too, and for a whole row of a table.  Stored expressions stay as
+ * they were written: this happens anew in each plan, and alike in an index's
+ * expression and in a query, so that they still match.
+ *
+ * Whatever is out of the ordinary, wrong keys among it, is left to the function itself.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/pathnodes.h"
+#include "nodes/supportnodes.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "server/compat.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(idem_hash_support);
+
+/* More arguments than these the executor does not pass, and one is the keys. */
+#define MAX_VALUES (FUNC_MAX_ARGS - 1)
+
+/* True if everybody may call a function. */
+static bool
+is_public(Oid function)
+{
+	return idem_function_aclcheck(function, ACL_ID_PUBLIC) == ACLCHECK_OK;
+}
+
+/*
+ * The function of the same name, and schema, over values.  None where not everybody may
+ * call both: what one may is asked when a plan runs, and about the function in it.
+ */
+static Oid
+find_twin(Oid function)
+{
+	Oid types[] = {TEXTARRAYOID, ANYOID};
+	char *name = psprintf("%s_values", get_func_name(function));
+	Oid twin = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+							   PointerGetDatum(buildoidvector(types, lengthof(types))),
+							   ObjectIdGetDatum(get_func_namespace(function)));
+
+	return OidIsValid(twin) && is_public(function) && is_public(twin) ? twin : InvalidOid;
+}
+
+/* The names in an array of keys; NULL if one of them is NULL or they are no list of some. */
+static char **
+read_names(Const *keys, int *nnames)
+{
+	ArrayType *array = DatumGetArrayTypeP(keys->constvalue);
+	Datum *elements;
+	bool *nulls;
+	char **names;
+	int i;
+
+	if (ARR_NDIM(array) != 1 || ArrayGetNItems(1, ARR_DIMS(array)) > MAX_VALUES || array_contains_nulls(array))
+		return NULL;
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, nnames);
+	names = palloc(*nnames * sizeof(char *));
+	for (i = 0; i < *nnames; i++)
+		names[i] = TextDatumGetCString(elements[i]);
+	return names;
+}
+
+/*
+ * The field of a row that has a name; NULL if there is none.  Its fields may be left
+ * out only if nobody notices that they are not computed.
+ */
+static Expr *
+row_field(RowExpr *row, const char *name)
+{
+	ListCell *field;
+	ListCell *colname;
+
+	forboth(field, row->args, colname, row->colnames)
+	{
+		if (strcmp(strVal(lfirst(colname)), name) == 0)
+			return lfirst(field);
+	}
+	return NULL;
+}
+
+/* True for a row whose fields can stand for themselves. */
+static bool
+is_plain_row(const RowExpr *row)
+{
+	return row->row_typeid == RECORDOID && !expression_returns_set((Node *) row->args) &&
+		   !contain_volatile_functions((Node *) row->args);
+}
+
+/* A column of the relation of a whole-row variable. */
+static Var *
+make_var(const Var *whole, AttrNumber attno, Oid type, int32 typmod, Oid collation)
+{
+	Var *var = copyObject(unconstify(Var *, whole));
+
+	var->varattno = attno;
+	if (var->varnosyn > 0)
+		var->varattnosyn = attno;
+	var->vartype = type;
+	var->vartypmod = typmod;
+	var->varcollid = collation;
+	return var;
+}
+
+/* The column that has a name; NULL if there is none, or it is not stored. */
+static Expr *
+table_column(const Var *whole, Oid relid, const char *name)
+{
+	AttrNumber attno = get_attnum(relid, name);
+	Oid type;
+	int32 typmod;
+	Oid collation;
+
+	/* 'v' is a virtual generated column, from 18 on */
+	if (attno <= 0 || get_attgenerated(relid, attno) == 'v')
+		return NULL;
+	get_atttypetypmodcoll(relid, attno, &type, &typmod, &collation);
+	return (Expr *) make_var(whole, attno, type, typmod, collation);
+}
+
+/*
+ * The table whose whole row a variable is; InvalidOid if it is none.  Without a query
+ * the variable is of a table's own expression, of an index, say.
+ */
+static Oid
+whole_row_table(PlannerInfo *root, const Var *var)
+{
+	Oid relid = get_typ_typrelid(var->vartype);
+	char relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
+
+	if (var->varattno != InvalidAttrNumber || var->varlevelsup != 0 || IS_SPECIAL_VARNO(var->varno) ||
+		!idem_is_current_row(var))
+		return InvalidOid;
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
+		relkind != RELKIND_MATVIEW && relkind != RELKIND_FOREIGN_TABLE)
+		return InvalidOid;
+	if (root)
+	{
+		RangeTblEntry *rte = rt_fetch(var->varno, root->parse->rtable);
+
+		return rte->rtekind == RTE_RELATION && rte->relid == relid ? relid : InvalidOid;
+	}
+	return var->varno == 1 ? relid : InvalidOid;
+}
+
+/* The arguments of the twin: the keys and their values; NIL if that cannot be. */
+static List *
+make_arguments(Node *record, Oid relid, Const *keys)
+{
+	List *arguments = list_make1(keys);
+	int nnames = 0;
+	char **names = read_names(keys, &nnames);
+	int i;
+
+	if (names == NULL)
+		return NIL;
+	for (i = 0; i < nnames; i++)
+	{
+		Expr *value = OidIsValid(relid) ? table_column((Var *) record, relid, names[i])
+										: row_field((RowExpr *) record, names[i]);
+
+		if (value == NULL)
+			return NIL;
+		arguments = lappend(arguments, value);
+	}
+	return arguments;
+}
+
+/*
+ * CASE WHEN t.tableoid IS NOT NULL THEN call END: a row that an outer join fills up with
+ * NULLs is NULL itself, and so is its hash.
+ */
+static Node *
+unless_null_row(Expr *call, const Var *whole, Oid type, Oid collation)
+{
+	NullTest *test = makeNode(NullTest);
+	CaseWhen *when = makeNode(CaseWhen);
+	CaseExpr *result = makeNode(CaseExpr);
+
+	test->arg = (Expr *) make_var(whole, TableOidAttributeNumber, OIDOID, -1, InvalidOid);
+	test->nulltesttype = IS_NOT_NULL;
+	test->location = -1;
+	when->expr = (Expr *) test;
+	when->result = call;
+	when->location = -1;
+	result->casetype = type;
+	result->casecollid = collation;
+	result->args = list_make1(when);
+	result->defresult = (Expr *) makeNullConst(type, -1, collation);
+	result->location = -1;
+	return (Node *) result;
+}
+
+/* The call over values that a call over a record becomes; NULL if it stays. */
+static Node *
+simplify_call(PlannerInfo *root, FuncExpr *call)
+{
+	Node *record = linitial(call->args);
+	Node *keys = lsecond(call->args);
+	Oid relid = InvalidOid;
+	List *arguments;
+	Oid twin;
+	Expr *result;
+
+	if (!IsA(keys, Const) || ((Const *) keys)->constisnull)
+		return NULL;
+	if (IsA(record, Var))
+		relid = whole_row_table(root, (Var *) record);
+	if (!OidIsValid(relid) && !(IsA(record, RowExpr) && is_plain_row((RowExpr *) record)))
+		return NULL;
+	arguments = make_arguments(record, relid, (Const *) keys);
+	twin = arguments ? find_twin(call->funcid) : InvalidOid;
+	if (!OidIsValid(twin))
+		return NULL;
+	result = (Expr *) makeFuncExpr(twin, call->funcresulttype, arguments, call->funccollid,
+								   call->inputcollid, COERCE_EXPLICIT_CALL);
+	return OidIsValid(relid) ? unless_null_row(result, (Var *) record, call->funcresulttype, call->funccollid)
+							 : (Node *) result;
+}
+
+/* SQL: idem_hash_support(internal) returns internal: the planner asks, and gets a node or NULL */
+Datum
+idem_hash_support(PG_FUNCTION_ARGS)
+{
+	Node *request = (Node *) PG_GETARG_POINTER(0);
+	Node *result = NULL;
+
+	if (IsA(request, SupportRequestSimplify))
+		result = simplify_call(((SupportRequestSimplify *) request)->root,
+							   ((SupportRequestSimplify *) request)->fcall);
+	PG_RETURN_POINTER(result);
+}
