@@ -75,6 +75,12 @@ CREATE FUNCTION put_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 CREATE OR REPLACE TRIGGER d AFTER DELETE ON heap FOR EACH ROW EXECUTE FUNCTION put_back();
 CALL load('heap', 'reload', source => 'SELECT * FROM src WHERE id < 59');
 CALL load('heap', 'reload', NULL);
+CREATE FUNCTION successor() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO watched.heap VALUES (OLD.id + 1, 1, 'next'); RETURN NULL; END $$;
+CREATE OR REPLACE TRIGGER d AFTER DELETE ON heap FOR EACH ROW WHEN (OLD.id < 62) EXECUTE FUNCTION successor();
+CALL load('heap', 'reload', source => 'SELECT * FROM src WHERE id < 59');
+SELECT differ('heap', 'SELECT * FROM src WHERE id < 59');
+CREATE OR REPLACE TRIGGER d AFTER DELETE ON heap FOR EACH ROW EXECUTE FUNCTION successor();
+CALL load('heap', 'reload', source => 'SELECT * FROM src WHERE id < 58');
 CREATE TABLE loose (id int, w int, v text);
 CREATE TRIGGER d AFTER DELETE ON loose FOR EACH ROW WHEN (OLD.id = 6) EXECUTE FUNCTION put_back();
 CALL load('loose', 'reload');
@@ -82,6 +88,15 @@ CALL load('loose', 'reload');
 UPDATE loose SET w = 100 WHERE id = 6;
 CALL load('loose', 'reload');
 SELECT differ('loose'), count(*) FROM loose;
+-- what goes from another window puts a row into this one, once and each time
+CREATE FUNCTION put_in() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO watched.loose VALUES (CASE OLD.id WHEN 6 THEN 1006 ELSE 6 END, CASE OLD.w WHEN 1 THEN 100 ELSE 1 END); RETURN NULL; END $$;
+CREATE OR REPLACE TRIGGER d AFTER DELETE ON loose FOR EACH ROW WHEN (OLD.w = 100) EXECUTE FUNCTION put_in();
+CALL load('loose', 'reload');
+SELECT differ('loose'), count(*) FROM loose;
+UPDATE loose SET w = 100 WHERE id = 6;
+CREATE OR REPLACE TRIGGER d AFTER DELETE ON loose FOR EACH ROW WHEN (OLD.w = 100 OR OLD.id > 1000) EXECUTE FUNCTION put_in();
+CALL load('loose', 'reload');
 
 -- rows that a view's filter hides once they are written
 CREATE TABLE behind (id int PRIMARY KEY, w int, v text, tenant int DEFAULT 1);

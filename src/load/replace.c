@@ -9,6 +9,33 @@
 
 #include "load/apply.h"
 
+/*
+ * Deletes the window's rows, and with keys their rows in other windows too, for no index
+ * would object to a key that is in both.  Where that may put rows into the window it is
+ * done again, until nothing is deleted elsewhere.
+ */
+static int64
+delete_old(IdemApply *apply, IdemPiece *piece)
+{
+	int64 deleted = 0;
+	int round;
+
+	for (round = 0; round < IDEM_MAX_ROUNDS; round++)
+	{
+		int64 elsewhere;
+
+		deleted += idem_delete_window(apply, piece);
+		if (apply->target->nkeys == 0)
+			return deleted;
+		elsewhere = idem_delete_everywhere(apply, piece, &piece->rows);
+		deleted += elsewhere;
+		if (elsewhere == 0 || !apply->target->acts_on_delete)
+			return deleted;
+	}
+	idem_report_left(apply, piece);
+	return deleted;
+}
+
 /* Fits whatever there is. */
 static bool
 replace_applies(IdemApply *apply, IdemPiece *piece)
@@ -23,9 +50,7 @@ run_replace(IdemApply *apply, IdemPiece *piece)
 	IdemRun *run = piece->run;
 
 	idem_collapse_piece(apply, piece);
-	run->deleted_rows = idem_delete_window(apply, piece);
-	if (apply->target->nkeys > 0) /* no index would object to a key that is in another window too */
-		run->deleted_rows += idem_delete_everywhere(apply, piece, &piece->rows);
+	run->deleted_rows = delete_old(apply, piece);
 	idem_insert_rows(apply, piece, &piece->rows);
 	piece->reason = "No unique index over keys tells which row is which.";
 }
