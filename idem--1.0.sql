@@ -537,7 +537,8 @@ CREATE FUNCTION idem_enable_pipeline(name text) RETURNS void
 LANGUAGE C STRICT
 AS 'MODULE_PATHNAME', 'idem_enable_pipeline';
 COMMENT ON FUNCTION idem_enable_pipeline(text) IS
-'lets a pipeline run by itself';
+'lets a pipeline run by itself; the right to execute it is the right to have such pipelines';
+REVOKE EXECUTE ON FUNCTION idem_enable_pipeline(text) FROM PUBLIC;
 
 CREATE FUNCTION idem_disable_pipeline(name text) RETURNS void
 LANGUAGE C STRICT

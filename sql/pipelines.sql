@@ -113,6 +113,21 @@ CREATE TABLE own_src (id bigint, v text);
 INSERT INTO own_src VALUES (1, 'mine');
 SELECT idem_create_ledger('own_led', 'int8range');
 CREATE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN current_user; END $$;
+-- that it runs by itself is a right
+SELECT idem_create_pipeline('own', 'own_led', 'own_tgt', 'own_src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT max(id) FROM own_src');
+\echo :SQLSTATE
+SELECT idem_enable_pipeline('own');
+\echo :SQLSTATE
+SELECT idem_create_pipeline('own', 'own_led', 'own_tgt', 'own_src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT max(id) FROM own_src', enabled => false);
+SELECT idem_alter_pipeline('own', enabled => true);
+\echo :SQLSTATE
+RESET ROLE;
+-- of the owner, whoever enables it
+SELECT idem_enable_pipeline('own');
+GRANT EXECUTE ON FUNCTION idem_enable_pipeline(text) TO regress_idem_one;
+SELECT idem_enable_pipeline('own');
+SET ROLE regress_idem_one;
+SELECT idem_drop_pipeline('own');
 SELECT idem_create_pipeline('own', 'own_led', 'own_tgt', 'SELECT id, who() AS v FROM own_src WHERE id >= $1 AND id < $2', 'upsert', '{id}', 'id', '10', '0',
     watermark => 'SELECT max(id) + 20 FROM own_src');
 SELECT idem_create_pipeline('thief', 'own_led', 'own_tgt', 'SELECT * FROM secret WHERE id >= $1 AND id < $2', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 20::bigint');
@@ -246,6 +261,7 @@ DROP SCHEMA pipes, elsewhere CASCADE;
 -- functions are the only way to write pipelines, but for the restoration of a dump: nobody else may, nor lock them
 SET client_min_messages = warning; SET search_path = public;
 CREATE ROLE regress_idem_nobody LOGIN;
+GRANT EXECUTE ON FUNCTION idem_enable_pipeline(text) TO regress_idem_nobody;
 CREATE SCHEMA nobodys AUTHORIZATION regress_idem_nobody;
 SET ROLE regress_idem_nobody;
 UPDATE idem_pipeline SET enabled = true;

@@ -15,8 +15,8 @@
 #include "pipeline/due.h"
 #include "pipeline/own.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/right.h"
 #include "pipeline/state.h"
-#include "pipeline/worker.h"
 #include "server/compat.h"
 #include "server/extension.h"
 #include "server/schedule.h"
@@ -84,19 +84,12 @@ require_positive(const IdemPipeline *pipeline, int column, int64 value)
 						idem_pipeline_column(column), pipeline->name)));
 }
 
-/* Fails for a pipeline that is to run by itself, whose owner no worker can be. */
+/* Fails for a pipeline that is to run by itself, whose owner may not have such. */
 static void
 require_runnable(const IdemPipeline *pipeline)
 {
-	if (pipeline->enabled && !idem_role_may_run(pipeline->identity.role))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("pipeline \"%s\" cannot run by itself: role \"%s\" may not log in",
-						pipeline->name, GetUserNameFromId(pipeline->identity.role, true)),
-				 errdetail("A worker is a session of the pipeline's owner, and servers before 17 let no other role have one."),
-				 errhint("ALTER ROLE %s LOGIN, or pass enabled => false and CALL idem_run_pipeline(%s).",
-						 quote_identifier(GetUserNameFromId(pipeline->identity.role, false)),
-						 quote_literal_cstr(pipeline->name))));
+	if (pipeline->enabled)
+		idem_check_may_run(pipeline->schema, pipeline->name, pipeline->identity.role);
 }
 
 /* Fails for a definition that makes no sense whatever it loads. */

@@ -84,15 +84,19 @@ watch_database(const char *name)
 static void
 read_databases(void)
 {
+	char *list = pstrdup(idem_databases);
 	List *names;
 	ListCell *lc;
 
 	foreach (lc, watched)
 		((Watched *) lfirst(lc))->listed = false;
-	if (!SplitIdentifierString(pstrdup(idem_databases), ',', &names))
-		return; /* the setting's check has said so */
-	foreach (lc, names)
-		watch_database(lfirst(lc))->listed = true;
+	if (SplitIdentifierString(list, ',', &names)) /* else the setting's check has said so */
+	{
+		foreach (lc, names)
+			watch_database(lfirst(lc))->listed = true;
+	}
+	list_free(names);
+	pfree(list);
 }
 
 /* Notices that a scheduler has ended, and when it may start again. */
@@ -209,6 +213,7 @@ idem_launcher_main(Datum arg)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (sleep >= 0 ? WL_TIMEOUT : 0),
 						 sleep, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
+		QueryCancelPending = false; /* there is none */
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{

@@ -15,6 +15,7 @@
 #include "load/recorder.h"
 #include "miscadmin.h"
 #include "pipeline/record.h"
+#include "pipeline/right.h"
 #include "pipeline/worker.h"
 #include "postmaster/bgworker.h"
 #include "server/compat.h"
@@ -24,6 +25,7 @@
 #include "server/settings.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -210,16 +212,17 @@ start_writer(IdemWriters *writers, Oid role)
 static bool
 serve_role(IdemWriters *writers, Oid role)
 {
+	const char *name = GetUserNameFromId(role, true);
+
 	if (has_writer(writers, role) || idem_oldest_remembered(role) == 0)
 		return true;
-	if (idem_role_may_run(role))
+	if (name == NULL || idem_can_have_worker(role))
 		return start_writer(writers, role);
 	ereport(LOG,
 			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-			 errmsg("failures of role \"%s\" in transactions of its callers are not recorded",
-					GetUserNameFromId(role, true) ? GetUserNameFromId(role, true) : "(dropped)"),
-			 errdetail("A worker that writes them would be a session of this role, which may not log in."),
-			 errhint("ALTER ROLE … LOGIN, or load at top level.")));
+			 errmsg("failures of loads by role \"%s\" in their callers' transactions are not recorded", name),
+			 errdetail("A session of this role would write them down, and it may not log in."),
+			 errhint("ALTER ROLE %s LOGIN, or load at top level.", quote_identifier(name))));
 	idem_drop_failures(role);
 	return true;
 }

@@ -25,6 +25,7 @@
 #include "pgstat.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/record.h"
+#include "pipeline/right.h"
 #include "pipeline/scheduler.h"
 #include "pipeline/state.h"
 #include "pipeline/worker.h"
@@ -34,6 +35,7 @@
 #include "server/schedule.h"
 #include "server/settings.h"
 #include "server/statement.h"
+#include "server/transaction.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procarray.h"
@@ -41,7 +43,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(idem_start_worker);
@@ -59,24 +61,42 @@ PG_FUNCTION_INFO_V1(idem_stop_worker);
 /* Without idem.databases, the server starts a lost scheduler again after so many seconds. */
 #define RESTART_SECONDS 5
 
+/* A pipeline whose row raised an error is left alone for so long, in milliseconds. */
+#define ASIDE_TIME 60000
+
+/* Whether an owner may run his pipelines now is looked at again after so long. */
+#define LOOK_AGAIN 60000
+
 /* A pipeline in its turn. */
 typedef struct Turn
 {
+	MemoryContext context; /* of all this */
 	char *name;
 	Oid owner;
 	BackgroundWorkerHandle *handle; /* NULL if the worker has not been started */
 	bool done;						/* its end is booked, if the transaction commits */
 } Turn;
 
+/* A pipeline that is left alone for a while. */
+typedef struct Aside
+{
+	MemoryContext context; /* of all this */
+	char *name;
+	TimestampTz until;
+} Aside;
+
 typedef struct Scheduler
 {
 	MemoryContext context;		/* lives as long as the process */
 	MemoryContext loop_context; /* reset in each round */
 	List *turns;
+	List *asides;
 	IdemWriters writers; /* of failures */
-	bool waiting; /* something is due for which there is no slot */
-	bool soon;	  /* something has to be tried again soon */
-	bool wrote;	  /* something was written: see run_round */
+	bool lost;			 /* turns of before may be booked still */
+	bool waiting;		 /* something is due for which there is no slot */
+	bool soon;			 /* something has to be tried again soon */
+	bool later;			 /* some owner's pipelines wait for a right */
+	bool wrote;			 /* something was written: see run_round */
 } Scheduler;
 
 static volatile sig_atomic_t stop_requested = false;
@@ -90,6 +110,112 @@ handle_stop(SIGNAL_ARGS)
 	stop_requested = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
+}
+
+/* True if a pipeline is left alone for now. */
+static bool
+is_aside(const Scheduler *scheduler, const char *name)
+{
+	ListCell *lc;
+
+	foreach (lc, scheduler->asides)
+	{
+		if (strcmp(((Aside *) lfirst(lc))->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Leaves a pipeline alone for a while. */
+static void
+put_aside(Scheduler *scheduler, const char *name)
+{
+	MemoryContext context = AllocSetContextCreate(scheduler->context, "idem aside", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Aside *aside = palloc0(sizeof(Aside));
+
+	aside->context = context;
+	aside->name = pstrdup(name);
+	aside->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ASIDE_TIME);
+	MemoryContextSwitchTo(scheduler->context);
+	scheduler->asides = lappend(scheduler->asides, aside);
+	MemoryContextSwitchTo(old);
+}
+
+/* Takes those back that have been left alone for long enough. */
+static void
+end_asides(Scheduler *scheduler)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell *lc;
+
+	foreach (lc, scheduler->asides)
+	{
+		Aside *aside = lfirst(lc);
+
+		if (aside->until > now)
+			continue;
+		scheduler->asides = foreach_delete_current(scheduler->asides, lc);
+		MemoryContextDelete(aside->context);
+	}
+}
+
+/* What is done with one pipeline's row, and whether it was. */
+typedef struct RowWork
+{
+	const char *schema;
+	const char *name;
+	bool (*work)(const char *schema, const char *name);
+	bool done;
+} RowWork;
+
+static void
+work_on_row(void *arg)
+{
+	RowWork *row = arg;
+
+	row->done = row->work(row->schema, row->name);
+}
+
+/* How something done with a row came out. */
+typedef enum Outcome
+{
+	ROW_DONE,
+	ROW_LOCKED, /* by somebody: to be tried again soon */
+	ROW_ASIDE,	/* it raised an error, which ends only what was done with it */
+} Outcome;
+
+/* Does something with a pipeline's row, in a subtransaction. */
+static Outcome
+try_row(Scheduler *scheduler, const char *schema, const char *name,
+		bool (*work)(const char *schema, const char *name))
+{
+	RowWork row = {schema, name, work};
+	ErrorData *error = idem_try(work_on_row, &row, CurrentMemoryContext);
+
+	if (error)
+	{
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("pipeline \"%s\" is left alone for a minute: %s", name, error->message),
+				 errdetail("What the scheduler keeps about it could not be written.")));
+		put_aside(scheduler, name);
+		return ROW_ASIDE;
+	}
+	if (!row.done)
+	{
+		scheduler->soon = true;
+		return ROW_LOCKED;
+	}
+	scheduler->wrote = true;
+	return ROW_DONE;
+}
+
+/* Books a turn's end, unless its pipeline is gone. */
+static bool
+end_turn(const char *schema, const char *name)
+{
+	return idem_book_turn_end(schema, name) || !idem_pipeline_exists(schema, name);
 }
 
 /* Books the turns whose workers have ended, or were never started. */
@@ -106,12 +232,8 @@ book_ended_turns(Scheduler *scheduler, const char *schema)
 		turn->done = false;
 		if (turn->handle && GetBackgroundWorkerPid(turn->handle, &pid) != BGWH_STOPPED)
 			continue;
-		turn->done = idem_book_turn_end(schema, turn->name) ||
-					 !idem_pipeline_exists(schema, turn->name);
-		if (turn->done)
-			scheduler->wrote = true;
-		else
-			scheduler->soon = true; /* somebody has locked it */
+		if (!is_aside(scheduler, turn->name))
+			turn->done = try_row(scheduler, schema, turn->name, end_turn) == ROW_DONE;
 	}
 }
 
@@ -123,82 +245,188 @@ forget_done_turns(Scheduler *scheduler)
 
 	foreach (lc, scheduler->turns)
 	{
-		if (((Turn *) lfirst(lc))->done)
-			scheduler->turns = foreach_delete_current(scheduler->turns, lc);
+		Turn *turn = lfirst(lc);
+
+		if (!turn->done)
+			continue;
+		scheduler->turns = foreach_delete_current(scheduler->turns, lc);
+		MemoryContextDelete(turn->context);
 	}
 }
 
-/* Begins a pipeline's turn: books it, so that its loss would be noticed. */
-static void
-begin_turn(Scheduler *scheduler, const char *schema, const IdemDuePipeline *due)
+/* The pipelines that are in their turn or left alone. */
+static List *
+names_in_hand(const Scheduler *scheduler)
 {
-	MemoryContext old;
-	Turn *turn;
-
-	scheduler->wrote = true;
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(due->owner)))
-	{
-		idem_book_turn(schema, due->name, GetCurrentTimestamp() + USECS_PER_HOUR,
-					   "its owner has been dropped");
-		return;
-	}
-	if (!idem_book_turn_start(schema, due->name))
-	{
-		scheduler->soon = true;
-		return;
-	}
-	old = MemoryContextSwitchTo(scheduler->context);
-	turn = palloc0(sizeof(Turn));
-	turn->name = pstrdup(due->name);
-	turn->owner = due->owner;
-	scheduler->turns = lappend(scheduler->turns, turn);
-	MemoryContextSwitchTo(old);
-}
-
-/* How many more turns there is room for. */
-static int
-count_room(const Scheduler *scheduler)
-{
-	int room = idem_max_workers;
+	List *names = NIL;
 	ListCell *lc;
 
 	foreach (lc, scheduler->turns)
-		room -= !((Turn *) lfirst(lc))->done;
-	return Max(room, 0);
+		names = lappend(names, ((Turn *) lfirst(lc))->name);
+	foreach (lc, scheduler->asides)
+		names = lappend(names, ((Aside *) lfirst(lc))->name);
+	return names;
+}
+
+/* Books a turn that was lost with the server, or with the scheduler before us. */
+static bool
+book_lost_turn(const char *schema, const char *name)
+{
+	return idem_book_lost_turn(schema, name, idem_crash_delay);
+}
+
+/*
+ * Books the turns that were lost; those whose rows somebody has locked, in a prepared
+ * transaction perhaps, stay booked as begun until he ends it.
+ */
+static void
+book_lost_turns(Scheduler *scheduler, const char *schema)
+{
+	int n;
+	int i;
+	int lost = 0;
+	char **names;
+
+	if (!scheduler->lost)
+		return;
+	names = idem_open_turns(schema, names_in_hand(scheduler), &n);
+	for (i = 0; i < n; i++)
+		lost += try_row(scheduler, schema, names[i], book_lost_turn) == ROW_DONE;
+	scheduler->lost = lost < n;
+	if (lost > 0)
+		ereport(LOG,
+				(errmsg("%d pipelines were in their turn when their worker was lost", lost),
+				 errhint("They are tried again after idem.crash_delay, one window at a time.")));
+}
+
+/* Begins a pipeline's turn: books it, so that its loss would be noticed. */
+static bool
+begin_turn(Scheduler *scheduler, const char *schema, const IdemDuePipeline *due)
+{
+	MemoryContext context;
+	MemoryContext old;
+	Turn *turn;
+
+	if (try_row(scheduler, schema, due->name, idem_book_turn_start) != ROW_DONE)
+		return false;
+	context = AllocSetContextCreate(scheduler->context, "idem turn", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	turn = palloc0(sizeof(Turn));
+	turn->context = context;
+	turn->name = pstrdup(due->name);
+	turn->owner = due->owner;
+	MemoryContextSwitchTo(scheduler->context);
+	scheduler->turns = lappend(scheduler->turns, turn);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/* How many turns there are; of an owner, or of all if it is InvalidOid. */
+static int
+count_turns(const Scheduler *scheduler, Oid owner)
+{
+	int n = 0;
+	ListCell *lc;
+
+	foreach (lc, scheduler->turns)
+	{
+		const Turn *turn = lfirst(lc);
+
+		n += !turn->done && (!OidIsValid(owner) || turn->owner == owner);
+	}
+	return n;
+}
+
+/*
+ * Why an owner's pipeline that is due has to wait for others, or NULL.  The last worker
+ * is kept for who has none, as long as there is somebody: otherwise a role whose windows
+ * take hours would keep all others from running.
+ */
+static const char *
+must_wait(const Scheduler *scheduler, Oid owner, const List *owners)
+{
+	int room = idem_max_workers - count_turns(scheduler, InvalidOid);
+	ListCell *lc;
+
+	if (room <= 0)
+		return "its turn: idem.max_workers are busy";
+	if (room > 1 || count_turns(scheduler, owner) == 0)
+		return NULL;
+	foreach (lc, owners)
+	{
+		if (count_turns(scheduler, lfirst_oid(lc)) == 0)
+			return "its turn: the last of idem.max_workers is kept for other roles";
+	}
+	return NULL;
 }
 
 /* Begins the turns of pipelines that are due, as far as idem.max_workers allows. */
 static void
-begin_due_turns(Scheduler *scheduler, const char *schema)
+begin_due_turns(Scheduler *scheduler, const char *schema, const IdemDueSearch *search)
 {
-	int room = count_room(scheduler);
-	IdemDuePipeline *due;
 	int n;
 	int i;
+	/* one more than there can be turns, to see whether somebody has to wait */
+	IdemDuePipeline *due = idem_find_due_pipelines(schema, search, idem_max_workers + 1, &n);
 
-	/* one more than there is room for, to see whether somebody has to wait */
-	due = palloc((room + 1) * sizeof(IdemDuePipeline));
-	n = idem_find_due_pipelines(schema, room + 1, due);
 	for (i = 0; i < n; i++)
 	{
-		if (i < room)
-			begin_turn(scheduler, schema, &due[i]);
+		const char *why = must_wait(scheduler, due[i].owner, search->owners);
+
+		if (why == NULL)
+			(void) begin_turn(scheduler, schema, &due[i]);
 		else
 		{
-			scheduler->wrote |= idem_book_waiting(schema, due[i].name, "its turn: idem.max_workers are busy");
+			scheduler->wrote |= idem_book_waiting(schema, due[i].name, why);
 			scheduler->waiting = true;
+			break;
 		}
 	}
 }
 
-/* Takes a turn back for which there is no worker slot. */
-static void
-take_turn_back(const char *schema, Turn *turn)
+/* The owners whose pipelines may run by themselves; of the others' it is said why not. */
+static List *
+find_able_owners(Scheduler *scheduler, const char *schema)
 {
-	turn->done = idem_book_turn_end(schema, turn->name);
-	idem_make_due(schema, turn->name);
+	List *able = NIL;
+	ListCell *lc;
+
+	foreach (lc, idem_pipeline_owners(schema))
+	{
+		const char *why = idem_why_not_run(schema, lfirst_oid(lc));
+
+		if (why == NULL)
+			able = lappend_oid(able, lfirst_oid(lc));
+		else
+		{
+			idem_book_owner_waiting(schema, lfirst_oid(lc), why);
+			scheduler->later = true;
+		}
+	}
+	return able;
+}
+
+/* Begins what is due; returns when there will be more. */
+static TimestampTz
+begin_what_is_due(Scheduler *scheduler, const char *schema)
+{
+	IdemDueSearch search = {find_able_owners(scheduler, schema), names_in_hand(scheduler)};
+
+	begin_due_turns(scheduler, schema, &search);
+	search.without = names_in_hand(scheduler);
+	return idem_next_due_time(schema, &search);
+}
+
+/* Takes a turn back for which there is no worker slot. */
+static bool
+take_turn_back(const char *schema, const char *name)
+{
+	if (!idem_book_turn_end(schema, name))
+		return false;
+	idem_make_due(schema, name);
 	(void) idem_take_wakeups(schema, NULL);
-	(void) idem_book_waiting(schema, turn->name, "a worker slot: increase max_worker_processes");
+	(void) idem_book_waiting(schema, name, "a worker slot: increase max_worker_processes");
+	return true;
 }
 
 /* Takes back the turns that got no worker. */
@@ -215,7 +443,7 @@ take_turns_back(Scheduler *scheduler)
 		Turn *turn = lfirst(lc);
 
 		if (schema && turn->handle == NULL)
-			take_turn_back(schema, turn);
+			turn->done = try_row(scheduler, schema, turn->name, take_turn_back) == ROW_DONE;
 	}
 	idem_end_work();
 	forget_done_turns(scheduler);
@@ -226,7 +454,7 @@ take_turns_back(Scheduler *scheduler)
 static void
 start_workers(Scheduler *scheduler)
 {
-	MemoryContext old = MemoryContextSwitchTo(scheduler->context);
+	MemoryContext old = CurrentMemoryContext;
 	bool all = true;
 	ListCell *lc;
 
@@ -234,7 +462,8 @@ start_workers(Scheduler *scheduler)
 	{
 		Turn *turn = lfirst(lc);
 
-		if (turn->handle == NULL &&
+		MemoryContextSwitchTo(turn->context);
+		if (turn->handle == NULL && !is_aside(scheduler, turn->name) &&
 			!idem_start_pipeline_worker(turn->name, turn->owner, 0, &turn->handle))
 		{
 			turn->handle = NULL;
@@ -257,16 +486,27 @@ has_ended_turn(const Scheduler *scheduler)
 	{
 		Turn *turn = lfirst(lc);
 
-		if (turn->handle && GetBackgroundWorkerPid(turn->handle, &pid) == BGWH_STOPPED)
+		if (turn->handle && GetBackgroundWorkerPid(turn->handle, &pid) == BGWH_STOPPED &&
+			!is_aside(scheduler, turn->name))
 			return true;
 	}
 	return false;
+}
+
+/* How long to sleep at most, whatever is due. */
+static long
+longest_sleep(const Scheduler *scheduler)
+{
+	long longest = scheduler->later ? LOOK_AGAIN : LONGEST_SLEEP;
+
+	return scheduler->asides != NIL ? Min(longest, ASIDE_TIME) : longest;
 }
 
 /* How long to sleep, in milliseconds. */
 static long
 time_to_sleep(const Scheduler *scheduler, TimestampTz next_due)
 {
+	long longest = longest_sleep(scheduler);
 	long until_due;
 
 	if (scheduler->soon)
@@ -274,13 +514,14 @@ time_to_sleep(const Scheduler *scheduler, TimestampTz next_due)
 	if (scheduler->wrote || has_ended_turn(scheduler))
 		return 0;
 	if (scheduler->waiting || next_due == 0)
-		return LONGEST_SLEEP; /* a worker that ends will wake us */
+		return longest; /* a worker that ends will wake us */
 	until_due = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due);
-	return Max(1, Min(until_due, LONGEST_SLEEP));
+	return Max(1, Min(until_due, longest));
 }
 
 /*
- * One round: book what has ended, begin what is due; returns how long to sleep.
+ * One round: book what has ended, begin what is due; returns how long to sleep.  An
+ * error over one pipeline's row ends that row's turn and not the round.
  *
  * A statement that has to wait for a lock, for more room in the table perhaps, takes
  * the latch's news with it: what has happened since this round looked is then only
@@ -295,16 +536,18 @@ run_round(Scheduler *scheduler)
 
 	scheduler->waiting = false;
 	scheduler->soon = false;
+	scheduler->later = false;
 	scheduler->wrote = false;
+	end_asides(scheduler);
 	idem_begin_work(true);
 	scheduler->soon |= !idem_have_failures_written(&scheduler->writers);
 	schema = idem_find_schema();
 	if (schema)
 	{
+		book_lost_turns(scheduler, schema);
 		book_ended_turns(scheduler, schema);
 		scheduler->soon |= !idem_take_wakeups(schema, &scheduler->wrote);
-		begin_due_turns(scheduler, schema);
-		next_due = idem_next_due_time(schema);
+		next_due = begin_what_is_due(scheduler, schema);
 	}
 	idem_end_work();
 	forget_done_turns(scheduler);
@@ -336,25 +579,6 @@ run_round_safely(Scheduler *scheduler)
 	return sleep;
 }
 
-/* Books the turns that were lost with the server, or with the scheduler before us. */
-static void
-book_lost_turns(void)
-{
-	char *schema;
-	int64 lost = 0;
-
-	idem_begin_work(true);
-	schema = idem_find_schema();
-	if (schema)
-		lost = idem_book_lost_turns(schema, idem_crash_delay);
-	idem_end_work();
-	if (lost > 0)
-		ereport(LOG,
-				(errmsg("%lld pipelines were in their turn when their worker was lost",
-						(long long) lost),
-				 errhint("They are tried again after idem.crash_delay, one window at a time.")));
-}
-
 /* Stops all workers, and books that their turns have ended. */
 static void
 end_turns(Scheduler *scheduler)
@@ -381,18 +605,24 @@ end_turns(Scheduler *scheduler)
 	idem_end_work();
 }
 
-/* Sets up the session: safe names, and no long wait for anybody's lock. */
+/*
+ * Sets up the session, whatever a database's owner has set for its sessions: our own
+ * rights, safe names, and no long wait for anybody's lock.
+ */
 static void
 set_up_session(void)
 {
 	static const char *const settings[][2] = {
 		{"application_name", "idem scheduler"},
+		{"role", "none"},
+		{"exit_on_error", "off"},
 		{"search_path", "pg_catalog, pg_temp"},
 		{"lock_timeout", "1s"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"statement_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
+		IDEM_NO_TRANSACTION_TIMEOUT
 	};
 	size_t i;
 
@@ -429,6 +659,7 @@ sleep_until(long sleep)
 	pgstat_report_activity(STATE_IDLE, NULL);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT, sleep, wait_event);
 	ResetLatch(MyLatch);
+	QueryCancelPending = false; /* there is none */
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
@@ -457,7 +688,7 @@ idem_scheduler_main(Datum arg)
 												   ALLOCSET_DEFAULT_SIZES);
 	scheduler.writers.context = scheduler.context;
 	MemoryContextSwitchTo(scheduler.loop_context);
-	book_lost_turns();
+	scheduler.lost = true;
 	while (!ShutdownRequestPending && !stop_requested)
 		sleep_until(run_round_safely(&scheduler));
 	MemoryContextSwitchTo(scheduler.loop_context);

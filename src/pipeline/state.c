@@ -66,60 +66,152 @@ fetch_number(const char *schema, const char *column, const char *name)
 }
 
 /* Where this database is, as NOT_PAUSED wants to know it. */
-static const Oid here_types[] = {INT8OID, OIDOID, INT4OID};
+static const Oid here_types[] = {INT8OID, OIDOID};
 #define HERE Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)
+
+/* The names in an array; those of no array are none. */
+static char **
+read_names(Datum array, bool isnull, int *n)
+{
+	Datum *elements;
+	char **names;
+	int i;
+
+	*n = 0;
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, n);
+	names = palloc(*n * sizeof(char *));
+	for (i = 0; i < *n; i++)
+		names[i] = TextDatumGetCString(elements[i]);
+	return names;
+}
+
+/* The roles in an array; those of no array are none. */
+static Oid *
+read_roles(Datum array, bool isnull, int *n)
+{
+	Datum *elements;
+	Oid *roles;
+	int i;
+
+	*n = 0;
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(array), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &elements, NULL, n);
+	roles = palloc(*n * sizeof(Oid));
+	for (i = 0; i < *n; i++)
+		roles[i] = DatumGetObjectId(elements[i]);
+	return roles;
+}
+
+/* An array of names. */
+static Datum
+names_datum(List *names)
+{
+	Datum *elements = palloc(Max(list_length(names), 1) * sizeof(Datum));
+	int n = 0;
+	ListCell *lc;
+
+	foreach (lc, names)
+		elements[n++] = CStringGetTextDatum(lfirst(lc));
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* An array of roles. */
+static Datum
+roles_datum(List *roles)
+{
+	Datum *elements = palloc(Max(list_length(roles), 1) * sizeof(Datum));
+	int n = 0;
+	ListCell *lc;
+
+	foreach (lc, roles)
+		elements[n++] = ObjectIdGetDatum(lfirst_oid(lc));
+	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
+List *
+idem_pipeline_owners(const char *schema)
+{
+	Datum args[] = {HERE};
+	Datum array;
+	bool isnull;
+	Oid *roles;
+	List *owners = NIL;
+	int n;
+	int i;
+
+	(void) idem_fetch_own(schema,
+						  "SELECT pg_catalog.array_agg(DISTINCT d.owner::pg_catalog.oid)"
+						  " FROM @.idem_pipeline d WHERE" NOT_PAUSED,
+						  lengthof(here_types), here_types, args, NULL, 1, &array, &isnull);
+	roles = read_roles(array, isnull, &n);
+	for (i = 0; i < n; i++)
+		owners = lappend_oid(owners, roles[i]);
+	return owners;
+}
+
+/* Which pipelines p, d a search is for: $3 are the owners, $4 the names that it leaves out. */
+#define SEARCHED                                         \
+	NOT_PAUSED                                           \
+	" AND p.turn_started_at IS NULL"                     \
+	" AND d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) ANY ($3)" \
+	" AND p.name OPERATOR(pg_catalog.<>) ALL ($4)"
+
+static const Oid search_types[] = {INT8OID, OIDOID, OIDARRAYOID, TEXTARRAYOID, INT4OID};
+#define SEARCH_ARGS(search) HERE, roles_datum((search)->owners), names_datum((search)->without)
 
 /*
  * Owners take turns: the first that is due of each comes before anybody's second, and who
  * has turns already comes later.  The number of turns that run is small.
  */
-int
-idem_find_due_pipelines(const char *schema, int max, IdemDuePipeline *due)
+IdemDuePipeline *
+idem_find_due_pipelines(const char *schema, const IdemDueSearch *search, int max, int *n)
 {
-	static const char sql[] =
-		"SELECT p.name, q.owner::pg_catalog.oid FROM @.idem_pipeline_state p JOIN ("
-		"SELECT d.name, d.owner, pg_catalog.row_number() OVER (PARTITION BY d.owner::pg_catalog.oid"
-		" ORDER BY p.next_run_at USING OPERATOR(pg_catalog.<)) OPERATOR(pg_catalog.+) COALESCE(r.n, 0) AS place"
-		" FROM" JOIN_DEFINITION
-		" LEFT JOIN (SELECT rd.owner::pg_catalog.oid AS owner, pg_catalog.count(*) AS n"
-		" FROM @.idem_pipeline_state rp JOIN @.idem_pipeline rd ON rd.name OPERATOR(pg_catalog.=) rp.name"
-		" WHERE rp.turn_started_at IS NOT NULL GROUP BY 1) r"
-		" ON r.owner OPERATOR(pg_catalog.=) d.owner::pg_catalog.oid"
-		" WHERE" NOT_PAUSED
-		" AND p.turn_started_at IS NULL"
-		" AND p.next_run_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
-		") q ON q.name OPERATOR(pg_catalog.=) p.name"
-		" ORDER BY q.place USING OPERATOR(pg_catalog.<), p.next_run_at USING OPERATOR(pg_catalog.<)"
-		" LIMIT 1 OFFSET $3 FOR NO KEY UPDATE OF p SKIP LOCKED";
-	int n = 0;
+	Datum args[] = {SEARCH_ARGS(search), Int32GetDatum(max)};
+	Datum values[2];
+	bool nulls[2];
+	char **names;
+	Oid *owners;
+	IdemDuePipeline *due;
+	int i;
 
-	while (n < max)
-	{
-		Datum args[] = {HERE, Int32GetDatum(n)};
-		Datum values[2];
-		bool nulls[2];
-
-		if (!idem_fetch_own(schema, sql, lengthof(here_types), here_types, args, NULL,
-							lengthof(values), values, nulls))
-			break;
-		due[n].name = TextDatumGetCString(values[0]);
-		due[n].owner = DatumGetObjectId(values[1]);
-		n++;
-	}
-	return n;
+	(void) idem_fetch_own(schema,
+						  "SELECT pg_catalog.array_agg(s.name ORDER BY s.place, s.next_run_at),"
+						  " pg_catalog.array_agg(s.owner ORDER BY s.place, s.next_run_at) FROM ("
+						  "SELECT p.name, q.owner, q.place, p.next_run_at FROM @.idem_pipeline_state p JOIN ("
+						  "SELECT d.name, d.owner::pg_catalog.oid AS owner,"
+						  " pg_catalog.row_number() OVER (PARTITION BY d.owner::pg_catalog.oid"
+						  " ORDER BY p.next_run_at) OPERATOR(pg_catalog.+) COALESCE(r.n, 0) AS place"
+						  " FROM" JOIN_DEFINITION
+						  " LEFT JOIN (SELECT rd.owner::pg_catalog.oid AS owner, pg_catalog.count(*) AS n"
+						  " FROM @.idem_pipeline_state rp JOIN @.idem_pipeline rd ON rd.name OPERATOR(pg_catalog.=) rp.name"
+						  " WHERE rp.turn_started_at IS NOT NULL GROUP BY 1) r"
+						  " ON r.owner OPERATOR(pg_catalog.=) d.owner::pg_catalog.oid"
+						  " WHERE" SEARCHED
+						  " AND p.next_run_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+						  ") q ON q.name OPERATOR(pg_catalog.=) p.name"
+						  " ORDER BY q.place, p.next_run_at LIMIT $5 FOR NO KEY UPDATE OF p SKIP LOCKED) s",
+						  lengthof(search_types), search_types, args, NULL, lengthof(values), values, nulls);
+	names = read_names(values[0], nulls[0], n);
+	owners = read_roles(values[1], nulls[1], n);
+	due = palloc(Max(*n, 1) * sizeof(IdemDuePipeline));
+	for (i = 0; i < *n; i++)
+		due[i] = (IdemDuePipeline){names[i], owners[i]};
+	return due;
 }
 
 TimestampTz
-idem_next_due_time(const char *schema)
+idem_next_due_time(const char *schema, const IdemDueSearch *search)
 {
-	Datum args[] = {HERE};
+	Datum args[] = {SEARCH_ARGS(search)};
 	Datum value;
 	bool isnull;
 
 	(void) idem_fetch_own(schema,
-						  "SELECT pg_catalog.min(p.next_run_at) FROM" JOIN_DEFINITION
-						  " WHERE p.turn_started_at IS NULL AND" NOT_PAUSED,
-						  2, here_types, args, NULL, 1, &value, &isnull);
+						  "SELECT pg_catalog.min(p.next_run_at) FROM" JOIN_DEFINITION " WHERE" SEARCHED,
+						  lengthof(args), search_types, args, NULL, 1, &value, &isnull);
 	return isnull ? 0 : DatumGetTimestampTz(value);
 }
 
@@ -149,22 +241,35 @@ idem_book_turn_end(const char *schema, const char *name)
 					   name) > 0;
 }
 
-int64
-idem_book_lost_turns(const char *schema, int delay)
+char **
+idem_open_turns(const char *schema, List *without, int *n)
 {
-	static const Oid types[] = {INT4OID};
-	Datum args[] = {Int32GetDatum(delay)};
+	static const Oid types[] = {TEXTARRAYOID};
+	Datum args[] = {names_datum(without)};
+	Datum array;
+	bool isnull;
+
+	(void) idem_fetch_own(schema,
+						  "SELECT pg_catalog.array_agg(p.name) FROM @.idem_pipeline_state p"
+						  " WHERE p.turn_started_at IS NOT NULL AND p.name OPERATOR(pg_catalog.<>) ALL ($1)",
+						  lengthof(types), types, args, NULL, 1, &array, &isnull);
+	return read_names(array, isnull, n);
+}
+
+bool
+idem_book_lost_turn(const char *schema, const char *name, int delay)
+{
+	static const Oid types[] = {TEXTOID, INT4OID};
+	Datum args[] = {CStringGetTextDatum(name), Int32GetDatum(delay)};
 
 	return idem_run_own(schema,
-								   "UPDATE @.idem_pipeline_state SET turn_started_at = NULL, turn_booked = false,"
-								   " crashes = " COUNT_UP("crashes") ","
-								   " next_run_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
-								   " pg_catalog.make_interval(secs => $1 OPERATOR(pg_catalog.*)"
-								   " pg_catalog.power(2::pg_catalog.float8, LEAST(crashes, 10))"
-								   " OPERATOR(pg_catalog./) 1000)"
-								   " WHERE turn_started_at IS NOT NULL",
-								   lengthof(types), types,
-					args, NULL);
+						"UPDATE @.idem_pipeline_state SET turn_started_at = NULL, turn_booked = false,"
+						" crashes = " COUNT_UP("crashes") ","
+						" next_run_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
+						" pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog.*)"
+						" pg_catalog.power(2::pg_catalog.float8, LEAST(crashes, 10))"
+						" OPERATOR(pg_catalog./) 1000)" THIS_UNLOCKED,
+						lengthof(types), types, args, NULL) > 0;
 }
 
 int
@@ -208,6 +313,21 @@ idem_book_waiting(const char *schema, const char *name, const char *why)
 								   " AND waiting_for IS DISTINCT FROM $2",
 								   lengthof(types), types,
 					args, NULL) > 0;
+}
+
+void
+idem_book_owner_waiting(const char *schema, Oid owner, const char *why)
+{
+	static const Oid types[] = {OIDOID, TEXTOID};
+	Datum args[] = {ObjectIdGetDatum(owner), CStringGetTextDatum(why)};
+
+	(void) idem_run_own(schema,
+						"UPDATE @.idem_pipeline_state SET waiting_for = $2 WHERE name OPERATOR(pg_catalog.=) ANY ("
+						"SELECT p.name FROM" JOIN_DEFINITION
+						" WHERE d.enabled AND d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1"
+						" AND p.waiting_for IS DISTINCT FROM $2"
+						" FOR NO KEY UPDATE OF p SKIP LOCKED)",
+						lengthof(types), types, args, NULL);
 }
 
 /* Inserts, for whoever has locked the pipeline's state would keep it from running. */
@@ -286,22 +406,12 @@ idem_pipeline_names(const char *schema, int *n)
 	Datum args[] = {ObjectIdGetDatum(GetUserId())};
 	Datum array;
 	bool isnull;
-	Datum *elements;
-	char **names;
-	int i;
 
 	(void) idem_fetch_own(schema,
 						  "SELECT pg_catalog.array_agg(d.name ORDER BY d.name) FROM @.idem_pipeline d"
 						  " WHERE pg_catalog.pg_has_role($1, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")",
 						  lengthof(types), types, args, NULL, 1, &array, &isnull);
-	*n = 0;
-	if (isnull)
-		return NULL;
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, n);
-	names = palloc(*n * sizeof(char *));
-	for (i = 0; i < *n; i++)
-		names[i] = TextDatumGetCString(elements[i]);
-	return names;
+	return read_names(array, isnull, n);
 }
 
 IdemPipelineState

@@ -10,6 +10,7 @@
 #define IDEM_PIPELINE_STATE_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
 /* A pipeline that is due. */
 typedef struct IdemDuePipeline
@@ -18,24 +19,40 @@ typedef struct IdemDuePipeline
 	Oid owner;
 } IdemDuePipeline;
 
+/* The owners of the pipelines that are enabled and not paused, a list of OIDs, each once. */
+extern List *idem_pipeline_owners(const char *schema);
+
+/* What the scheduler looks for: pipelines of some owners (OIDs), but for some (names). */
+typedef struct IdemDueSearch
+{
+	List *owners;
+	List *without;
+} IdemDueSearch;
+
 /*
- * The pipelines that are due, the longest waiting first, at most so many; they are
- * not paused, and not in their turn.  Allocated in the current memory context.
+ * The pipelines that are due, owners by turns and the longest waiting first, at most so
+ * many; they are not paused, and not in their turn.  Allocated in the current memory
+ * context.
  */
-extern int idem_find_due_pipelines(const char *schema, int max, IdemDuePipeline *due);
+extern IdemDuePipeline *idem_find_due_pipelines(const char *schema, const IdemDueSearch *search,
+												int max, int *n);
 
 /* When the next one will be due; 0: never. */
-extern TimestampTz idem_next_due_time(const char *schema);
+extern TimestampTz idem_next_due_time(const char *schema, const IdemDueSearch *search);
 
 /* A turn begins and ends; false if the row is locked or gone. */
 extern bool idem_book_turn_start(const char *schema, const char *name);
 extern bool idem_book_turn_end(const char *schema, const char *name);
 
+/* The pipelines that are booked as in their turn, without some. */
+extern char **idem_open_turns(const char *schema, List *without, int *n);
+
 /*
- * Books turns that were lost with the server: each is a crash, and its pipeline has to
- * wait for delay (milliseconds), doubled for each crash before.  Returns how many.
+ * Books that a turn was lost with the server: that is a crash, and the pipeline has to
+ * wait for delay (milliseconds), doubled for each crash before.  False if the row is
+ * locked or gone.
  */
-extern int64 idem_book_lost_turns(const char *schema, int delay);
+extern bool idem_book_lost_turn(const char *schema, const char *name, int delay);
 
 /* True if there is such a pipeline that the current role can see. */
 extern bool idem_pipeline_exists(const char *schema, const char *name);
@@ -86,6 +103,9 @@ extern int idem_pipeline_failures(const char *schema, const char *name);
 
 /* Says why a pipeline that is due does not run; false if that was known. */
 extern bool idem_book_waiting(const char *schema, const char *name, const char *why);
+
+/* The same of all pipelines of an owner. */
+extern void idem_book_owner_waiting(const char *schema, Oid owner, const char *why);
 
 /*
  * Makes a pipeline due at once, if it is there and the current role owns it, when the

@@ -10,9 +10,7 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
 #include "load/retry.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -32,7 +30,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 /* The longest pause after turns that could not even begin, in microseconds. */
@@ -52,20 +49,6 @@ idem_start_pipeline_worker(const char *pipeline, Oid owner, uint32 backfill,
 	strlcpy(args.name, pipeline, sizeof(args.name));
 	idem_fill_worker(&worker, "idem_worker_main", "idem worker", &args);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
-}
-
-bool
-idem_role_may_run(Oid role)
-{
-	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	bool result = false;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		result = IDEM_BYPASS_LOGIN_CHECK || ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-		ReleaseSysCache(tuple);
-	}
-	return result;
 }
 
 void

@@ -15,9 +15,6 @@
 extern bool idem_start_pipeline_worker(const char *pipeline, Oid owner, uint32 backfill,
 									   BackgroundWorkerHandle **handle);
 
-/* True if a worker can be a role's session: before 17 it must be one that may log in. */
-extern bool idem_role_may_run(Oid role);
-
 /* Begins and ends a transaction of a background worker, with SPI in it. */
 extern void idem_begin_work(bool atomic);
 extern void idem_end_work(void);

@@ -126,4 +126,20 @@ idem_call_init(void *memory, void *init)
 #define idem_syscache int
 #endif
 
+/* 17 can limit the time of a transaction. */
+#if PG_VERSION_NUM >= 170000
+#define IDEM_NO_TRANSACTION_TIMEOUT {"transaction_timeout", "0"},
+#else
+#define IDEM_NO_TRANSACTION_TIMEOUT
+#endif
+
+/* 16 has one function for the rights on all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define idem_may_execute(function, role) \
+	(object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define idem_may_execute(function, role) \
+	(pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
 #endif /* IDEM_SERVER_COMPAT_H */

@@ -19,12 +19,12 @@ SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE has_function_
         'idem_digest', 'idem_digest_add', 'idem_digest_combine', 'idem_digest_serialize', 'idem_digest_deserialize', 'idem_digest_result',
         'idem_create_ledger', 'idem_gaps', 'idem_coverage', 'idem_invalidate', 'idem_adopt', 'idem_prune',
         'idem_load', 'idem_load_window', 'idem_backfill',
-        'idem_create_pipeline', 'idem_alter_pipeline', 'idem_drop_pipeline', 'idem_enable_pipeline', 'idem_disable_pipeline',
+        'idem_create_pipeline', 'idem_alter_pipeline', 'idem_drop_pipeline', 'idem_disable_pipeline',
         'idem_resume', 'idem_restore_pipeline', 'idem_pipeline_calls', 'idem_retry', 'idem_run_pipeline',
         'idem_progress_rows', 'idem_pipeline_status', 'idem_calendar'],
     'what everybody may call; each checks what its caller owns');
 SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE NOT has_function_privilege('nobody_special', oid, 'EXECUTE')$$,
-    ARRAY['idem_start_worker', 'idem_stop_worker'], 'what only those may call to whom it is granted');
+    ARRAY['idem_enable_pipeline', 'idem_start_worker', 'idem_stop_worker'], 'what only those may call to whom it is granted');
 SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE prosecdef$$, 'no function lends its owner''s rights');
 SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE proconfig IS NOT NULL AND prokind = 'p'$$,
     'no procedure has settings, which would keep it from committing');

@@ -119,6 +119,7 @@ foreach my $format ('p', 'c')
 	is($node->safe_psql($db, $definitions), $defined, 'the definitions are the same');
 	is($node->safe_psql($db, $ledgers), $runs, 'so are the ledgers');
 	is($node->safe_psql($db, 'SELECT count(*) FROM idem_pipeline_state'), '0', 'what the scheduler knows stays where it was');
+	$node->safe_psql($db, 'GRANT EXECUTE ON FUNCTION idem_enable_pipeline(text) TO etl');
 	is($node->safe_psql($db, q{SET SESSION AUTHORIZATION etl; SELECT idem_enable_pipeline($$another's$$); SELECT state FROM idem_status}), "\npaused", 'nothing runs by itself');
 	is($node->safe_psql($db, q{SET SESSION AUTHORIZATION etl; SELECT idem_resume(); SELECT state FROM idem_status}), "1\nidle", 'until its owner says so');
 	my ($rc, $out, $err) = $node->psql($db, q{SET SESSION AUTHORIZATION etl;

@@ -40,6 +40,7 @@ sql(q{
 	CREATE EXTENSION idem CASCADE;
 	CREATE ROLE etl LOGIN; CREATE ROLE other LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
 	GRANT CREATE, USAGE ON SCHEMA public TO etl, other, watcher;
+	GRANT EXECUTE ON FUNCTION idem_enable_pipeline(text) TO etl;
 	SET ROLE etl;
 	CREATE TABLE src (id bigint PRIMARY KEY, v text);
 	INSERT INTO src SELECT i, 'v' || i FROM generate_series(0, 9999) i;

@@ -1,0 +1,187 @@
+# One scheduler for many: what one role does, or one pipeline's row, is no other's trouble;
+# who may have pipelines that run by themselves; and how many workers each may take.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use IdemTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', qq{
+shared_preload_libraries = 'idem'
+idem.databases = 'postgres'
+idem.max_workers = 2
+max_worker_processes = 16
+idem.crash_delay = 100
+max_prepared_transactions = 2
+log_min_messages = log
+});
+$node->start;
+
+sub sql { return $node->safe_psql('postgres', shift); }
+
+sub await { return await_true($node, @_); }
+
+# the process of a kind, such as 'idem scheduler'
+sub pid_of { return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = '$_[0]'"); }
+
+# SQL for a pipeline of the role that runs it, which waits at advisory lock number $lock in each window
+sub pipeline
+{
+	my ($name, $lock) = @_;
+	return qq{SELECT idem_create_pipeline('$name', 'led', 'tgt', 'SELECT hashtext(''$name'')::bigint AS id, pg_advisory_xact_lock_shared($lock)::text AS v', 'upsert', '{id}',
+		step => '10', start => '0', watermark => 'SELECT 9::bigint', check_every => '1 day');};
+}
+
+my $before17 = sql('SHOW server_version_num') < 170000;
+my ($rc, $out, $err);
+
+sql(q{
+	CREATE EXTENSION idem CASCADE;
+	CREATE ROLE etl LOGIN; CREATE ROLE role1 LOGIN; CREATE ROLE role2 LOGIN; CREATE ROLE role3 LOGIN; CREATE ROLE role4 LOGIN;
+	GRANT CREATE, USAGE ON SCHEMA public TO etl;
+	GRANT EXECUTE ON FUNCTION idem_enable_pipeline(text) TO etl, role1, role2;
+	SELECT idem_create_ledger('led', 'int8range');
+	GRANT SELECT, INSERT, UPDATE ON led TO PUBLIC; GRANT USAGE ON SEQUENCE led_run_id_seq TO PUBLIC;
+	CREATE TABLE tgt (id bigint PRIMARY KEY, v text CHECK (v <> 'bad'));
+	GRANT SELECT, INSERT, UPDATE ON tgt TO PUBLIC;
+});
+
+# failures of many roles, one after another: each has them written down by a session of its own
+sub fail_as
+{
+	my $role = shift;
+	$node->psql('postgres', qq{SET ROLE $role; BEGIN; CALL idem_load_window('led', 'tgt', 'SELECT \$1 AS id, ''bad'' AS v', '[0,10)', 'upsert', keys => '{id}', pipeline => '$role');});
+}
+
+foreach my $role (map { "role$_" } 1 .. 4)
+{
+	fail_as($role);
+	await("SELECT count(*) = 1 FROM led WHERE pipeline = '$role' AND state = 'failed' AND run_by = '$role'", "a failure of $role is recorded");
+	await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem recorder'", 'and the recorder ends');
+}
+fail_as('role1');
+await("SELECT count(*) = 2 FROM led WHERE pipeline = 'role1'", 'another one of the first, too');
+
+# of a role that may not log in, where the server lets it have a session
+sql('CREATE ROLE sleeper NOLOGIN');
+fail_as('sleeper');
+if ($before17)
+{
+	ok($node->wait_for_log(qr/failures of loads by role "sleeper" in their callers' transactions are not recorded.*HINT:  ALTER ROLE sleeper LOGIN/s), 'of a role that may not log in nothing is recorded, and the log says so');
+	unlike(slurp_file($node->logfile), qr/FATAL/, 'nor tried');
+}
+else
+{
+	await("SELECT count(*) = 1 FROM led WHERE pipeline = 'sleeper' AND run_by = 'sleeper'", 'a failure of a role that may not log in is recorded');
+}
+
+
+# an error over one pipeline's row ends no round
+sql(q{CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.name = 'bad' THEN RAISE 'spoilt'; END IF; RETURN NEW; END $$;
+	CREATE TRIGGER spoil BEFORE UPDATE ON idem_pipeline_state FOR EACH ROW EXECUTE FUNCTION spoil();});
+sql('SET ROLE etl;' . pipeline('bad', 1) . pipeline('good', 1));
+await("SELECT last_run_at IS NOT NULL FROM idem_pipeline_state WHERE name = 'good'", 'a row that cannot be written does not keep other pipelines from their turns');
+ok($node->wait_for_log(qr/pipeline "bad" is left alone for a minute: spoilt/), 'the log names it');
+is(() = slurp_file($node->logfile) =~ /left alone/g, 1, 'once');
+sql("DROP TRIGGER spoil ON idem_pipeline_state");
+
+# who holds a lock on a row, in a prepared transaction even, does not keep the scheduler from starting
+my $lock = $node->background_psql('postgres');
+$lock->query_safe('SELECT pg_advisory_lock(2)');
+sql('SET ROLE etl;' . pipeline('held', 2));
+my $waits = "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+await($waits, 'a pipeline is in its turn');
+sql("SET ROLE etl; BEGIN; SELECT idem_alter_pipeline('held', max_windows => 5); PREPARE TRANSACTION 'lock'");
+my $scheduler = pid_of('idem scheduler');
+sql("SELECT pg_terminate_backend($scheduler)");
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem scheduler' AND pid <> $scheduler", 'the scheduler is replaced');
+sql('SET ROLE etl;' . pipeline('other', 1));
+await("SELECT last_run_at IS NOT NULL FROM idem_pipeline_state WHERE name = 'other'", 'and works');
+is(sql("SELECT turn_started_at IS NOT NULL FROM idem_pipeline_state WHERE name = 'held'"), 't', 'what is locked waits');
+sql("COMMIT PREPARED 'lock'");
+$lock->query_safe('SELECT pg_advisory_unlock(2)');
+await("SELECT last_run_at IS NOT NULL AND turn_started_at IS NULL FROM idem_pipeline_state WHERE name = 'held'", 'until it is not');
+
+# a cancel is for a statement: scheduler and launcher have none, and do not end
+$lock->query_safe('SELECT pg_advisory_lock(2)');
+sql("SELECT idem_invalidate('led', 'held', '[0,10)')");
+await($waits, 'a turn is under way');
+my %pid = map { $_ => pid_of($_) } 'idem scheduler', 'idem launcher';
+sql("SELECT pg_cancel_backend($_)") foreach values %pid;
+$lock->query_safe('SELECT pg_advisory_unlock(2)');
+await("SELECT turn_started_at IS NULL FROM idem_pipeline_state WHERE name = 'held'", 'the turn ends');
+is(pid_of($_), $pid{$_}, "the $_ is the same") foreach sort keys %pid;
+is(sql("SELECT crashes FROM idem_pipeline_state WHERE name = 'held'"), '0', 'and nothing is taken for a crash');
+
+# what a database's owner sets for its sessions is not for the scheduler
+sql("ALTER DATABASE postgres SET role = 'sleeper'; ALTER DATABASE postgres SET default_transaction_read_only = on; ALTER DATABASE postgres SET exit_on_error = on;
+	SELECT pg_terminate_backend($pid{'idem scheduler'})");
+my $reset = 'SET ROLE NONE; SET default_transaction_read_only = off;';
+await("$reset SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem scheduler' AND pid <> $pid{'idem scheduler'}", 'a scheduler starts in spite of them');
+sql("$reset SELECT idem_invalidate('led', 'held', '[0,10)')");
+await("$reset SELECT turn_started_at IS NOT NULL OR last_error IS NOT NULL OR idem_gaps('led', 'held', '[0,10)') = '{}' FROM idem_pipeline_state WHERE name = 'held'", 'and begins turns');
+$node->safe_psql('template1', 'ALTER DATABASE postgres RESET ALL');
+
+# that pipelines run by themselves is a right, which can be taken away
+sql('SET ROLE role1;' . pipeline('mine', 3));
+await("SELECT last_run_at IS NOT NULL FROM idem_pipeline_state WHERE name = 'mine'", 'a role that has the right has pipelines that run by themselves');
+sql("REVOKE EXECUTE ON FUNCTION idem_enable_pipeline(text) FROM role1; SELECT idem_invalidate('led', 'mine', '[0,10)')");
+await("SELECT state = 'waiting' AND waiting_for LIKE '%GRANT EXECUTE ON FUNCTION public.idem_enable_pipeline(text) TO role1' FROM idem_status WHERE pipeline = 'mine'", 'when it is taken away, they wait for it, and say so');
+is(sql("SELECT idem_gaps('led', 'mine', '[0,10)')"), '{[0,10)}', 'and do not run');
+sql('CREATE ROLE loaders; GRANT loaders TO role1; GRANT EXECUTE ON FUNCTION idem_enable_pipeline(text) TO loaders');
+sql("SET ROLE role1; SELECT idem_enable_pipeline('mine')");
+await("SELECT idem_gaps('led', 'mine', '[0,10)') = '{}'", 'a role may have it from another one');
+
+# it is dumped
+my $dump = $node->backup_dir . '/rights.sql';
+mkdir $node->backup_dir;
+$node->command_ok([ 'pg_dump', '-f', $dump, '-d', $node->connstr('postgres') ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'restore');
+is($node->safe_psql('restored', "SELECT r, has_function_privilege(r, 'idem_enable_pipeline(text)', 'EXECUTE') FROM unnest('{etl,loaders,role3}'::text[]) r"), "etl|t\nloaders|t\nrole3|f", 'the right is dumped and restored');
+
+# one worker is kept for who has none: the slow pipelines of one role do not keep out others
+$lock->query_safe('SELECT pg_advisory_lock(4)');
+sql('SET ROLE role2;' . join('', map { pipeline("slow $_", 4) } 1 .. 3));
+await($waits, 'a slow pipeline runs');
+sql('SET ROLE role1;' . pipeline('fast', 1));
+await("SELECT last_run_at IS NOT NULL FROM idem_pipeline_state WHERE name = 'fast'", 'beside the slow pipelines of one role another one gets a worker');
+await("SELECT count(*) = 1 FROM idem_status WHERE state = 'waiting' AND waiting_for LIKE 'its turn: the last of idem.max_workers is kept for other roles'", 'for which they wait');
+is(sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"), '1', 'one at a time');
+$lock->query_safe('SELECT pg_advisory_unlock(4)');
+await("SELECT bool_and(last_run_at IS NOT NULL) FROM idem_pipeline_state", 'in the end all have run');
+
+# memory: of a turn that has ended nothing is left
+sub scheduler_memory
+{
+	my $from = -s $node->logfile;
+	sql("SELECT pg_log_backend_memory_contexts(pid) FROM pg_stat_activity WHERE backend_type = 'idem scheduler'");
+	$node->wait_for_log(qr/Grand total: /, $from);
+	my $log = slurp_file($node->logfile, $from);
+	$log =~ /idem scheduler: .*; (\d+) used/ or die $log;
+	return ($1, scalar(() = $log =~ /idem turn/g));
+}
+
+sub run_all
+{
+	my $last = sql('SELECT clock_timestamp()');
+	sql("SELECT count(idem_invalidate('led', name, '[0,10)')) FROM idem_pipeline");
+	return await("SELECT bool_and(last_run_at > '$last' AND turn_started_at IS NULL) FROM idem_pipeline_state", 'every pipeline has had another turn');
+}
+run_all() foreach 1 .. 3;
+my ($before) = scheduler_memory();
+run_all() foreach 1 .. 10;
+my ($after, $turns) = scheduler_memory();
+cmp_ok($after - $before, '<', 1000, 'the scheduler keeps nothing of turns that have ended');
+is($turns, 0, 'nor of the last');
+
+$node->stop;
+done_testing();
