@@ -179,6 +179,41 @@ CALL idem_load_window('dled', 'e1', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,202
 CREATE TABLE n1 (id int PRIMARY KEY, ts numeric);
 CALL idem_load_window('dled', 'n1', 'SELECT 1 AS id, 1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', window_column => 'ts');
 
+-- an index beside the right one, by which other keys are equal, objects by itself
+CREATE TABLE a2 (k text NOT NULL, v int); CREATE UNIQUE INDEX a2_ci ON a2 (k COLLATE ci); CREATE UNIQUE INDEX a2_k ON a2 (k);
+CREATE VIEW a2v AS SELECT v AS x, k AS y FROM a2;
+CALL idem_load_window('oled', 'a2v', $$SELECT 'a' AS y, 1 AS x$$, '[0,10)', 'upsert', keys => '{y}');
+CALL idem_load_window('oled', 'a2', $$SELECT 'A' AS k, 2 AS v$$, '[0,10)', 'upsert', keys => '{k}');
+\echo :SQLSTATE
+CALL idem_load_window('oled', 'a2', $$SELECT 'a' AS k, 3 AS v UNION ALL SELECT 'b' || i, i FROM generate_series(1, 100) i$$, '[0,10)', 'upsert', keys => '{k}');
+SELECT count(*), sum(v) FROM a2 WHERE k IN ('a', 'b1', 'b100');
+CREATE OPERATOR CLASS a2_ops FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 3 =, OPERATOR 5 >, FUNCTION 1 btint4cmp(int, int);
+CREATE TABLE a3 (i int PRIMARY KEY, v int); CREATE UNIQUE INDEX ON a3 (i a2_ops);
+CALL idem_load_window('oled', 'a3', 'SELECT 1 AS i, 1 AS v', '[0,10)', 'upsert', keys => '{i}');
+CALL idem_load_window('oled', 'a3', 'SELECT 1 AS i, 2 AS v', '[0,10)', 'upsert', keys => '{i}', force => true);
+TABLE a3;
+
+-- columns that cannot be what they are named as, or must not be left out
+CREATE DOMAIN given AS int NOT NULL; CREATE DOMAIN given_too AS given; CREATE DOMAIN made AS int NOT NULL DEFAULT 3;
+CREATE TABLE fit (id int PRIMARY KEY, x xid, xs xid[], g int GENERATED ALWAYS AS (id) STORED, q made NOT NULL, r given_too);
+CREATE PROCEDURE fit(source text, keys text[], version_column text DEFAULT NULL, window_column text DEFAULT 'id') LANGUAGE plpgsql AS $$ DECLARE d text; h text; BEGIN
+    PERFORM idem_load('oled', 'fit', source, '[0,10)', 'reload', keys => keys, window_column => window_column, version_column => version_column);
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
+    RAISE WARNING E'% %\n%\n%', SQLSTATE, SQLERRM, d, h;
+END $$;
+CALL fit('SELECT 1 AS id', '{x}');
+CALL fit('SELECT 1 AS id', '{xs}');
+CALL fit('SELECT 1 AS id', '{g}');
+CALL fit('SELECT 1 AS id', '{id}', 'g');
+CALL fit('SELECT 1 AS id', '{id}', 'x');
+CALL fit('SELECT 1 AS id', '{id}');
+CALL idem_load_window('oled', 'fit', 'SELECT 1 AS id, 2 AS r', '[0,10)', 'upsert', keys => '{id}');
+SELECT id, q, r FROM fit;
+CREATE TABLE fit2 (w int, g int GENERATED ALWAYS AS (w) STORED);
+CALL idem_load_window('oled', 'fit2', 'SELECT 1 AS g', '[0,10)', 'reload', window_column => 'g');
+\echo :SQLSTATE
+
 -- a source that loses a column of the target does not empty it
 CREATE TABLE lc (id int, ts date, v text, "W" int DEFAULT 1);
 CREATE TABLE lcs AS SELECT i AS id, date '2024-01-01' AS ts, 'x' AS v FROM generate_series(1, 3) i;

@@ -155,17 +155,26 @@ check_present(const IdemTarget *target, const IdemColumn *column)
 
 	if (column->in_source)
 		return;
-	if (role && !(role[0] == 'w' && column->generated))
+	if (role && role[0] != 'w' && column->generated)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s column \"%s\" of target %s is a generated column", role, column->name, target->name),
+				 errdetail("The target makes its values when rows are written, and which rows to write must be known before."),
+				 errhint("Name columns that the source has, for example those it is generated from.")));
+	if (role && !column->generated)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("source has no column \"%s\"", column->name),
 				 errdetail("It is the %s column of target %s.", role, target->name)));
-	if (column->not_null && !column->has_default && !column->generated)
+	if (column->is_required && !column->has_default && !column->generated)
 		ereport(ERROR,
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),
 				 errmsg("source has no column \"%s\"", column->name),
-				 errdetail("Column \"%s\" of target %s is NOT NULL and has no default.",
-						   column->name, target->name)));
+				 column->not_null ? errdetail("Column \"%s\" of target %s is NOT NULL and has no default.",
+											  column->name, target->name)
+								  : errdetail("Column \"%s\" of target %s is of domain %s, which is NOT NULL, and has no default.",
+											  column->name, target->name, format_type_be(column->type)),
+				 errhint("Have the source return it, or give the column a default.")));
 }
 
 /* Fails if rows would have to be updated in a column that only takes its default. */
@@ -395,6 +404,12 @@ build_projection(IdemSource *source)
 			source->window_index = n;
 		n++;
 	}
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("source has no column that can be written to target %s", target->name),
+				 errdetail("Generated columns are made by the target."),
+				 errhint("Have the source return the columns that they are generated from.")));
 	source->desc->natts = n;
 	idem_finalize_desc(source->desc);
 	source->as_is = n == from->natts && is_identity(source->projection);

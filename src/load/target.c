@@ -17,7 +17,10 @@
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_opclass.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -241,6 +244,25 @@ equality_is_identity(TypeCacheEntry *type, Oid collation)
 											 ObjectIdGetDatum(type->btree_opintype)));
 }
 
+/* True if a type is a domain that takes no NULL, or is made of one. */
+static bool
+is_not_null_domain(Oid type)
+{
+	bool result = false;
+
+	while (!result && get_typtype(type) == TYPTYPE_DOMAIN)
+	{
+		HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for type %u", type);
+		result = ((Form_pg_type) GETSTRUCT(tuple))->typnotnull;
+		type = ((Form_pg_type) GETSTRUCT(tuple))->typbasetype;
+		ReleaseSysCache(tuple);
+	}
+	return result;
+}
+
 /* Fills in what is known of a column of rel that is att of its base table. */
 static void
 set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
@@ -256,8 +278,9 @@ set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_p
 	column->typmod = own->atttypmod;
 	column->collation = own->attcollation;
 	column->not_null = att->attnotnull;
+	column->is_required = att->attnotnull || is_not_null_domain(att->atttypid);
 	column->has_default = own->atthasdef || att->atthasdef || att->attidentity ||
-						  type_is_rowtype(own->atttypid);
+						  get_typdefault(att->atttypid) != NULL || type_is_rowtype(own->atttypid);
 	column->generated = att->attgenerated != '\0';
 	column->identity = att->attidentity;
 	if (OidIsValid(type->eq_opr))
@@ -296,12 +319,13 @@ set_keys(IdemTarget *target, char **keys, int nkeys)
 	{
 		IdemColumn *column = require_column(target, "keys", keys[i]);
 
-		if (column->equals == NULL)
+		if (column->equals == NULL || !OidIsValid(lookup_type_cache(column->type, TYPECACHE_LT_OPR)->lt_opr))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_FUNCTION),
 					 errmsg("column \"%s\" of type %s cannot be a key",
 							column->name, format_type_be(column->type)),
-					 errdetail("The type has no equality operator.")));
+					 errdetail(column->equals ? "The type has no ordering." : "The type has no equality operator."),
+					 errhint("Name other columns as keys; mode \"reload\" also works without keys.")));
 		column->is_key = true;
 		target->keys[i] = column;
 	}
@@ -352,7 +376,8 @@ set_version_column(IdemTarget *target, const char *name)
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("column \"%s\" of type %s cannot be a version column",
 						name, format_type_be(target->version->type)),
-				 errdetail("The type has no ordering.")));
+				 errdetail("The type has no ordering."),
+				 errhint("Name another column, or none.")));
 }
 
 /* True if an attribute of the base table is a key. */
@@ -466,10 +491,70 @@ arbiter_objection(const IdemTarget *target, Relation index)
 /* What the indexes of a table say of the keys. */
 typedef struct ArbiterSearch
 {
-	bool found;				/* a unique index over just the keys, NULLs equal */
+	const char *conflict;	/* the conflict target of a unique index over just the keys; NULL: there is none */
 	const char *objection;	/* why one is not that */
 	const char *deferrable; /* a deferrable constraint over the keys, beside which none serves */
 } ArbiterSearch;
+
+/* The operator class of a column of an index, qualified. */
+static char *
+qualified_opclass(Relation index, int place)
+{
+	bool isnull;
+	Datum classes = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, Anum_pg_index_indclass, &isnull);
+	HeapTuple tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(((oidvector *) DatumGetPointer(classes))->values[place]));
+	Form_pg_opclass form;
+	char *result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for an operator class of index %u", RelationGetRelid(index));
+	form = (Form_pg_opclass) GETSTRUCT(tuple);
+	result = quote_qualified_identifier(get_namespace_name(form->opcnamespace), NameStr(form->opcname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* A collation, qualified. */
+static char *
+qualified_collation(Oid collation)
+{
+	HeapTuple tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+	Form_pg_collation form;
+	char *result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", collation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	result = quote_qualified_identifier(get_namespace_name(form->collnamespace), NameStr(form->collname));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * "k COLLATE c o, …": the columns of an index with their collations and operator classes.
+ * By the columns alone the server would take every unique index over them, also one by
+ * which other keys are equal, and a row that it objects to would be neither written nor
+ * there.
+ */
+static char *
+conflict_target(const IdemTarget *target, Relation index)
+{
+	StringInfoData buf;
+	int i;
+	int j;
+
+	initStringInfo(&buf);
+	for (i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		for (j = 0; target->keys[j]->base_attno != index->rd_index->indkey.values[i]; j++)
+			;
+		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", target->keys[j]->quoted);
+		if (OidIsValid(index->rd_indcollation[i]))
+			appendStringInfo(&buf, " COLLATE %s", qualified_collation(index->rd_indcollation[i]));
+		appendStringInfo(&buf, " %s", qualified_opclass(index, i));
+	}
+	return buf.data;
+}
 
 /* Sees whether an index tells if a key is there, and if not, why. */
 static void
@@ -483,8 +568,8 @@ consider_arbiter(const IdemTarget *target, Relation index, ArbiterSearch *search
 	if (objection)
 		search->objection = psprintf("Index \"%s\" does not serve: %s.",
 									 RelationGetRelationName(index), objection);
-	else
-		search->found = true;
+	else if (search->conflict == NULL)
+		search->conflict = conflict_target(target, index);
 	if (index->rd_index->indisvalid && !index->rd_index->indimmediate && RelationGetIndexPredicate(index) == NIL)
 		search->deferrable = pstrdup(RelationGetRelationName(index));
 }
@@ -516,8 +601,9 @@ set_indexes(IdemTarget *target, Relation base)
 		target->window_indexed |= is_window_index(target, index);
 		relation_close(index, NoLock);
 	}
-	/* ON CONFLICT takes every unique index over the keys as its arbiter, and none may be deferrable */
-	target->has_arbiter = search.found && search.deferrable == NULL;
+	/* ON CONFLICT takes every such index as its arbiter, and none may be deferrable */
+	target->has_arbiter = search.conflict && search.deferrable == NULL;
+	target->conflict = target->has_arbiter ? keep(target, search.conflict) : NULL;
 	target->window_indexed |= target->window && key &&
 							  get_partition_strategy(key) == PARTITION_STRATEGY_RANGE &&
 							  get_partition_col_attnum(key, 0) == target->window->base_attno;
@@ -752,7 +838,11 @@ static bool
 is_as_good(IdemTarget *now, const IdemTarget *target)
 {
 	now->window_indexed = target->window_indexed;
-	now->has_arbiter &= target->has_arbiter;
+	if (!target->has_arbiter)
+	{
+		now->has_arbiter = false;
+		now->conflict = NULL;
+	}
 	return is_same(now, target);
 }
 
@@ -873,8 +963,8 @@ arbiter_sql(const IdemTarget *target, const ArbiterSearch *search)
 	initStringInfo(&sql);
 	if (search->deferrable)
 		appendStringInfo(&sql, "ALTER TABLE %s DROP CONSTRAINT %s;%s", table_name(target),
-						 quote_identifier(search->deferrable), search->found ? "" : " ");
-	return search->found || append_index(&sql, target) ? sql.data : NULL;
+						 quote_identifier(search->deferrable), search->conflict ? "" : " ");
+	return search->conflict || append_index(&sql, target) ? sql.data : NULL;
 }
 
 /* Looks for an arbiter again, to say why there is none. */
@@ -916,7 +1006,7 @@ idem_require_arbiter(const IdemTarget *target)
 			 errmsg("target %s has no unique index over its keys (%s)",
 					target->name, columns.data),
 			 missing ? errdetail("The table is partitioned by %s, which a unique index must have.", missing)
-			 : search.found		? errdetail("Constraint \"%s\" is deferrable, and no other index over the keys serves beside it.", search.deferrable)
+			 : search.conflict	? errdetail("Constraint \"%s\" is deferrable, and no other index over the keys serves beside it.", search.deferrable)
 			 : search.objection ? errdetail("%s", search.objection)
 								: errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
 			 missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")

@@ -22,6 +22,7 @@ typedef struct IdemColumn
 	int32 typmod;
 	Oid collation;
 	bool not_null;
+	bool is_required; /* NULL is no value of it: it, or the domain that it is of, is NOT NULL */
 	bool has_default;
 	bool generated;
 	char identity; /* as in pg_attribute */
@@ -59,6 +60,7 @@ typedef struct IdemTarget
 	IdemColumn *window;	 /* NULL if no window column was named */
 	IdemColumn *version; /* NULL if no version column was named */
 	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
+	const char *conflict; /* what to write after ON CONFLICT to mean it */
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
 	bool is_plain;		 /* a table where nothing alters, hides or reacts to what is written */
 	bool is_referenced;	 /* by a foreign key, which may object to a DELETE */

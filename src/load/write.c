@@ -31,9 +31,7 @@ static void
 append_insert_or(StringInfo sql, IdemApply *apply)
 {
 	idem_append_insert(sql, apply);
-	appendStringInfoString(sql, " ON CONFLICT (");
-	idem_append_keys(sql, apply->target, "");
-	appendStringInfoString(sql, ") DO ");
+	appendStringInfo(sql, " ON CONFLICT (%s) DO ", apply->target->conflict);
 }
 
 /* Builds: INSERT … ON CONFLICT (k, …) DO NOTHING */
