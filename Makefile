@@ -21,7 +21,7 @@ ISOLATION = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isol
 ISOLATION_OPTS = --inputdir=test/isolation --outputdir=test/isolation \
 	--load-extension=btree_gist --load-extension=idem
 TAP_TESTS = 1
-PROVE_TESTS = test/t/*.pl
+PROVE_TESTS = test/t/*.pl test/integrations/*.pl
 EXTRA_CLEAN = test/isolation/output_iso test/isolation/results tmp_check
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -46,6 +46,17 @@ sandbox_install() {
 	rm -f $conf/idem-sandbox.conf
 }
 
+# Installs those of the packages that this Debian has, and goes on without the others.
+sandbox_install_optional() {
+	local package
+
+	[ "$(id -u)" = 0 ] || return 0
+	for package in "$@"; do
+		[ -z "$(apt-cache show "$package" 2>/dev/null)" ] || (sandbox_install "$package") ||
+			echo "goes on without $package" >&2
+	done
+}
+
 # Runs a command as the user that owns the sandbox.
 sandbox_run() {
 	if [ "$(id -u)" = 0 ]; then
@@ -68,8 +79,9 @@ sandbox_end() {
 	exit $status
 }
 
-# Makes the sandbox: packages, private installation, idem.  Arguments: more packages.
-# With SANDBOX_INSTALL set, ends after the packages.
+# Makes the sandbox: packages, private installation, idem.  Arguments: more packages;
+# SANDBOX_OPTIONAL are some that it can do without.  With SANDBOX_INSTALL set, ends after
+# the packages.
 sandbox_begin() {
 	local major real
 
@@ -81,6 +93,7 @@ sandbox_begin() {
 	major=$(sandbox_major)
 	sandbox_install "postgresql-$major" "postgresql-server-dev-$major" gcc make \
 		libc6-dev libssl-dev "$@"
+	sandbox_install_optional ${SANDBOX_OPTIONAL:-}
 	[ -z "${SANDBOX_INSTALL:-}" ] || exit 0
 
 	# the programs are copied, for they look where they really are; the rest is linked

@@ -25,6 +25,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "load/managed.h"
 #include "load/target.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
@@ -90,12 +91,29 @@ check_relation(Relation rel)
 				 errmsg("\"%s\" has rules and cannot be the target of a load", RelationGetRelationName(rel)),
 				 errdetail("A rule puts other statements in place of the load's, or beside them."),
 				 errhint("Write it as a trigger, or load a table without rules.")));
-	if ((kind == RELKIND_RELATION || kind == RELKIND_FOREIGN_TABLE) &&
-		find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL)
+}
+
+/* True for a table with children that are no partitions: it has rows, and they have. */
+static bool
+has_children(Relation rel)
+{
+	char kind = rel->rd_rel->relkind;
+
+	return (kind == RELKIND_RELATION || kind == RELKIND_FOREIGN_TABLE) &&
+		   find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL;
+}
+
+/* Looks at who keeps the table; fails where a load cannot. */
+static void
+set_keeper(IdemTarget *target, Relation base)
+{
+	idem_check_unmanaged(base);
+	target->is_hypertable = idem_is_hypertable(base);
+	if (!target->is_hypertable && has_children(base))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("\"%s\" has inheritance children and cannot be the target of a load",
-						RelationGetRelationName(rel)),
+						RelationGetRelationName(base)),
 				 errdetail("Rows would be deleted from the children but inserted into the parent."),
 				 errhint("Name a child, or use a partitioned table.")));
 }
@@ -632,7 +650,7 @@ set_watchers(IdemTarget *target, Relation rel)
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
 		target->is_referenced |= RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK;
-		if (is_check(trigger))
+		if (is_check(trigger) || idem_is_timescale_function(trigger->tgfoid))
 			continue;
 		target->is_plain = false;
 		target->acts_on_delete |= TRIGGER_FOR_DELETE(trigger->tgtype);
@@ -767,6 +785,7 @@ open_target(const IdemTargetRequest *request, const IdemTarget *model)
 	target->name = keep(target, idem_qualified_name(rel));
 	base = open_base(rel, attnos, RelationGetNumberOfAttributes(rel), AccessShareLock);
 	target->base = RelationGetRelid(base);
+	set_keeper(target, base);
 	read_columns(target, rel, base, attnos);
 	set_keys(target, request->keys, request->nkeys);
 	set_window_column(target, request->window_column, request->type);
@@ -901,26 +920,50 @@ idem_check_target(IdemTarget *target)
 				 errhint("Load again.")));
 }
 
-/* A column that the table is partitioned by and that no key is, without which no index is unique. */
-static const char *
-missing_partition_column(const IdemTarget *target)
+/* The names of the keys in the table behind the target, a text[]. */
+static Datum
+base_keys(const IdemTarget *target)
 {
-	Relation base = relation_open(target->base, AccessShareLock);
-	PartitionKey key = RelationGetPartitionKey(base);
-	const char *missing = NULL;
+	Datum *names = palloc(Max(target->nkeys, 1) * sizeof(Datum));
+	int n = 0;
 	int i;
 
-	for (i = 0; key && i < get_partition_natts(key) && !missing; i++)
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (target->keys[i]->base_attno > 0)
+			names[n++] = CStringGetTextDatum(get_attname(target->base, target->keys[i]->base_attno, false));
+	}
+	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* A column that a partitioned table is partitioned by and that no key is; NULL if there is none. */
+static const char *
+missing_of_key(const IdemTarget *target, PartitionKey key)
+{
+	int i;
+
+	for (i = 0; key && i < get_partition_natts(key); i++)
 	{
 		AttrNumber attno = get_partition_col_attnum(key, i);
 
 		if (attno == 0)
-			missing = "an expression";
-		else if (!is_key_attno(target, attno))
-			missing = psprintf("column \"%s\"", get_attname(target->base, attno, false));
+			return "an expression";
+		if (!is_key_attno(target, attno))
+			return psprintf("column \"%s\"", get_attname(target->base, attno, false));
 	}
+	return NULL;
+}
+
+/* The same of any table that consists of others: without it among the keys no index is unique. */
+static const char *
+missing_partition_column(const IdemTarget *target)
+{
+	Relation base = relation_open(target->base, AccessShareLock);
+	const char *missing = missing_of_key(target, RelationGetPartitionKey(base));
+	const char *dimension = target->is_hypertable ? idem_missing_dimension(base, base_keys(target)) : NULL;
+
 	relation_close(base, NoLock);
-	return missing;
+	return dimension ? psprintf("column \"%s\"", dimension) : missing;
 }
 
 /* The qualified name of the table behind a target. */

@@ -68,6 +68,7 @@ typedef struct IdemTarget
 	bool may_hide;		 /* a view's filter may hide a row that was written through it */
 	const char *takes_along; /* a table whose rows go along with deleted ones; NULL if none */
 	bool is_foreign;	 /* some of it lies on another server */
+	bool is_hypertable;	 /* of TimescaleDB */
 	const char *rules;	 /* the views on the way to the table, its policies, its generated columns */
 
 	/* how they have been looked up */
