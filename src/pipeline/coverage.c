@@ -15,6 +15,7 @@
 typedef struct Reading
 {
 	const IdemPipeline *pipeline;
+	IdemLedger *ledger; /* NULL: not opened yet */
 	IdemDue due;
 	IdemPipelineCoverage coverage;
 } Reading;
@@ -48,18 +49,20 @@ read_coverage(void *arg)
 {
 	Reading *reading = arg;
 	const IdemPipeline *pipeline = reading->pipeline;
-	IdemLedger *ledger = idem_open_ledger(pipeline->ledger,
-										  get_namespace_oid(pipeline->schema, false), false);
+	IdemLedger *ledger = reading->ledger;
 
+	if (ledger == NULL)
+		ledger = idem_open_ledger(pipeline->ledger, get_namespace_oid(pipeline->schema, false), false);
+	idem_find_due_here(pipeline, ledger->type, &reading->due);
 	reading->coverage.last_run = idem_last_run_time(ledger, pipeline->name);
 	if (reading->due.window.lower < reading->due.window.upper)
 		read_due(reading, ledger);
 }
 
 IdemPipelineCoverage
-idem_read_coverage(const IdemPipeline *pipeline)
+idem_read_coverage(const IdemPipeline *pipeline, IdemLedger *ledger)
 {
-	Reading reading = {pipeline, idem_find_due(pipeline)};
+	Reading reading = {pipeline, ledger};
 
 	idem_run_as(&pipeline->identity, read_coverage, &reading);
 	return reading.coverage;

@@ -10,8 +10,8 @@
 
 /*
  * Finds it out, as the pipeline's owner, whose code this runs: to be called in sessions
- * of the owner alone.
+ * of the owner alone.  Its ledger may be given, opened for reading.
  */
-extern IdemPipelineCoverage idem_read_coverage(const IdemPipeline *pipeline);
+extern IdemPipelineCoverage idem_read_coverage(const IdemPipeline *pipeline, IdemLedger *ledger);
 
 #endif /* IDEM_PIPELINE_COVERAGE_H */

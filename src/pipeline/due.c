@@ -117,14 +117,15 @@ close_time(const IdemPipeline *pipeline, const IdemRangeType *type, int64 bound)
 	return close > now ? close : now + USECS_PER_MINUTE;
 }
 
-/* Finds out what is due, under the pipeline's settings. */
-static void
-find_due(const IdemPipeline *pipeline, IdemDue *due)
+void
+idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type, IdemDue *due)
 {
 	bool known = true;
 	int64 bound;
 	int64 next;
 
+	memset(due, 0, sizeof(*due));
+	due->type = type;
 	due->step = idem_parse_step(due->type, "step", pipeline->step);
 	due->window.lower = due->window.upper = idem_parse_bound(due->type, pipeline->start);
 	if (pipeline->watermark == NULL)
@@ -150,8 +151,7 @@ find_due_as(void *arg)
 {
 	DueSearch *search = arg;
 
-	search->due.type = idem_pipeline_range_type(search->pipeline);
-	find_due(search->pipeline, &search->due);
+	idem_find_due_here(search->pipeline, idem_pipeline_range_type(search->pipeline), &search->due);
 }
 
 IdemDue

@@ -16,8 +16,12 @@ typedef struct IdemDue
 	TimestampTz next_close; /* when the next one will; 0: nobody knows */
 } IdemDue;
 
-/* Finds out what is due now, by the clock or the watermark. */
+/*
+ * Finds out what is due now, by the clock or the watermark; as the pipeline's owner, or
+ * for who is that already.
+ */
 extern IdemDue idem_find_due(const IdemPipeline *pipeline);
+extern void idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type, IdemDue *due);
 
 /*
  * Checks what makes a pipeline a pipeline: its grid, lag and watermark; and returns

@@ -7,9 +7,11 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "pipeline/own.h"
 #include "server/compat.h"
+#include "server/query.h"
 #include "server/scope.h"
 #include "server/statement.h"
 #include "utils/acl.h"
@@ -23,7 +25,8 @@ typedef struct OwnRun
 	IdemStatement *statement;
 	const Datum *args;
 	const bool *isnull;
-	int ncols; /* 0: to be run, not fetched */
+	DestReceiver *receiver; /* NULL: its rows are not collected */
+	int ncols;				/* 0: to be run, not fetched */
 	Datum *values;
 	bool *nulls;
 	uint64 processed;
@@ -34,7 +37,9 @@ run_own(void *arg)
 {
 	OwnRun *run = arg;
 
-	if (run->ncols == 0)
+	if (run->receiver)
+		idem_run_into(run->statement, run->args, run->receiver);
+	else if (run->ncols == 0)
 		run->processed = idem_run(run->statement, run->args, run->isnull);
 	else
 		run->processed = idem_fetch(run->statement, run->args, run->isnull, run->ncols,
@@ -102,6 +107,46 @@ idem_fetch_own(const char *schema, const char *template, int nargs, const Oid *t
 
 	run_as_owner(schema, template, nargs, types, &run);
 	return run.processed > 0;
+}
+
+/* Collects rows. */
+typedef struct Collector
+{
+	DestReceiver pub;
+	MemoryContext context; /* of the rows; the executor has one of its own */
+	IdemOwnRows rows;
+} Collector;
+
+static void
+start_collector(DestReceiver *self, int operation, TupleDesc desc)
+{
+	Collector *collector = (Collector *) self;
+	MemoryContext old = MemoryContextSwitchTo(collector->context);
+
+	collector->rows.desc = CreateTupleDescCopy(desc);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+collect_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	tuplestore_puttupleslot(((Collector *) self)->rows.store, slot);
+	return true;
+}
+
+IdemOwnRows
+idem_collect_own(const char *schema, const char *template, int nargs, const Oid *types,
+				 const Datum *args)
+{
+	Collector collector = {
+		.pub = {collect_row, start_collector, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.context = CurrentMemoryContext,
+		.rows = {.store = tuplestore_begin_heap(false, false, work_mem)},
+	};
+	OwnRun run = {.args = args, .receiver = &collector.pub};
+
+	run_as_owner(schema, template, nargs, types, &run);
+	return collector.rows;
 }
 
 bool

@@ -230,16 +230,22 @@ check_relation(const IdemPipeline *pipeline, int column, Oid relation)
 }
 
 IdemPipeline *
-idem_open_pipeline(const char *schema, const char *name)
+idem_open_pipeline_row(const char *schema, const IdemPipelineRow *row)
 {
-	IdemPipelineRow row;
-	IdemPipeline *pipeline;
+	IdemPipeline *pipeline = idem_make_pipeline(schema, row);
 
-	idem_read_pipeline_row(schema, name, false, &row);
-	pipeline = idem_make_pipeline(schema, &row);
 	check_relation(pipeline, PIPELINE_LEDGER, pipeline->ledger);
 	check_relation(pipeline, PIPELINE_TARGET, pipeline->target);
 	return pipeline;
+}
+
+IdemPipeline *
+idem_open_pipeline(const char *schema, const char *name)
+{
+	IdemPipelineRow row;
+
+	idem_read_pipeline_row(schema, name, false, &row);
+	return idem_open_pipeline_row(schema, &row);
 }
 
 IdemPipeline *

@@ -103,8 +103,12 @@ typedef struct IdemPipeline
 /* Makes it of a row, in the current memory context. */
 extern IdemPipeline *idem_make_pipeline(const char *schema, const IdemPipelineRow *row);
 
-/* Reads a pipeline by its name; raises 42704 if there is none, 42P01 if what it names is gone. */
+/*
+ * Reads a pipeline by its name, or takes it from its row, to be used; raises 42704 if there
+ * is none, 42P01 if what it names is gone.
+ */
 extern IdemPipeline *idem_open_pipeline(const char *schema, const char *name);
+extern IdemPipeline *idem_open_pipeline_row(const char *schema, const IdemPipelineRow *row);
 
 /* The same for the pipeline that a function's first argument names; 22004 if it is NULL. */
 extern IdemPipeline *idem_argument_pipeline(FunctionCallInfo fcinfo);

@@ -9,6 +9,7 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "pipeline/own.h"
 #include "pipeline/state.h"
@@ -16,6 +17,7 @@
 #include "server/schedule.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* A pipeline d of this database of this cluster: others were restored or cloned, and paused. */
@@ -399,61 +401,97 @@ idem_pipeline_exists(const char *schema, const char *name)
 					   name) > 0;
 }
 
-char **
-idem_pipeline_names(const char *schema, int *n)
-{
-	static const Oid types[] = {OIDOID};
-	Datum args[] = {ObjectIdGetDatum(GetUserId())};
-	Datum array;
-	bool isnull;
+/* Of a pipeline d and its state p: the columns of IdemPipelineState. */
+#define STATE_COLUMNS                                              \
+	" d.owner::pg_catalog.oid, CASE"                               \
+	" WHEN p.turn_started_at IS NOT NULL THEN 'running'"           \
+	" WHEN NOT d.enabled THEN 'disabled'"                          \
+	" WHEN p.name IS NULL OR NOT (" NOT_PAUSED ") THEN 'paused'"   \
+	" WHEN p.waiting_for IS NOT NULL THEN 'waiting'"               \
+	" ELSE 'idle' END, p.waiting_for, p.last_error,"               \
+	" CASE WHEN" NOT_PAUSED " THEN p.next_run_at END,"             \
+	" p.complete_to, p.complete_at, p.gaps, p.failed_windows,"     \
+	" p.blocked_windows, p.last_failure, p.last_run_at"
 
-	(void) idem_fetch_own(schema,
-						  "SELECT pg_catalog.array_agg(d.name ORDER BY d.name) FROM @.idem_pipeline d"
-						  " WHERE pg_catalog.pg_has_role($1, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")",
-						  lengthof(types), types, args, NULL, 1, &array, &isnull);
-	return read_names(array, isnull, n);
+/* A column that is text, NULL if it is. */
+static const char *
+column_text(const Datum *values, const bool *nulls, int column)
+{
+	return nulls[column] ? NULL : TextDatumGetCString(values[column]);
 }
 
-IdemPipelineState
-idem_read_pipeline_state(const char *schema, const char *name)
+/* Makes it of these columns. */
+static IdemPipelineState
+make_state(const Datum *values, const bool *nulls)
 {
-	static const Oid types[] = {INT8OID, OIDOID, TEXTOID};
-	Datum args[] = {HERE, CStringGetTextDatum(name)};
-	IdemPipelineState state = {.state = "gone"};
-	Datum values[12];
-	bool nulls[12];
-
-	if (!idem_fetch_own(schema,
-						"SELECT d.owner::pg_catalog.oid, CASE"
-						" WHEN p.turn_started_at IS NOT NULL THEN 'running'"
-						" WHEN NOT d.enabled THEN 'disabled'"
-						" WHEN p.name IS NULL OR NOT (" NOT_PAUSED ") THEN 'paused'"
-						" WHEN p.waiting_for IS NOT NULL THEN 'waiting'"
-						" ELSE 'idle' END,"
-						" p.waiting_for, p.last_error,"
-						" CASE WHEN" NOT_PAUSED " THEN p.next_run_at END,"
-						" p.complete_to, p.complete_at, p.gaps, p.failed_windows, p.blocked_windows,"
-						" p.last_failure, p.last_run_at"
-						" FROM @.idem_pipeline d LEFT JOIN @.idem_pipeline_state p"
-						" ON p.name OPERATOR(pg_catalog.=) d.name"
-						" WHERE d.name OPERATOR(pg_catalog.=) $3",
-						lengthof(types), types, args, NULL, lengthof(values), values, nulls))
-		return state;
-	state.owner = DatumGetObjectId(values[0]);
-	state.state = TextDatumGetCString(values[1]);
-	state.waiting_for = nulls[2] ? NULL : TextDatumGetCString(values[2]);
-	state.last_error = nulls[3] ? NULL : TextDatumGetCString(values[3]);
-	state.next_run_at = nulls[4] ? 0 : DatumGetTimestampTz(values[4]);
-	state.coverage = (IdemPipelineCoverage){
-		.complete_to = nulls[5] ? NULL : TextDatumGetCString(values[5]),
-		.complete_at = nulls[6] ? 0 : DatumGetTimestampTz(values[6]),
-		.gaps = nulls[7] ? NULL : TextDatumGetCString(values[7]),
-		.failed = nulls[8] ? 0 : DatumGetInt64(values[8]),
-		.blocked = nulls[9] ? 0 : DatumGetInt64(values[9]),
-		.last_failure = nulls[10] ? NULL : TextDatumGetCString(values[10]),
-		.last_run = nulls[11] ? 0 : DatumGetTimestampTz(values[11]),
+	return (IdemPipelineState){
+		.owner = DatumGetObjectId(values[0]),
+		.state = column_text(values, nulls, 1),
+		.waiting_for = column_text(values, nulls, 2),
+		.last_error = column_text(values, nulls, 3),
+		.next_run_at = nulls[4] ? 0 : DatumGetTimestampTz(values[4]),
+		.coverage = {
+			.complete_to = column_text(values, nulls, 5),
+			.complete_at = nulls[6] ? 0 : DatumGetTimestampTz(values[6]),
+			.gaps = column_text(values, nulls, 7),
+			.failed = nulls[8] ? 0 : DatumGetInt64(values[8]),
+			.blocked = nulls[9] ? 0 : DatumGetInt64(values[9]),
+			.last_failure = column_text(values, nulls, 10),
+			.last_run = nulls[11] ? 0 : DatumGetTimestampTz(values[11]),
+		},
 	};
-	return state;
+}
+
+/* Reads the pipelines that the current role may act as: definition, then state. */
+static IdemOwnRows
+collect_pipelines(const char *schema)
+{
+	static const Oid types[] = {INT8OID, OIDOID, OIDOID};
+	Datum args[] = {HERE, ObjectIdGetDatum(GetUserId())};
+	StringInfoData sql;
+	int i;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	for (i = 0; i < PIPELINE_COLUMNS; i++)
+		appendStringInfo(&sql, "d.%s,", idem_pipeline_column(i));
+	appendStringInfoString(&sql, STATE_COLUMNS
+						   " FROM @.idem_pipeline d LEFT JOIN @.idem_pipeline_state p"
+						   " ON p.name OPERATOR(pg_catalog.=) d.name"
+						   " WHERE pg_catalog.pg_has_role($3, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
+						   " ORDER BY d.name");
+	return idem_collect_own(schema, sql.data, lengthof(types), types, args);
+}
+
+void
+idem_visit_pipelines(const char *schema,
+					 void (*visit)(void *arg, const IdemPipelineRow *row, const IdemPipelineState *state),
+					 void *arg)
+{
+	IdemOwnRows rows = collect_pipelines(schema);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(rows.desc, &TTSOpsMinimalTuple);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "idem pipeline",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	/* a slot frees its tuple itself, which must not be in the context that is reset */
+	while (tuplestore_gettupleslot(rows.store, true, false, slot))
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		IdemPipelineRow row;
+		IdemPipelineState state;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		memcpy(row.values, slot->tts_values, sizeof(row.values));
+		memcpy(row.nulls, slot->tts_isnull, sizeof(row.nulls));
+		state = make_state(slot->tts_values + PIPELINE_COLUMNS, slot->tts_isnull + PIPELINE_COLUMNS);
+		visit(arg, &row, &state);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	}
+	MemoryContextDelete(context);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(rows.store);
 }
 
 void

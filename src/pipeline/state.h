@@ -9,7 +9,7 @@
 #ifndef IDEM_PIPELINE_STATE_H
 #define IDEM_PIPELINE_STATE_H
 
-#include "datatype/timestamp.h"
+#include "pipeline/pipeline.h"
 #include "nodes/pg_list.h"
 
 /* A pipeline that is due. */
@@ -57,9 +57,6 @@ extern bool idem_book_lost_turn(const char *schema, const char *name, int delay)
 /* True if there is such a pipeline that the current role can see. */
 extern bool idem_pipeline_exists(const char *schema, const char *name);
 
-/* The names of the pipelines that the current role can see, in order. */
-extern char **idem_pipeline_names(const char *schema, int *n);
-
 /* How a pipeline was doing when its last turn ended, as its owner saw it. */
 typedef struct IdemPipelineCoverage
 {
@@ -87,7 +84,15 @@ typedef struct IdemPipelineState
 	IdemPipelineCoverage coverage;
 } IdemPipelineState;
 
-extern IdemPipelineState idem_read_pipeline_state(const char *schema, const char *name);
+/*
+ * Calls visit for each pipeline that the current role may act as, in the order of their
+ * names, with its definition and its state as they are now.  Each visit has its own
+ * memory context.
+ */
+extern void idem_visit_pipelines(const char *schema,
+								 void (*visit)(void *arg, const IdemPipelineRow *row,
+											   const IdemPipelineState *state),
+								 void *arg);
 
 /* How often a pipeline's worker was lost in a row. */
 extern int idem_pipeline_crashes(const char *schema, const char *name);

@@ -9,8 +9,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "ledger/table.h"
 #include "miscadmin.h"
 #include "pipeline/coverage.h"
 #include "pipeline/pipeline.h"
@@ -18,6 +20,8 @@
 #include "server/extension.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(idem_pipeline_status);
@@ -40,11 +44,30 @@ enum
 	STATUS_COLUMNS,
 };
 
+/* As many ledgers are kept open. */
+#define MAX_LEDGERS 64
+
+/* A ledger that has been opened, with its statements. */
+typedef struct OpenLedger
+{
+	Oid relid;
+	IdemLedger *ledger; /* NULL: it could not be */
+} OpenLedger;
+
+/* The status that is being told. */
+typedef struct Status
+{
+	char *schema;
+	ReturnSetInfo *rsinfo;
+	MemoryContext context; /* of the ledgers */
+	HTAB *ledgers;
+} Status;
+
 /* One row of it. */
 typedef struct StatusRow
 {
-	const char *schema;
-	const char *name;
+	Status *status;
+	const IdemPipelineRow *pipeline;
 	Datum values[STATUS_COLUMNS];
 	bool nulls[STATUS_COLUMNS];
 } StatusRow;
@@ -92,54 +115,92 @@ set_coverage(StatusRow *row, const IdemPipelineCoverage *coverage)
 									  TimestampTzGetDatum(coverage->complete_at)));
 }
 
+/* Closes the ledgers that are open, if any, and makes room for others. */
+static void
+reset_ledgers(Status *status)
+{
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(OpenLedger), .hcxt = status->context};
+
+	MemoryContextReset(status->context);
+	status->ledgers = hash_create("idem ledgers", MAX_LEDGERS, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/*
+ * A pipeline's ledger, opened for reading.  Many pipelines may share one, whose statements
+ * are then made once; it is looked at each time, for a watermark may have changed it.
+ */
+static IdemLedger *
+open_ledger(Status *status, Oid relid)
+{
+	Oid schema = get_namespace_oid(status->schema, false);
+	IdemLedger *now = idem_open_ledger(relid, schema, false);
+	MemoryContext old;
+	OpenLedger *entry;
+	bool found;
+
+	if (hash_get_num_entries(status->ledgers) >= MAX_LEDGERS)
+		reset_ledgers(status);
+	entry = hash_search(status->ledgers, &relid, HASH_ENTER, &found);
+	if (found && entry->ledger && entry->ledger->type == now->type &&
+		strcmp(entry->ledger->name, now->name) == 0)
+		return entry->ledger;
+	entry->ledger = NULL;
+	old = MemoryContextSwitchTo(status->context);
+	entry->ledger = idem_open_ledger(relid, schema, false);
+	MemoryContextSwitchTo(old);
+	return entry->ledger;
+}
+
 /* A row to be filled in from ledger and clock, as an argument of idem_try. */
 static void
 fill_now(void *arg)
 {
 	StatusRow *row = arg;
-	IdemPipelineCoverage coverage = idem_read_coverage(idem_open_pipeline(row->schema, row->name));
+	IdemPipeline *pipeline = idem_open_pipeline_row(row->status->schema, row->pipeline);
+	IdemPipelineCoverage coverage = idem_read_coverage(pipeline, open_ledger(row->status, pipeline->ledger));
 
 	set_coverage(row, &coverage);
 }
 
 /* Adds a pipeline's row to the result. */
 static void
-put_status(ReturnSetInfo *rsinfo, const char *schema, const char *name)
+put_status(void *arg, const IdemPipelineRow *pipeline, const IdemPipelineState *state)
 {
-	IdemPipelineState state = idem_read_pipeline_state(schema, name);
-	StatusRow row = {.schema = schema, .name = name};
+	Status *status = arg;
+	StatusRow row = {.status = status, .pipeline = pipeline};
 	ErrorData *error = NULL;
 
 	memset(row.nulls, true, sizeof(row.nulls));
-	set_text(&row, STATUS_NAME, name);
-	set_value(&row, STATUS_OWNER, ObjectIdGetDatum(state.owner));
-	set_text(&row, STATUS_STATE, state.state);
-	set_text(&row, STATUS_LAST_ERROR, state.last_error);
-	set_time(&row, STATUS_NEXT_RUN, state.next_run_at);
-	set_text(&row, STATUS_WAITING_FOR, state.waiting_for);
-	if (state.owner == GetUserId())
+	set_value(&row, STATUS_NAME, pipeline->values[PIPELINE_NAME]);
+	set_value(&row, STATUS_OWNER, ObjectIdGetDatum(state->owner));
+	set_text(&row, STATUS_STATE, state->state);
+	set_text(&row, STATUS_LAST_ERROR, state->last_error);
+	set_time(&row, STATUS_NEXT_RUN, state->next_run_at);
+	set_text(&row, STATUS_WAITING_FOR, state->waiting_for);
+	if (state->owner == GetUserId())
 		error = idem_try(fill_now, &row, CurrentMemoryContext);
 	else
-		set_coverage(&row, &state.coverage);
+		set_coverage(&row, &state->coverage);
 	if (error)
 		set_text(&row, STATUS_LAST_ERROR, error->message);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
+	tuplestore_putvalues(status->rsinfo->setResult, status->rsinfo->setDesc, row.values, row.nulls);
 }
 
 /* SQL: idem_pipeline_status() */
 Datum
 idem_pipeline_status(PG_FUNCTION_ARGS)
 {
-	char *schema = idem_function_schema(fcinfo);
-	char **names;
-	int n;
-	int i;
+	Status status = {
+		.schema = idem_function_schema(fcinfo),
+		.rsinfo = castNode(ReturnSetInfo, fcinfo->resultinfo),
+	};
 
 	InitMaterializedSRF(fcinfo, 0);
 	idem_connect(true);
-	names = idem_pipeline_names(schema, &n);
-	for (i = 0; i < n; i++)
-		put_status(castNode(ReturnSetInfo, fcinfo->resultinfo), schema, names[i]);
+	status.context = AllocSetContextCreate(CurrentMemoryContext, "idem ledgers", ALLOCSET_DEFAULT_SIZES);
+	reset_ledgers(&status);
+	idem_visit_pipelines(status.schema, put_status, &status);
+	MemoryContextDelete(status.context);
 	idem_finish();
 	return (Datum) 0;
 }

@@ -95,7 +95,7 @@ read_coverage(void *arg)
 {
 	CoverageReading *reading = arg;
 
-	reading->coverage = idem_read_coverage(reading->pipeline);
+	reading->coverage = idem_read_coverage(reading->pipeline, NULL);
 }
 
 /* Books how the pipeline is doing, for those who may look at it but not run its code. */

@@ -43,11 +43,11 @@ end_scope(const Before *before)
 	MemoryContextSwitchTo(before->context);
 }
 
-/* Sets a setting in the current level; value NULL leaves it. */
+/* Sets a setting in the current level, unless it has the value; value NULL leaves it. */
 static void
 set_setting(const char *name, const char *value)
 {
-	if (value)
+	if (value && strcmp(GetConfigOption(name, false, false), value) != 0)
 		(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 }

@@ -4,7 +4,7 @@ SET LOCAL client_min_messages = warning;
 SET LOCAL timezone = 'UTC';
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(18);
+SELECT plan(20);
 
 SELECT has_view('idem_status'); SELECT has_view('idem_progress');
 SELECT setseed(0.3);
@@ -48,5 +48,22 @@ SELECT is((SELECT array_agg(line || ' ' || length(windows)) FROM idem_calendar('
 SELECT is((SELECT array_agg(line || ' ' || length(windows)) FROM idem_calendar('tled', 'c', '2024-03-30 22:00', '2024-04-01', '1 hour')), '{"2024-03-30 2","2024-03-31 24"}', 'hours into days');
 SELECT is((SELECT array_agg(line || ' ' || length(windows)) FROM idem_calendar('tled', 'c', timestamptz '2024-01-31' - interval '1 day', now() - now() + timestamptz '2024-02-02', '1 day')),
     '{"2024-01 2","2024-02 1"}', 'bounds may be computed');
+-- many pipelines in many ledgers, more than are kept open or held in memory: each has its own row
+SELECT count(idem_create_ledger('many' || i, 'int8range')) FROM generate_series(1, 70) i;
+SELECT count(idem_create_pipeline(i || ' ' || j, ('many' || i)::regclass, 'tgt', 'src', 'upsert', '{id}', 'id', '1', '0', watermark => 'SELECT 999::bigint -- ' || repeat('x', 1000), enabled => false))
+FROM generate_series(1, 70) i, generate_series(1, 3) j;
+DO $$ BEGIN
+    FOR i IN 1..70 LOOP
+        EXECUTE format('INSERT INTO many%s (pipeline, window_range, state) SELECT %L || j, int8range(0, 10 * %s + j), ''complete'' FROM generate_series(1, 3) j', i, i || ' ', i);
+    END LOOP;
+END $$;
+SET LOCAL work_mem = '64kB';
+SELECT is(count(*), 210::bigint, 'each is complete as far as its own ledger says') FROM idem_status
+WHERE pipeline ~ '^\d+ \d$' AND complete_to::int = 10 * split_part(pipeline, ' ', 1)::int + split_part(pipeline, ' ', 2)::int AND last_error IS NULL;
+DROP TABLE many7;
+SELECT set_eq($$SELECT pipeline, last_error FROM idem_status WHERE last_error IS NOT NULL$$,
+    $$VALUES ('7 1', 'ledger of pipeline "7 1" has been dropped'), ('7 2', 'ledger of pipeline "7 2" has been dropped'), ('7 3', 'ledger of pipeline "7 3" has been dropped')$$,
+    'an error is told of its own pipeline');
+
 SELECT * FROM finish();
 ROLLBACK;
