@@ -301,6 +301,45 @@ dependence_walker(Node *node, void *arg)
 	return expression_tree_walker(node, dependence_walker, arg);
 }
 
+/* The type itself, or that of an array's elements. */
+static Oid
+element_type(Oid type)
+{
+	Oid element = get_base_element_type(type);
+
+	return OidIsValid(element) ? getBaseType(element) : getBaseType(type);
+}
+
+/* Converts a time with a zone to one without, or back, as SQL that follows no session. */
+static char *
+convert_time(const char *value, Oid from, Oid to)
+{
+	if (from == TIMEOID)
+		return psprintf("(%s || '+00')::timetz", value);
+	if (from == TIMETZOID)
+		return psprintf("%s::time", value);
+	value = psprintf("%s%s AT TIME ZONE 'UTC'", value, from == DATEOID ? "::timestamp" : "");
+	if (to == DATEOID || to == TIMEOID)
+		return psprintf("(%s)::%s", value, to == DATEOID ? "date" : "time");
+	return pstrdup(value);
+}
+
+/* What to write where a column, or an array's elements, would be converted by the session's zone. */
+static int
+zone_hint(const IdemColumn *column, Oid from)
+{
+	Oid element = element_type(from);
+	Oid to = element_type(column->type);
+
+	if (!goes_by_zone(element, to))
+		return errhint("Have the source return it as %s, or name the zone: time_zone => 'UTC'.", format_type_be(column->type));
+	if (!OidIsValid(get_base_element_type(from)))
+		return errhint("Write it in the source query, for example %s AS %s, or name the zone: time_zone => 'UTC'.",
+					   convert_time(column->quoted, element, to), column->quoted);
+	return errhint("Write it in the source query, for example CASE WHEN %s IS NOT NULL THEN ARRAY(SELECT %s FROM unnest(%s) e) END AS %s, or name the zone: time_zone => 'UTC'.",
+				   column->quoted, convert_time("e", element, to), column->quoted, column->quoted);
+}
+
 /* Fails for a conversion that would follow the session where it should not. */
 static void
 check_conversion(IdemSource *source, const IdemColumn *column, Oid from, Node *assigned)
@@ -314,20 +353,16 @@ check_conversion(IdemSource *source, const IdemColumn *column, Oid from, Node *a
 				 errmsg("source column \"%s\" is of type %s but the target's is of type %s",
 						column->name, format_type_be(from), format_type_be(column->type)),
 				 errdetail("The conversion would follow the time zone of the session."),
-				 errhint("Write it in the source query, for example %s%s AT TIME ZONE 'UTC'%s AS %s, or name the zone: time_zone => 'UTC'.",
-						 getBaseType(column->type) == DATEOID || getBaseType(column->type) == TIMEOID ? "(" : "",
-						 getBaseType(from) == DATEOID ? psprintf("%s::timestamp", column->quoted) : column->quoted,
-						 getBaseType(column->type) == DATEOID ? ")::date" : getBaseType(column->type) == TIMEOID ? ")::time"
-																												 : "",
-						 column->quoted)));
+				 zone_hint(column, from)));
 	if (dependence.locale)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("source column \"%s\" is of type %s but the target's is of type %s",
 						column->name, format_type_be(from), format_type_be(column->type)),
 				 errdetail("The conversion would follow the settings of the session."),
-				 errhint("Convert it in the source query, %s, or give the target's column the source's type.",
-						 getBaseType(from) == CASHOID ? "for example by ::numeric" : "for example by ::oid")));
+				 errhint("Convert it in the source query, for example by ::%s%s, or give the target's column the source's type.",
+						 element_type(from) == CASHOID ? "numeric" : "oid",
+						 OidIsValid(get_base_element_type(from)) ? "[]" : "")));
 	source->pinned |= dependence.settings;
 }
 
@@ -353,10 +388,42 @@ assign_column(IdemSource *source, const IdemColumn *column, TargetEntry *entry, 
 				 errmsg("source column \"%s\" is of type %s but the target's is of type %s",
 						column->name, format_type_be(att->atttypid),
 						format_type_be(column->type)),
-				 errhint("Cast it in the source query: %s::%s AS %s.", column->quoted,
-						 format_type_be(column->type), column->quoted)));
+				 can_coerce_type(1, &att->atttypid, &column->type, COERCION_EXPLICIT)
+					 ? errhint("Cast it in the source query: %s::%s AS %s.", column->quoted,
+							   format_type_be(column->type), column->quoted)
+					 : errhint("There is no cast: have the source return it as %s.", format_type_be(column->type))));
 	check_conversion(source, column, att->atttypid, assigned);
 	return expression_planner((Expr *) assigned);
+}
+
+/* A column to be assigned, as an argument of add_column. */
+typedef struct Assigning
+{
+	const IdemTarget *target;
+	const IdemColumn *column;
+} Assigning;
+
+/* Adds to a message to which column a constant was being assigned. */
+static void
+add_column(void *arg)
+{
+	const Assigning *assigning = arg;
+
+	errcontext("column \"%s\" of target %s", assigning->column->name, assigning->target->name);
+}
+
+/* The same, where a constant is assigned at once: its error says to which column. */
+static Expr *
+plan_column(IdemSource *source, const IdemColumn *column, TargetEntry *entry, Form_pg_attribute att, int index)
+{
+	Assigning assigning = {source->target, column};
+	ErrorContextCallback callback = {error_context_stack, add_column, &assigning};
+	Expr *result;
+
+	error_context_stack = &callback;
+	result = assign_column(source, column, entry, att, index);
+	error_context_stack = callback.previous;
+	return result;
 }
 
 /* True if a projection's columns are just those of its input. */
@@ -395,8 +462,8 @@ build_projection(IdemSource *source)
 			continue;
 		j = idem_column_index(from, column->name);
 		source->projection = lappend(source->projection,
-									 makeTargetEntry(assign_column(source, column, list_nth(entries, j),
-																   TupleDescAttr(from, j), j),
+									 makeTargetEntry(plan_column(source, column, list_nth(entries, j),
+																 TupleDescAttr(from, j), j),
 													 n + 1, pstrdup(column->name), false));
 		TupleDescInitEntry(source->desc, n + 1, column->name, column->type, column->typmod, 0);
 		TupleDescInitEntryCollation(source->desc, n + 1, column->collation);
@@ -527,6 +594,14 @@ idem_source_relations(IdemSource *source)
 	return idem_query_relations(source->query);
 }
 
+/* How a column is made of the query's row. */
+typedef struct Assigned
+{
+	const IdemColumn *column;
+	int index;		  /* of the query's column, which is taken as it is */
+	ExprState *value; /* unless this makes another of it */
+} Assigned;
+
 /* Receives the query's rows: assigns, checks and stores them. */
 typedef struct SourceReceiver
 {
@@ -537,10 +612,11 @@ typedef struct SourceReceiver
 	void *arg;
 	IdemRows *rows;
 	EState *estate;
-	ExprState *generated;		/* makes the window column; NULL if the rows have it */
-	ProjectionInfo *projection; /* NULL if the source's rows are taken as they are */
-	TupleTableSlot *slot;		/* what the projection fills */
-	Datum window_value;			/* of the row */
+	ExprState *generated;	  /* makes the window column; NULL if the rows have it */
+	Assigned *assigned;		  /* for each column of the rows */
+	TupleTableSlot *slot;	  /* which they fill; NULL if the source's rows are taken as they are */
+	const IdemColumn *making; /* the column that is being made; NULL if none is */
+	Datum window_value;		  /* of the row */
 	bool window_isnull;
 } SourceReceiver;
 
@@ -564,13 +640,50 @@ same_columns(TupleDesc a, TupleDesc b)
 	return true;
 }
 
-/* Sets up the projection. */
+/* True if the plan's rows are of the types that were looked up: values are taken as such. */
+static bool
+same_types(TupleDesc a, TupleDesc b)
+{
+	int i;
+
+	for (i = 0; a->natts == b->natts && i < a->natts; i++)
+	{
+		if (TupleDescAttr(a, i)->atttypid != TupleDescAttr(b, i)->atttypid)
+			return false;
+	}
+	return a->natts == b->natts;
+}
+
+/* How each column of the rows is made. */
+static Assigned *
+begin_assigning(const SourceReceiver *receiver)
+{
+	const IdemSource *source = receiver->source;
+	Assigned *assigned = palloc0(source->desc->natts * sizeof(Assigned));
+	ListCell *lc;
+
+	foreach (lc, source->projection)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, lc);
+		Assigned *one = &assigned[entry->resno - 1];
+
+		one->column = idem_find_column(source->target, entry->resname);
+		if (IsA(entry->expr, Var))
+			one->index = ((Var *) entry->expr)->varattno - 1;
+		else
+			one->value = ExecPrepareExpr(entry->expr, receiver->estate);
+	}
+	return assigned;
+}
+
+/* Sets up what makes columns. */
 static void
 startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 {
 	SourceReceiver *receiver = (SourceReceiver *) self;
 
-	if (!same_columns(idem_running_desc(receiver->source->query), receiver->source->query_desc))
+	if (!same_columns(idem_running_desc(receiver->source->query), receiver->source->query_desc) ||
+		!same_types(desc, receiver->source->query_desc))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("source has changed its columns while it was being loaded"),
@@ -581,9 +694,17 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 	if (receiver->source->as_is)
 		return;
 	receiver->slot = MakeSingleTupleTableSlot(receiver->source->desc, &TTSOpsVirtual);
-	receiver->projection = ExecBuildProjectionInfo(receiver->source->projection,
-												   GetPerTupleExprContext(receiver->estate),
-												   receiver->slot, NULL, NULL);
+	receiver->assigned = begin_assigning(receiver);
+}
+
+/* True for an error that a value may be to blame for, and nothing else. */
+static bool
+is_about_values(int sqlerrcode)
+{
+	int category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
+		   category == ERRCODE_PLPGSQL_ERROR;
 }
 
 /* Fails for a row that does not belong into the window. */
@@ -609,18 +730,81 @@ check_in_window(SourceReceiver *receiver, TupleTableSlot *slot)
 					 source->target->window->quoted, source->target->window->quoted)));
 }
 
-/* Projects a row, which is the context's. */
+/*
+ * Adds to a message which column was being made of which row.  The row is shown where its
+ * values are what is wrong: then no more than a value's output has to work.
+ */
 static void
-project_row(void *arg)
+add_assignment(void *arg)
+{
+	SourceReceiver *receiver = arg;
+	const IdemSource *source = receiver->source;
+	const IdemColumn *column = receiver->making;
+	ExprContext *context = GetPerTupleExprContext(receiver->estate);
+	const char *row = "";
+
+	if (column == NULL)
+		return;
+	receiver->making = NULL;
+	if (is_about_values(geterrcode()))
+	{
+		MemoryContext old = MemoryContextSwitchTo(context->ecxt_per_tuple_memory);
+
+		row = psprintf(", source row %s", idem_describe_row(source->target, source->query_desc, context->ecxt_scantuple));
+		MemoryContextSwitchTo(old);
+	}
+	errcontext("column \"%s\" of target %s%s", column->name, source->target->name, row);
+	receiver->making = column;
+}
+
+/* Makes the columns of a row one by one, so that it is known which one fails. */
+static void
+make_columns(SourceReceiver *receiver, ExprContext *context)
+{
+	TupleTableSlot *from = context->ecxt_scantuple;
+	TupleTableSlot *to = receiver->slot;
+	int i;
+
+	ExecClearTuple(to);
+	slot_getallattrs(from);
+	for (i = 0; i < receiver->source->desc->natts; i++)
+	{
+		const Assigned *assigned = &receiver->assigned[i];
+
+		if (assigned->value)
+		{
+			receiver->making = assigned->column;
+			to->tts_values[i] = ExecEvalExpr(assigned->value, context, &to->tts_isnull[i]);
+		}
+		else
+		{
+			to->tts_values[i] = from->tts_values[assigned->index];
+			to->tts_isnull[i] = from->tts_isnull[assigned->index];
+		}
+	}
+	ExecStoreVirtualTuple(to);
+}
+
+/* Makes a row of the query's, which is the context's. */
+static void
+make_row(void *arg)
 {
 	SourceReceiver *receiver = arg;
 	ExprContext *context = GetPerTupleExprContext(receiver->estate);
+	ErrorContextCallback callback = {error_context_stack, add_assignment, receiver};
+	MemoryContext old = MemoryContextSwitchTo(context->ecxt_per_tuple_memory);
 
-	if (receiver->projection)
-		(void) ExecProject(receiver->projection);
+	error_context_stack = &callback;
+	if (receiver->slot)
+		make_columns(receiver, context);
 	if (receiver->generated)
-		receiver->window_value = ExecEvalExprSwitchContext(receiver->generated, context,
-														   &receiver->window_isnull);
+	{
+		receiver->making = receiver->source->target->window;
+		receiver->window_value = ExecEvalExpr(receiver->generated, context, &receiver->window_isnull);
+	}
+	receiver->making = NULL;
+	error_context_stack = callback.previous;
+	MemoryContextSwitchTo(old);
 }
 
 /* Takes one row. */
@@ -634,10 +818,10 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	ResetExprContext(context);
 	context->ecxt_scantuple = slot;
 	if (receiver->source->pinned)
-		idem_run_pinned(receiver->source->time_zone ? NULL : "UTC", project_row, receiver);
-	else
-		project_row(receiver);
-	if (receiver->projection)
+		idem_run_pinned(receiver->source->time_zone ? NULL : "UTC", make_row, receiver);
+	else if (receiver->slot || receiver->generated)
+		make_row(receiver);
+	if (receiver->slot)
 		slot = receiver->slot;
 	if (receiver->source->window_index >= 0 || receiver->generated)
 		check_in_window(receiver, slot);
