@@ -90,6 +90,7 @@ idem_call_init(void *memory, void *init)
 
 /* 17 lets a background worker connect as a role that may not log in. */
 #if PG_VERSION_NUM >= 170000
+#include "postmaster/bgworker.h"
 #define IDEM_BYPASS_LOGIN_CHECK BGWORKER_BYPASS_ROLELOGINCHECK
 #else
 #define IDEM_BYPASS_LOGIN_CHECK 0
