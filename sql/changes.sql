@@ -127,8 +127,56 @@ DROP TABLE p2;
 :load
 DROP TRIGGER x ON p2;
 
+-- the ledger too
+CREATE PROCEDURE change_ledger(command text) LANGUAGE plpgsql AS $$
+DECLARE place text; c text; h text; said text[];
+BEGIN
+    FOREACH place IN ARRAY '{source,audit}'::text[] LOOP
+        BEGIN
+            PERFORM idem_load('led', 't', 'SELECT 1 AS id, 1 AS w' || CASE place WHEN 'source' THEN format(' WHERE (SELECT run(%L))', command) ELSE '' END,
+                '[0,10)', 'upsert', keys => '{id}', audit => CASE place WHEN 'audit' THEN format('SELECT 1 WHERE NOT run(%L)', command) END, pipeline => 'ledger');
+            said := said || 'loaded'::text;
+            RAISE EXCEPTION 'undo';
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS c = PG_EXCEPTION_CONTEXT, h = PG_EXCEPTION_HINT;
+            IF SQLERRM <> 'undo' THEN said := said || (SQLSTATE || ' ' || regexp_replace(SQLERRM, '\d+', 'N') || E'\n' || h || E'\n' || split_part(c, E'\n', 1)); END IF;
+        END;
+    END LOOP;
+    RAISE WARNING E'%:\n%', command, array_to_string(said, E'\n');
+END $$;
+CALL change_ledger('DROP TABLE led');
+CALL change_ledger('ALTER TABLE led RENAME TO led2; SELECT idem_create_ledger(''led'', ''int8range'')');
+CALL change_ledger('ALTER TABLE led NOT OF');
+CALL change_ledger('ALTER TABLE led DROP CONSTRAINT led_pipeline_window_range_excl');
+CALL change_ledger('DELETE FROM led');
+CALL change_ledger('CREATE INDEX ON led (state); ANALYZE led');
+SELECT idem_create_ledger('short', 'int8range');
+CALL idem_load_window('short', 't', source('DROP TABLE short'), '[0,20)', 'upsert', keys => '{id}', step => '10');
+\echo :SQLSTATE
+
+-- an error shows what users wrote, and nothing that they have not
+\set VERBOSITY default
+\set SHOW_CONTEXT errors
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM NEW.id FROM nothing; RETURN NEW; END $$;
+CREATE TRIGGER fail BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION fail();
+CALL idem_load_window('led', 't', 'SELECT 90 AS id, 90 AS w', '[90,100)', 'upsert', keys => '{id}', pipeline => 'shown');
+DROP TRIGGER fail ON t;
+ALTER TABLE t ADD CONSTRAINT t_check CHECK (id < 1000 / w) NOT VALID;
+CALL idem_load_window('led', 't', 'SELECT 95 AS id, 0 AS w', '[90,100)', 'upsert', keys => '{id}', pipeline => 'shown');
+ALTER TABLE t DROP CONSTRAINT t_check;
+CALL idem_load_window('led', 't', 'SELECT 1 / (i - 90) AS id, 90 AS w FROM generate_series($1, $2) i', '[90,100)', 'upsert', keys => '{id}', pipeline => 'shown');
+CALL idem_load_window('led', 't', 'SELECT id FROM nothing', '[90,100)', 'upsert', keys => '{id}', pipeline => 'shown');
+SELECT error_code, error_message, details - 'time_zone' AS details FROM led WHERE pipeline = 'shown' ORDER BY run_id;
+CREATE ROLE regress_changes;
+CREATE TABLE elsewhere.t (id int PRIMARY KEY, w int); GRANT ALL ON elsewhere.t TO regress_changes;
+SELECT 'elsewhere.t'::regclass::oid AS hidden \gset
+GRANT ALL ON SCHEMA changes TO regress_changes; GRANT ALL ON ALL TABLES IN SCHEMA changes TO regress_changes; GRANT ALL ON ALL SEQUENCES IN SCHEMA changes TO regress_changes;
+SET ROLE regress_changes;
+CALL idem_load_window('led', :hidden::oid::regclass, 'SELECT 1 AS id, 1 AS w', '[0,10)', 'upsert', keys => '{id}', window_column => 'w', pipeline => 'hidden');
+RESET ROLE;
+\set SHOW_CONTEXT never
+
 -- row security that begins between two windows
-CREATE ROLE regress_changes; GRANT ALL ON SCHEMA changes TO regress_changes; GRANT ALL ON ALL TABLES IN SCHEMA changes TO regress_changes; GRANT ALL ON ALL SEQUENCES IN SCHEMA changes TO regress_changes;
 TRUNCATE t, p; INSERT INTO t SELECT i, i, 'old' FROM generate_series(0, 19) i;
 ALTER FUNCTION run_at_commit() SECURITY DEFINER;
 \set target t \set mode reload \set keys :keyed

@@ -17,6 +17,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "ledger/ledger.h"
+#include "ledger/table.h"
 #include "miscadmin.h"
 #include "server/compat.h"
 #include "server/scope.h"
@@ -179,6 +180,7 @@ static IdemStatement *
 get_statement(IdemLedger *ledger, IdemStatement **place, IdemSnapshot snapshot,
 			  const char *template, int nmore, const Oid *more)
 {
+	idem_check_ledger(ledger);
 	if (*place == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(ledger->statements->context);

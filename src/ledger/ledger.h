@@ -24,6 +24,8 @@ typedef struct IdemLedger
 	const char *name;			  /* qualified and quoted */
 	const char *claim_constraint; /* quoted; NULL if opened for reading */
 	IdemSnapshot read_snapshot;	  /* under which gaps and coverage are read */
+	Oid of_type;				  /* of which it is a table */
+	uint64 seen;				  /* the changes of the catalogs before it was looked up */
 	IdemLedgerStatements *statements;
 } IdemLedger;
 

@@ -21,6 +21,7 @@
 #include "ledger/table.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
+#include "server/changes.h"
 #include "server/compat.h"
 #include "server/statement.h"
 #include "server/transaction.h"
@@ -209,9 +210,12 @@ IdemLedger *
 idem_open_ledger(Oid relid, Oid schema, bool for_writing)
 {
 	IdemLedger *ledger = palloc0(sizeof(IdemLedger));
-	Relation rel = idem_open_relation(relid);
+	Relation rel;
 
+	ledger->seen = idem_catalog_changes();
+	rel = idem_open_relation(relid);
 	ledger->relid = relid;
+	ledger->of_type = rel->rd_rel->reloftype;
 	ledger->type = ledger_range_type(rel, schema);
 	ledger->name = idem_qualified_name(rel);
 	if (for_writing)
@@ -220,6 +224,37 @@ idem_open_ledger(Oid relid, Oid schema, bool for_writing)
 	idem_init_ledger_statements(ledger);
 	relation_close(rel, NoLock);
 	return ledger;
+}
+
+/* True if a ledger, which is locked, still is what was looked up. */
+static bool
+is_same_ledger(const IdemLedger *ledger, Relation rel)
+{
+	return rel->rd_rel->reloftype == ledger->of_type &&
+		   strcmp(idem_qualified_name(rel), ledger->name) == 0 &&
+		   (ledger->claim_constraint == NULL ||
+			strcmp(check_constraints(rel, ledger->type), ledger->claim_constraint) == 0);
+}
+
+void
+idem_check_ledger(IdemLedger *ledger)
+{
+	Relation rel = try_relation_open(ledger->relid, AccessShareLock);
+	uint64 seen = idem_catalog_changes();
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("ledger %s has been dropped", ledger->name),
+				 errhint("Create one with SELECT idem_create_ledger('name'), and load again.")));
+	if (seen != ledger->seen && !is_same_ledger(ledger, rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("ledger %s was changed while it was in use", ledger->name),
+				 errdetail("It has another name, type or constraint."),
+				 errhint("Load again.")));
+	ledger->seen = seen;
+	relation_close(rel, NoLock);
 }
 
 void

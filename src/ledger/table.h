@@ -14,6 +14,12 @@
  */
 extern IdemLedger *idem_open_ledger(Oid relid, Oid schema, bool for_writing);
 
+/*
+ * Locks a ledger that has been opened, before a statement on it, for other code may have
+ * run since.  Raises 42P01 if it has been dropped, and 55000 if it is another one.
+ */
+extern void idem_check_ledger(IdemLedger *ledger);
+
 /* Raises 42804 for a range of another type than the ledger's. */
 extern void idem_check_range_type(const IdemLedger *ledger, Oid range);
 

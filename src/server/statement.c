@@ -10,6 +10,7 @@
 #include "nodes/nodeFuncs.h"
 #include "server/plan.h"
 #include "server/statement.h"
+#include "server/unseen.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -111,9 +112,10 @@ check_rights(Node *node, void *context)
 	return query_tree_walker(query, check_rights, context, 0);
 }
 
-void
-idem_check_statement(IdemStatement *statement)
+static void
+check_statement(void *arg)
 {
+	IdemStatement *statement = arg;
 	ListCell *source;
 	ListCell *query;
 
@@ -125,18 +127,36 @@ idem_check_statement(IdemStatement *statement)
 	}
 }
 
-/* Runs a statement; its rows, if any, are in SPI_tuptable. */
-static uint64
-run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
+void
+idem_check_statement(IdemStatement *statement)
 {
-	MemoryContext old = CurrentMemoryContext;
+	idem_run_unseen(statement->sql, check_statement, statement);
+}
+
+/* How a statement is run, as an argument of idem_run_unseen. */
+typedef struct Execution
+{
+	IdemStatement *statement;
+	const Datum *args;
+	const bool *isnull;		/* NULL: none is */
+	DestReceiver *receiver; /* of what it returns, if it has one */
+	bool read_only;			/* and then, under the active snapshot */
+} Execution;
+
+/* Runs a statement; its rows, if any, are in SPI_tuptable. */
+static void
+execute(void *arg)
+{
+	Execution *execution = arg;
+	IdemStatement *statement = execution->statement;
+	const Datum *args = execution->args;
 	char nulls[IDEM_MAX_ARGS];
 	int i;
 	int result;
 
 	prepare_statement(statement);
 	for (i = 0; i < statement->nargs; i++)
-		nulls[i] = isnull && isnull[i] ? 'n' : ' ';
+		nulls[i] = execution->isnull && execution->isnull[i] ? 'n' : ' ';
 	if (statement->snapshot == IDEM_SNAPSHOT_LATEST)
 		result = SPI_execute_snapshot(statement->plan, unconstify(Datum *, args), nulls,
 									  GetLatestSnapshot(), InvalidSnapshot,
@@ -144,10 +164,20 @@ run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
 	else
 		result = SPI_execute_plan(statement->plan, unconstify(Datum *, args), nulls,
 								  statement->snapshot == IDEM_SNAPSHOT_CALLER, 0);
-	MemoryContextSwitchTo(old);
 	if (result < 0)
 		elog(ERROR, "could not run statement: %s: %s",
 			 SPI_result_code_string(result), statement->sql);
+}
+
+/* The same, in the current memory context. */
+static uint64
+run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
+{
+	MemoryContext old = CurrentMemoryContext;
+	Execution execution = {statement, args, isnull};
+
+	idem_run_unseen(statement->sql, execute, &execution);
+	MemoryContextSwitchTo(old);
 	return SPI_processed;
 }
 
@@ -160,15 +190,26 @@ idem_run(IdemStatement *statement, const Datum *args, const bool *isnull)
 	return processed;
 }
 
-/* Runs a statement into a receiver, under the active snapshot if it is to read only. */
+/* Runs a statement into a receiver. */
+static void
+execute_into(void *arg)
+{
+	Execution *execution = arg;
+	IdemStatement *statement = execution->statement;
+	SPIExecuteOptions options = {.read_only = execution->read_only, .dest = execution->receiver};
+
+	prepare_statement(statement);
+	options.params = idem_make_params(statement->nargs, statement->types, execution->args);
+	idem_execute_plan(statement->plan, &options, statement->sql);
+}
+
+/* The same. */
 static void
 run_into(IdemStatement *statement, const Datum *args, DestReceiver *receiver, bool read_only)
 {
-	SPIExecuteOptions options = {.read_only = read_only, .dest = receiver};
+	Execution execution = {statement, args, .receiver = receiver, .read_only = read_only};
 
-	prepare_statement(statement);
-	options.params = idem_make_params(statement->nargs, statement->types, args);
-	idem_execute_plan(statement->plan, &options, statement->sql);
+	idem_run_unseen(statement->sql, execute_into, &execution);
 }
 
 void
@@ -225,15 +266,23 @@ idem_fetch(IdemStatement *statement, const Datum *args, const bool *isnull,
 	return found;
 }
 
+static void
+execute_once(void *arg)
+{
+	const char *sql = arg;
+	int result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "SPI_execute failed: %s: %s", SPI_result_code_string(result), sql);
+}
+
 void
 idem_run_once(const char *sql)
 {
 	MemoryContext old = CurrentMemoryContext;
-	int result = SPI_execute(sql, false, 0);
 
+	idem_run_unseen(sql, execute_once, unconstify(char *, sql));
 	MemoryContextSwitchTo(old);
-	if (result < 0)
-		elog(ERROR, "SPI_execute failed: %s: %s", SPI_result_code_string(result), sql);
 }
 
 void
