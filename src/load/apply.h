@@ -189,6 +189,9 @@ extern void idem_report_moved(IdemApply *apply, IdemPiece *piece, const IdemRows
 extern void idem_report_short(const IdemApply *apply, const IdemPiece *piece, int64 inserted);
 extern void idem_report_left(const IdemApply *apply, const IdemPiece *piece);
 
+/* Raises 42501 for the first of some rows, which was refused; why is the server's message. */
+extern void idem_report_refused(IdemApply *apply, const IdemRows *rows, const char *why);
+
 /* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */
 extern void idem_append_insert(StringInfo sql, IdemApply *apply);
 

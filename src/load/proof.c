@@ -7,11 +7,9 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "load/apply.h"
-#include "utils/rel.h"
 
 /* Fails if rows that stay would take others along, for they are deleted and inserted again. */
 static void
@@ -42,11 +40,7 @@ idem_check_reload(const IdemTarget *target)
 static bool
 may_hide(const IdemTarget *target)
 {
-	Relation base = relation_open(target->base, AccessShareLock);
-	bool result = target->base != target->relid || base->rd_rel->relrowsecurity;
-
-	relation_close(base, AccessShareLock);
-	return result;
+	return target->base != target->relid || target->has_policies;
 }
 
 /* Fails for a row that what should have been done to, and was not. */
@@ -95,6 +89,16 @@ void
 idem_report_unwritten(IdemApply *apply, const IdemRows *rows)
 {
 	report_first(apply, "written to", rows);
+}
+
+void
+idem_report_refused(IdemApply *apply, const IdemRows *rows, const char *why)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("row for key %s was not written to target %s", describe_first(apply, rows), apply->target->name),
+			 errdetail_internal("%s.", why),
+			 errhint("Load as a role that may write and see every row of the source, or leave the row out of it.")));
 }
 
 void

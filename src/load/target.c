@@ -792,6 +792,7 @@ open_target(const IdemTargetRequest *request, const IdemTarget *model)
 	set_version_column(target, request->version_column);
 	set_indexes(target, base);
 	set_nature(target, base);
+	target->has_policies = base->rd_rel->relrowsecurity;
 	target->may_hide = has_unchecked_filter(rel);
 	set_rules(target, rel, base);
 	relation_close(base, NoLock);

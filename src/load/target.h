@@ -65,6 +65,7 @@ typedef struct IdemTarget
 	bool is_plain;		 /* a table where nothing alters, hides or reacts to what is written */
 	bool is_referenced;	 /* by a foreign key, which may object to a DELETE */
 	bool acts_on_delete; /* a DELETE may change other rows: it has triggers, or actions of foreign keys */
+	bool has_policies;	 /* the table has row security */
 	bool may_hide;		 /* a view's filter may hide a row that was written through it */
 	const char *takes_along; /* a table whose rows go along with deleted ones; NULL if none */
 	bool is_foreign;	 /* some of it lies on another server */

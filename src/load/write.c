@@ -14,7 +14,8 @@
  * trigger may alter what is written, so statements return which rows they wrote: those of
  * their keys, in a reload in the window.  A row that came out elsewhere is an error, for
  * each load would write it again.  What a statement returns a policy must let us see, or
- * the server objects; what a view's filter may hide is looked at.
+ * the server objects, and does not say to which row: it is looked for, in subtransactions.
+ * What a view's filter may hide is looked at.
  */
 #include "postgres.h"
 
@@ -135,7 +136,7 @@ static void settle_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows
 
 /* Writes, and settles the rows that may not have been written. */
 static void
-write_rows(void *arg)
+write_settled(void *arg)
 {
 	Write *write = arg;
 
@@ -155,6 +156,77 @@ write_rows(void *arg)
 			settle_rows(write->apply, write->piece, &rest, write->round);
 		idem_free_rows(&rest);
 	}
+}
+
+/* The same for some of the rows; returns what the server says of a row that it refuses, not of which. */
+static ErrorData *
+try_write(const Write *write, const IdemRows *rows)
+{
+	Write part = *write;
+	ErrorData *error;
+
+	part.rows = rows;
+	error = idem_try(write_settled, &part, CurrentMemoryContext);
+	if (error == NULL)
+		return NULL;
+	if (error->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE || error->hint)
+		ReThrowError(error);
+	idem_hide_rows();
+	return error;
+}
+
+/* The first half of some rows, or the second. */
+static IdemRows
+half_of(const IdemRows *rows, bool second)
+{
+	IdemRows half = idem_make_rows(rows->desc);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(rows->desc, &TTSOpsMinimalTuple);
+	int64 i;
+
+	tuplestore_rescan(rows->store);
+	for (i = 0; i < rows->count; i++)
+	{
+		(void) tuplestore_gettupleslot(rows->store, true, false, slot);
+		if ((i >= rows->count / 2) != second)
+			continue;
+		tuplestore_puttupleslot(half.store, slot);
+		half.count++;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return half;
+}
+
+/*
+ * Fails for the first row that is refused.  It is looked for by halves: a half that is
+ * written has none.
+ */
+static void
+report_refused(const Write *write, ErrorData *error)
+{
+	IdemRows rows = *write->rows;
+
+	while (rows.count > 1)
+	{
+		IdemRows half = half_of(&rows, false);
+		ErrorData *of_half = try_write(write, &half);
+
+		rows = of_half ? half : half_of(&rows, true);
+		error = of_half ? of_half : error;
+	}
+	idem_report_refused(write->apply, &rows, error->message);
+}
+
+/* Writes rows, and settles those that may not have been written; says which row a policy refuses. */
+static void
+write_rows(void *arg)
+{
+	Write *write = arg;
+	ErrorData *error;
+
+	if (!write->apply->target->has_policies)
+		write_settled(write);
+	else if ((error = try_write(write, write->rows)) != NULL)
+		report_refused(write, error);
 }
 
 /* Inserts the rows whose keys are not there. */
