@@ -15,7 +15,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "load/progress.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "server/compat.h"
@@ -160,8 +159,7 @@ idem_progress_begin(const IdemLedger *ledger, const char *pipeline, Oid target)
 	slot->rows_written = 0;
 	slot->started_at = GetCurrentTimestamp();
 	slot->pipeline_hash = hash_name(pipeline);
-	strlcpy((char *) slot->pipeline, pipeline,
-			pg_mbcliplen(pipeline, strlen(pipeline), MAX_NAME - 1) + 1);
+	idem_copy_text((char *) slot->pipeline, pipeline, MAX_NAME);
 	end_write();
 	idem_rows_read = &slot->rows_read;
 }

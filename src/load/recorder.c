@@ -6,7 +6,6 @@
 
 #include "access/xact.h"
 #include "load/recorder.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "server/schedule.h"
 #include "server/scope.h"
@@ -49,13 +48,6 @@ init_recorder(void *part)
 }
 
 const IdemSharedPart idem_recorder_part = {recorder_size, init_recorder};
-
-/* Copies a text into a field of so many bytes, clipped. */
-static void
-copy_text(char *to, const char *from, int size)
-{
-	strlcpy(to, from, pg_mbcliplen(from, strlen(from), size - 1) + 1);
-}
 
 /* Puts a failure into the ring. */
 static void
@@ -157,8 +149,8 @@ idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 	error = CopyErrorData();
 	MemoryContextSwitchTo(old);
 	failure.sqlerrcode = error->sqlerrcode;
-	copy_text(failure.pipeline, run->pipeline, sizeof(failure.pipeline));
-	copy_text(failure.message, error->message ? error->message : "", sizeof(failure.message));
+	idem_copy_text(failure.pipeline, run->pipeline, sizeof(failure.pipeline));
+	idem_copy_text(failure.message, error->message ? error->message : "", sizeof(failure.message));
 	if (strlen(identity->search_path) < sizeof(failure.search_path))
 		strcpy(failure.search_path, identity->search_path);
 	FreeErrorData(error);

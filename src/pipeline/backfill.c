@@ -13,13 +13,18 @@
 #include "ledger/table.h"
 #include "load/call.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "pipeline/backfill.h"
 #include "pipeline/due.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/right.h"
 #include "pipeline/worker.h"
 #include "port/atomics.h"
 #include "server/extension.h"
+#include "server/schedule.h"
 #include "server/scope.h"
+#include "server/settings.h"
+#include "server/shared.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "storage/dsm.h"
@@ -55,6 +60,8 @@ typedef struct Crew
 {
 	Backfill *shared;
 	dsm_segment *segment;
+	int nplaces;
+	int places[MAX_WORKERS]; /* of idem.max_backfill_workers */
 	int nworkers;
 	BackgroundWorkerHandle *handles[MAX_WORKERS];
 } Crew;
@@ -150,11 +157,14 @@ count_window(void *arg, const IdemRangeType *type, const IdemRun *run, bool busy
 static void
 keep_error(Backfill *shared, const ErrorData *error)
 {
+	char message[sizeof(shared->message)];
+
+	idem_copy_text(message, error->message ? error->message : "", sizeof(message));
 	SpinLockAcquire(&shared->mutex);
 	if (shared->sqlerrcode == 0)
 	{
 		shared->sqlerrcode = error->sqlerrcode;
-		strlcpy(shared->message, error->message, sizeof(shared->message));
+		strcpy(shared->message, message);
 	}
 	SpinLockRelease(&shared->mutex);
 }
@@ -191,22 +201,31 @@ load_windows(const char *name, Backfill *shared)
 	idem_end_work();
 }
 
-void
-idem_run_backfill_part(const char *pipeline, uint32 handle)
+/* Attaches to the segment, for as long as the process lives; NULL if the caller has gone. */
+static Backfill *
+attach_segment(uint32 handle)
 {
 	MemoryContext context = CurrentMemoryContext;
 	dsm_segment *segment;
 
 	StartTransactionCommand();
 	segment = dsm_attach(handle);
-	if (segment == NULL)
-		return; /* the caller has gone */
-	dsm_pin_mapping(segment);
+	if (segment)
+		dsm_pin_mapping(segment);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+	return segment ? dsm_segment_address(segment) : NULL;
+}
+
+/* Loads windows until there are none left, or what there is of them has an error. */
+static void
+load_part(const char *pipeline, Backfill *shared)
+{
+	MemoryContext context = CurrentMemoryContext;
+
 	PG_TRY();
 	{
-		load_windows(pipeline, dsm_segment_address(segment));
+		load_windows(pipeline, shared);
 	}
 	PG_CATCH();
 	{
@@ -214,12 +233,40 @@ idem_run_backfill_part(const char *pipeline, uint32 handle)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		keep_error(dsm_segment_address(segment), error);
+		keep_error(shared, error);
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
 	}
 	PG_END_TRY();
+}
+
+void
+idem_backfill_main(Datum arg)
+{
+	const IdemWorkerArgs *args = idem_begin_process("idem backfill");
+	Backfill *shared = attach_segment(args->segment);
+
+	pgstat_report_activity(STATE_RUNNING, psprintf("pipeline %s", args->name));
+	if (shared)
+		load_part(args->name, shared);
+	proc_exit(0);
+}
+
+/* Starts one of them; false if there is no slot for it. */
+static bool
+start_part(const IdemPipeline *pipeline, dsm_segment *segment, BackgroundWorkerHandle **handle)
+{
+	IdemWorkerArgs args = {
+		.database = MyDatabaseId,
+		.role = pipeline->identity.role,
+		.segment = dsm_segment_handle(segment),
+	};
+	BackgroundWorker worker;
+
+	idem_copy_text(args.name, pipeline->name, sizeof(args.name));
+	idem_fill_worker(&worker, "idem_backfill_main", "idem backfill", &args);
+	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
 /* Puts what is to be loaded into a shared segment. */
@@ -265,18 +312,38 @@ stop_crew(int code, Datum arg)
 	for (i = 0; i < crew->nworkers; i++)
 		(void) WaitForBackgroundWorkerShutdown(crew->handles[i]);
 	RESUME_INTERRUPTS();
+	crew->nworkers = 0;
+	while (crew->nplaces > 0)
+		idem_give_place_back(crew->places[--crew->nplaces]);
 }
 
-/* Starts so many workers, or as many as there are slots for, and waits for them. */
+/* Takes so many places, or as many as are free; nobody's code runs while we hold them. */
 static void
-run_crew(Crew *crew, const IdemPipeline *pipeline, int workers)
+take_places(Crew *crew, int workers)
 {
-	int i;
+	int place;
 
-	while (crew->nworkers < workers &&
-		   idem_start_pipeline_worker(pipeline->name, pipeline->identity.role,
-									  dsm_segment_handle(crew->segment), &crew->handles[crew->nworkers]))
+	while (crew->nplaces < workers && (place = idem_take_place(idem_max_backfill_workers)) != 0)
+		crew->places[crew->nplaces++] = place;
+	if (crew->nplaces == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no worker is free for a backfill: all of idem.max_backfill_workers, %d, are busy",
+						idem_max_backfill_workers),
+				 errhint("Try again when other backfills have ended, or increase idem.max_backfill_workers.")));
+}
+
+/* Starts so many workers, or as many as there are places and slots for. */
+static void
+start_crew(Crew *crew, const IdemPipeline *pipeline, int workers)
+{
+	const char *setting;
+
+	take_places(crew, workers);
+	while (crew->nworkers < crew->nplaces &&
+		   start_part(pipeline, crew->segment, &crew->handles[crew->nworkers]))
 		crew->nworkers++;
+	setting = crew->nworkers < crew->nplaces ? "max_worker_processes" : "idem.max_backfill_workers";
 	if (crew->nworkers == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -286,13 +353,20 @@ run_crew(Crew *crew, const IdemPipeline *pipeline, int workers)
 		ereport(NOTICE,
 				(errmsg("backfill of pipeline \"%s\" runs in %d of %d workers",
 						pipeline->name, crew->nworkers, workers),
-				 errhint("More need a higher max_worker_processes.")));
+				 errhint("More need a higher %s.", setting)));
+}
+
+/* Waits for the workers. */
+static void
+await_crew(Crew *crew)
+{
+	int i;
+
 	for (i = 0; i < crew->nworkers; i++)
 	{
 		if (WaitForBackgroundWorkerShutdown(crew->handles[i]) == BGWH_POSTMASTER_DIED)
 			proc_exit(1);
 	}
-	crew->nworkers = 0; /* nobody is left to be stopped */
 }
 
 /* Says what has come of it, by an error if not everything went well. */
@@ -331,9 +405,11 @@ backfill(const IdemPipeline *pipeline, const IdemPieces *pieces, int64 total, in
 	share_windows(&crew, pieces, total);
 	PG_ENSURE_ERROR_CLEANUP(stop_crew, PointerGetDatum(&crew));
 	{
-		run_crew(&crew, pipeline, Min(workers, total));
+		start_crew(&crew, pipeline, Min(workers, total));
+		await_crew(&crew);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(stop_crew, PointerGetDatum(&crew));
+	stop_crew(0, PointerGetDatum(&crew));
 	report_backfill(pipeline, &crew);
 	dsm_detach(crew.segment);
 }
@@ -377,6 +453,7 @@ idem_backfill(PG_FUNCTION_ARGS)
 	check_call(fcinfo);
 	idem_connect(false);
 	pipeline = idem_argument_pipeline(fcinfo);
+	idem_check_can_have_worker(pipeline->name, pipeline->identity.role);
 	request = idem_pipeline_request(pipeline);
 	request.step = pipeline->step;
 	request.grid_start = pipeline->start;

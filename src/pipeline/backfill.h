@@ -5,7 +5,7 @@
 #ifndef IDEM_PIPELINE_BACKFILL_H
 #define IDEM_PIPELINE_BACKFILL_H
 
-/* A worker's part: loads windows of the segment's list until there are none left. */
-extern void idem_run_backfill_part(const char *pipeline, uint32 segment);
+/* A worker's process: loads windows of its segment's list until there are none left. */
+extern PGDLLEXPORT void idem_backfill_main(Datum arg);
 
 #endif /* IDEM_PIPELINE_BACKFILL_H */

@@ -251,16 +251,9 @@ idem_have_failures_written(IdemWriters *writers)
 void
 idem_record_main(Datum arg)
 {
-	const IdemWorkerArgs *args = idem_worker_args();
+	const IdemWorkerArgs *args = idem_begin_process("idem recorder");
 	IdemRemembered remembered;
 
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, IDEM_BYPASS_LOGIN_CHECK);
-	(void) set_config_option("application_name", "idem recorder", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SET, true, 0, false);
-	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem recorder",
-												ALLOCSET_DEFAULT_SIZES));
 	while (idem_take_failure(args->role, &remembered))
 	{
 		CHECK_FOR_INTERRUPTS();

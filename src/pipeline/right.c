@@ -31,6 +31,8 @@ idem_can_have_worker(Oid role)
 	return result;
 }
 
+#define NO_WORKER "A worker is a session of the pipeline's owner, and servers before 17 let no other role have one."
+
 /* True if a role may execute the function that enables a pipeline. */
 static bool
 has_right(const char *schema, Oid role)
@@ -79,7 +81,21 @@ idem_check_may_run(const char *schema, const char *pipeline, Oid owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("pipeline \"%s\" cannot run by itself: role \"%s\" may not log in", pipeline, role),
-				 errdetail("A worker is a session of the pipeline's owner, and servers before 17 let no other role have one."),
+				 errdetail(NO_WORKER),
 				 errhint("ALTER ROLE %s LOGIN, or pass enabled => false and CALL idem_run_pipeline(%s).",
+						 quote_identifier(role), quote_literal_cstr(pipeline))));
+}
+
+void
+idem_check_can_have_worker(const char *pipeline, Oid owner)
+{
+	const char *role = GetUserNameFromId(owner, false);
+
+	if (!idem_can_have_worker(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("pipeline \"%s\" cannot be loaded by workers: role \"%s\" may not log in", pipeline, role),
+				 errdetail(NO_WORKER),
+				 errhint("ALTER ROLE %s LOGIN, or CALL idem_load_window(%s, …).",
 						 quote_identifier(role), quote_literal_cstr(pipeline))));
 }

@@ -17,6 +17,9 @@ extern const char *idem_why_not_run(const char *schema, Oid owner);
 /* Raises 42501 if an owner's pipeline of this name may not run by itself. */
 extern void idem_check_may_run(const char *schema, const char *pipeline, Oid owner);
 
+/* Raises 42501 if no worker can load an owner's pipeline of this name. */
+extern void idem_check_can_have_worker(const char *pipeline, Oid owner);
+
 /*
  * True if a worker can be a role's session: it is there, and before 17 it must be one
  * that may log in.

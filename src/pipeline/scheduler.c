@@ -34,6 +34,7 @@
 #include "server/extension.h"
 #include "server/schedule.h"
 #include "server/settings.h"
+#include "server/shared.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "storage/ipc.h"
@@ -464,7 +465,7 @@ start_workers(Scheduler *scheduler)
 
 		MemoryContextSwitchTo(turn->context);
 		if (turn->handle == NULL && !is_aside(scheduler, turn->name) &&
-			!idem_start_pipeline_worker(turn->name, turn->owner, 0, &turn->handle))
+			!idem_start_pipeline_worker(turn->name, turn->owner, &turn->handle))
 		{
 			turn->handle = NULL;
 			all = false;
@@ -728,7 +729,7 @@ idem_start_worker(PG_FUNCTION_ARGS)
 		PG_RETURN_INT32(pid);
 	strlcpy(args.name, DatabasePath, sizeof(args.name));
 	idem_fill_worker(&worker, "idem_scheduler_main", "idem scheduler", &args);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "idem scheduler: %s", get_database_name(MyDatabaseId));
+	idem_copy_text(worker.bgw_name, psprintf("idem scheduler: %s", get_database_name(MyDatabaseId)), BGW_MAXLEN);
 	worker.bgw_restart_time = RESTART_SECONDS;
 	worker.bgw_notify_pid = 0;
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))

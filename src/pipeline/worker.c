@@ -1,6 +1,7 @@
 /*
  * worker.c
- *		The process that runs a pipeline's turn, or its part of a backfill.
+ *		The process that runs a pipeline's turn; and what all processes that run somebody's
+ *		code begin with.
  *
  * It connects as the pipeline's owner, so it has no rights but his from the first
  * moment on.  Servers before 17 do not let a role connect that may not log in; there the
@@ -14,7 +15,6 @@
 #include "load/retry.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "pipeline/backfill.h"
 #include "pipeline/coverage.h"
 #include "pipeline/due.h"
 #include "pipeline/pipeline.h"
@@ -23,12 +23,14 @@
 #include "server/compat.h"
 #include "server/extension.h"
 #include "server/schedule.h"
+#include "server/shared.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -36,19 +38,30 @@
 #define MAX_PAUSE (600 * USECS_PER_SEC)
 
 bool
-idem_start_pipeline_worker(const char *pipeline, Oid owner, uint32 backfill,
-						    BackgroundWorkerHandle **handle)
+idem_start_pipeline_worker(const char *pipeline, Oid owner, BackgroundWorkerHandle **handle)
 {
-	IdemWorkerArgs args = {
-		.database = MyDatabaseId,
-		.role = owner,
-		.backfill = backfill,
-	};
+	IdemWorkerArgs args = {.database = MyDatabaseId, .role = owner};
 	BackgroundWorker worker;
 
-	strlcpy(args.name, pipeline, sizeof(args.name));
+	idem_copy_text(args.name, pipeline, sizeof(args.name));
 	idem_fill_worker(&worker, "idem_worker_main", "idem worker", &args);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+const IdemWorkerArgs *
+idem_begin_process(const char *application)
+{
+	const IdemWorkerArgs *args = idem_worker_args();
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, IDEM_BYPASS_LOGIN_CHECK);
+	(void) set_config_option("application_name", application, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SET, true, 0, false);
+	(void) set_config_option("default_transaction_isolation", "read committed", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem process", ALLOCSET_DEFAULT_SIZES));
+	return args;
 }
 
 void
@@ -179,21 +192,9 @@ run_and_book(const char *name)
 void
 idem_worker_main(Datum arg)
 {
-	const IdemWorkerArgs *args = idem_worker_args();
+	const IdemWorkerArgs *args = idem_begin_process("idem worker");
 
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, IDEM_BYPASS_LOGIN_CHECK);
-	(void) set_config_option("application_name", "idem worker", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SET, true, 0, false);
-	(void) set_config_option("default_transaction_isolation", "read committed", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 	pgstat_report_activity(STATE_RUNNING, psprintf("pipeline %s", args->name));
-	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem worker",
-												ALLOCSET_DEFAULT_SIZES));
-	if (args->backfill)
-		idem_run_backfill_part(args->name, args->backfill);
-	else
-		run_and_book(args->name);
+	run_and_book(args->name);
 	proc_exit(0);
 }

@@ -1,19 +1,25 @@
 /*
  * worker.h
- *		The process that runs a pipeline's turn, or its part of a backfill.
+ *		The process that runs a pipeline's turn; and what all processes that run somebody's
+ *		code begin with.
  */
 #ifndef IDEM_PIPELINE_WORKER_H
 #define IDEM_PIPELINE_WORKER_H
 
 #include "postmaster/bgworker.h"
-#include "utils/memutils.h"
+#include "server/schedule.h"
 
 /*
- * Starts a worker for a pipeline, as its owner; false if there is no slot for it.  The
- * handle is allocated in the current memory context.
+ * Starts a worker for a pipeline's turn, as its owner; false if there is no slot for it.
+ * The handle is allocated in the current memory context.
  */
-extern bool idem_start_pipeline_worker(const char *pipeline, Oid owner, uint32 backfill,
-									   BackgroundWorkerHandle **handle);
+extern bool idem_start_pipeline_worker(const char *pipeline, Oid owner, BackgroundWorkerHandle **handle);
+
+/*
+ * Begins a process that runs a role's code: connects as that role, and as nobody else.
+ * The current memory context is then one that lives as long as the process.
+ */
+extern const IdemWorkerArgs *idem_begin_process(const char *application);
 
 /* Begins and ends a transaction of a background worker, with SPI in it. */
 extern void idem_begin_work(bool atomic);

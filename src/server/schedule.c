@@ -1,6 +1,7 @@
 /*
  * schedule.c
- *		The scheduler of a database: at most one, found by the lock it holds.
+ *		The scheduler of a database: at most one, found by the lock it holds; and how
+ *		processes are started.
  */
 #include "postgres.h"
 
@@ -8,6 +9,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "server/schedule.h"
+#include "server/shared.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -18,6 +20,7 @@
  * class, which SQL cannot take.  The numbers are "idem" in ASCII.
  */
 #define LOCK_CLASS 0x6964
+#define PLACE_CLASS 0x6965
 #define LOCK_KEY 0x6964656d
 
 /* The tag of this database's lock. */
@@ -52,6 +55,47 @@ idem_scheduler_pid(void)
 			return locks->locks[i].pid;
 	}
 	return 0;
+}
+
+/* The tag of a place, of no database. */
+static LOCKTAG
+place_tag(int place)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, InvalidOid, LOCK_KEY, place, PLACE_CLASS);
+	return tag;
+}
+
+int
+idem_take_place(int max)
+{
+	int place;
+
+	for (place = 1; place <= max; place++)
+	{
+		LOCKTAG tag = place_tag(place);
+
+		switch (LockAcquire(&tag, ExclusiveLock, true, true))
+		{
+			case LOCKACQUIRE_OK:
+				return place;
+			case LOCKACQUIRE_NOT_AVAIL:
+				break;
+			default:
+				/* it is ours already: one lock of it is enough */
+				(void) LockRelease(&tag, ExclusiveLock, true);
+		}
+	}
+	return 0;
+}
+
+void
+idem_give_place_back(int place)
+{
+	LOCKTAG tag = place_tag(place);
+
+	(void) LockRelease(&tag, ExclusiveLock, true);
 }
 
 static bool wake_at_end = false;
@@ -99,7 +143,7 @@ idem_fill_worker(BackgroundWorker *worker, const char *function, const char *typ
 	strlcpy(worker->bgw_library_name, "idem", sizeof(worker->bgw_library_name));
 	strlcpy(worker->bgw_function_name, function, sizeof(worker->bgw_function_name));
 	strlcpy(worker->bgw_type, type, sizeof(worker->bgw_type));
-	snprintf(worker->bgw_name, BGW_MAXLEN, "%s: %s", type, args->name);
+	idem_copy_text(worker->bgw_name, psprintf("%s: %s", type, args->name), BGW_MAXLEN);
 	memcpy(worker->bgw_extra, args, sizeof(*args));
 }
 

@@ -1,6 +1,7 @@
 /*
  * schedule.h
- *		The scheduler of a database: at most one, found by the lock it holds.
+ *		The scheduler of a database: at most one, found by the lock it holds; and how
+ *		processes are started.
  *
  * A heavyweight lock needs no shared memory of ours, is released by the server
  * however its holder ends, and exists on no standby.
@@ -14,6 +15,13 @@ extern bool idem_become_scheduler(void);
 /* The process of this database's scheduler; 0 if there is none. */
 extern int idem_scheduler_pid(void);
 
+/*
+ * Takes one of max places for workers of backfills that all sessions of the server share,
+ * until it is given back or the session ends; returns its number, or 0 if none is free.
+ */
+extern int idem_take_place(int max);
+extern void idem_give_place_back(int place);
+
 /* Wakes this database's scheduler, now. */
 extern void idem_wake_scheduler(void);
 
@@ -22,13 +30,14 @@ extern void idem_wake_at_end(void);
 
 /*
  * What a worker is told in the 128 bytes that a background worker can be given, and
- * how it is started: by idem_scheduler_main, idem_worker_main and so on.
+ * how it is started: by idem_scheduler_main, idem_worker_main and so on.  Its name is cut
+ * between two characters where the server has no room for it.
  */
 typedef struct IdemWorkerArgs
 {
 	Oid database;
 	Oid role;		 /* whose session it is */
-	uint32 backfill; /* handle of the shared segment, or 0 for a turn */
+	uint32 segment;	 /* handle of what a backfill's workers share */
 	char name[96];	 /* of the pipeline; or the path of the database's files */
 } IdemWorkerArgs;
 

@@ -16,6 +16,7 @@ bool idem_explain_method = false;
 bool idem_wait_for_writers = true;
 char *idem_databases = NULL;
 int idem_max_workers = 4;
+int idem_max_backfill_workers = 2;
 int idem_crash_delay = 60000;
 
 static bool is_preloaded = false;
@@ -49,6 +50,14 @@ define_scheduler_settings(void)
 							"Each takes one of max_worker_processes.",
 							&idem_max_workers,
 							4, 1, 1024,
+							PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("idem.max_backfill_workers",
+							"How many workers all backfills of the server have together.",
+							"Each takes one of max_worker_processes, which pipelines that run by themselves need too.",
+							&idem_max_backfill_workers,
+							2, 0, 1024,
 							PGC_SIGHUP,
 							0,
 							NULL, NULL, NULL);

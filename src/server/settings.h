@@ -23,6 +23,9 @@ extern char *idem_databases;
 /* How many pipelines run at once in a database. */
 extern int idem_max_workers;
 
+/* How many workers all backfills of the server have together. */
+extern int idem_max_backfill_workers;
+
 /* How long a pipeline waits after its worker was lost, in milliseconds. */
 extern int idem_crash_delay;
 

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "server/compat.h"
 #include "server/shared.h"
@@ -126,4 +127,10 @@ idem_shared_part(const IdemSharedPart *part)
 	while (parts[i] != part)
 		i++;
 	return shared + parts_size(i);
+}
+
+void
+idem_copy_text(char *to, const char *from, int size)
+{
+	strlcpy(to, from, pg_mbcliplen(from, strlen(from), size - 1) + 1);
 }

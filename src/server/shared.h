@@ -27,4 +27,7 @@ extern void idem_request_shared(void);
  */
 extern void *idem_shared_part(const IdemSharedPart *part);
 
+/* Copies a text into a field of so many bytes, cut between two characters if it is longer. */
+extern void idem_copy_text(char *to, const char *from, int size);
+
 #endif /* IDEM_SERVER_SHARED_H */

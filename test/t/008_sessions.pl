@@ -19,6 +19,7 @@ $node->append_conf('postgresql.conf', qq{
 shared_preload_libraries = 'idem'
 idem.databases = 'postgres'
 max_worker_processes = 12
+idem.max_backfill_workers = 8
 log_min_messages = log
 });
 $node->start;
@@ -147,20 +148,20 @@ my $caller = $node->background_psql('postgres', on_error_stop => 0);
 $caller->query_until(qr/started/, q{\echo started
 CALL idem_backfill('b', '[0,10000)', workers => 2);
 });
-await("SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'idem worker'", 'two workers run');
+await("SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'idem backfill'", 'two workers run');
 sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL idem_backfill%'");
-await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem worker'", 'a backfill that is cancelled stops them');
+await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem backfill'", 'a backfill that is cancelled stops them');
 $caller->query_until(qr/started/, q{\echo started
 CALL idem_backfill('b', '[0,10000)', workers => 2);
 });
-await("SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'idem worker'", 'two workers run again');
+await("SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'idem backfill'", 'two workers run again');
 sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL idem_backfill%'");
-await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem worker'", 'so does one whose session is terminated');
+await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem backfill'", 'so does one whose session is terminated');
 eval { $caller->quit };
 # a worker that is lost
 my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "CALL idem_backfill('b', '[0,3000)', workers => 1)" ], '>', \my $o, '2>', \my $e);
-await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem worker'", 'one worker runs');
-sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'idem worker'");
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem backfill'", 'one worker runs');
+sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'idem backfill'");
 $run->finish;
 $lock->query_safe('SELECT pg_advisory_unlock(9)');
 like($e, qr/ERROR:  backfill of pipeline "b" lost a worker: \d+ of \d+ windows were loaded.*HINT:  CALL idem_backfill again/s, 'a backfill says that it lost a worker');

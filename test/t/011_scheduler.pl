@@ -40,6 +40,14 @@ sub pipeline
 		step => '10', start => '0', watermark => 'SELECT 9::bigint', check_every => '1 day');};
 }
 
+# invalidates a window of every pipeline of some, and waits until they are loaded
+sub run_all
+{
+	my $which = shift // 'true';
+	my $last = sql('SELECT clock_timestamp()');
+	sql("SELECT count(idem_invalidate('led', name, '[0,10)')) FROM idem_pipeline WHERE enabled AND $which");
+	return await("SELECT bool_and(last_run_at > '$last' AND turn_started_at IS NULL) FROM idem_pipeline_state s JOIN idem_pipeline USING (name) WHERE enabled AND $which", 'every pipeline has another turn');
+}
 my $before17 = sql('SHOW server_version_num') < 170000;
 my ($rc, $out, $err);
 
@@ -159,6 +167,80 @@ is(sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT grante
 $lock->query_safe('SELECT pg_advisory_unlock(4)');
 await("SELECT bool_and(last_run_at IS NOT NULL) FROM idem_pipeline_state", 'in the end all have run');
 
+# backfills: so many workers together, so that those of pipelines that run by themselves are left
+sub backfill
+{
+	my ($role, $call) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query_safe("SET client_min_messages = warning; SET SESSION AUTHORIZATION $role");
+	$session->query_until(qr/started/, "\\echo started\n$call;\n");
+	return $session;
+}
+my $busy = "SELECT count(*) = %s FROM pg_stat_activity WHERE backend_type = 'idem backfill' AND wait_event = 'advisory'";
+$lock->query_safe('SELECT pg_advisory_lock(5)');
+sql(qq{SET ROLE $_; SELECT idem_create_pipeline('old of $_', 'led', 'tgt', 'SELECT \$1 + hashtext(current_user) AS id, pg_advisory_xact_lock_shared(5)::text AS v', 'upsert', '{id}', step => '1', start => '0',
+	watermark => 'SELECT 9::bigint', enabled => false)}) foreach 'role2', 'role3';
+my $backfill = backfill('role2', q{CALL idem_backfill('old of role2', '[0,10)', workers => 100)});
+await(sprintf($busy, 2), 'a backfill takes idem.max_backfill_workers');
+($rc, $out, $err) = $node->psql('postgres', q{\set VERBOSITY verbose
+	CALL idem_backfill('old of role3', '[0,10)')});
+like($err, qr/ERROR:  53400: no worker is free for a backfill: all of idem.max_backfill_workers, 2, are busy\nHINT:  Try again when other backfills have ended, or increase idem.max_backfill_workers/, 'which are those of all backfills together');
+ok(run_all("name = 'fast'"), 'a pipeline that runs by itself has its worker');
+$node->append_conf('postgresql.conf', 'idem.max_backfill_workers = 3');
+$node->reload;
+my $run = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "CALL idem_backfill('old of role3', '[0,10)', workers => 2)" ], '>', \$out, '2>', \$err);
+await(sprintf($busy, 3), 'when there are more, another backfill has one');
+sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL idem_backfill(''old of role2''%'");
+await(sprintf($busy, 1), 'a backfill whose session is ended ends');
+eval { $backfill->quit };
+$backfill = backfill('role2', q{CALL idem_backfill('old of role2', '[0,10)', workers => 2)});
+await(sprintf($busy, 3), 'and leaves its places to others');
+$lock->query_safe('SELECT pg_advisory_unlock(5)');
+$run->finish;
+like($err, qr/NOTICE:  backfill of pipeline "old of role3" runs in 1 of 2 workers\nHINT:  More need a higher idem.max_backfill_workers.*loaded 10 windows/s, 'who gets fewer than he asked for is told');
+$backfill->query_safe('SELECT 1');
+$backfill->quit;
+is(sql("SELECT idem_gaps('led', 'old of role2', '[0,10)')"), '{}', 'all is loaded');
+$node->append_conf('postgresql.conf', 'idem.max_backfill_workers = 0');
+$node->reload;
+sql("SELECT idem_invalidate('led', 'old of role3', '[0,10)')");
+ok($node->poll_query_until('postgres', "SELECT current_setting('idem.max_backfill_workers') = '0'"), 'there may be none');
+($rc, $out, $err) = $node->psql('postgres', "CALL idem_backfill('old of role3', '[0,10)')");
+like($err, qr/no worker is free for a backfill: all of idem.max_backfill_workers, 0, are busy/, 'then backfills are refused');
+$node->append_conf('postgresql.conf', 'idem.max_backfill_workers = 3');
+$node->reload;
+
+# an owner who may not log in has no workers where the server lets him have none
+sql("GRANT ALL ON SCHEMA public TO sleeper; SET ROLE sleeper; SELECT idem_create_pipeline('asleep', 'led', 'tgt', 'SELECT \$1 - 1000 AS id', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 9::bigint', enabled => false)");
+($rc, $out, $err) = $node->psql('postgres', q{\set VERBOSITY verbose
+	SET ROLE sleeper; CALL idem_backfill('asleep', '[0,10)')});
+like($err, $before17
+	? qr/ERROR:  42501: pipeline "asleep" cannot be loaded by workers: role "sleeper" may not log in\nDETAIL:  .*\nHINT:  ALTER ROLE sleeper LOGIN, or CALL idem_load_window\('asleep'/
+	: qr/loaded 10 windows/, 'an owner who may not log in');
+
+# texts that do not fit are cut between two characters
+my $long = 'x' . "\xc3\xa9" x 47;
+sql(qq{SET client_encoding = 'UTF8'; SET ROLE role1; SELECT idem_create_pipeline('$long', 'led', 'tgt', 'SELECT \$1 - 100 AS id, complain(pg_advisory_xact_lock_shared(6)::text) AS v', 'upsert', '{id}', step => '1', start => '0',
+	watermark => 'SELECT 9::bigint', enabled => false);}) if sql(q{CREATE FUNCTION complain(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat(chr(233), 400); END $$}) eq '';
+($rc, $out, $err) = $node->psql('postgres', "SET client_encoding = 'UTF8'; CALL idem_backfill('$long', '[0,1)')");
+my ($detail) = $err =~ /DETAIL:  The first error was: (.*)/;
+ok($detail && utf8::decode($detail), 'an error');
+is(length $detail, 255, 'of which there is room for so much');
+$lock->query_safe('SELECT pg_advisory_lock(6)');
+$run = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', "SET client_encoding = 'UTF8'", '-c', "CALL idem_backfill('$long', '[0,1)')" ], '>', \$out, '2>', \$err);
+await(sprintf($busy, 1), 'a worker runs');
+SKIP:
+{
+	my $title = '/proc/' . pid_of('idem backfill') . '/cmdline';
+	skip 'no /proc', 1 if !-e $title;
+	# the server shows bytes that are not ASCII as question marks
+	like(slurp_file($title), qr/idem backfill: x\?{78}(?!\?)/, 'its process, too');
+}
+sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'idem backfill'");
+$run->finish;
+$lock->query_safe('SELECT pg_advisory_unlock(6)');
+sql("SELECT idem_drop_pipeline('$long')");
+
 # memory: of a turn that has ended nothing is left
 sub scheduler_memory
 {
@@ -170,12 +252,6 @@ sub scheduler_memory
 	return ($1, scalar(() = $log =~ /idem turn/g));
 }
 
-sub run_all
-{
-	my $last = sql('SELECT clock_timestamp()');
-	sql("SELECT count(idem_invalidate('led', name, '[0,10)')) FROM idem_pipeline");
-	return await("SELECT bool_and(last_run_at > '$last' AND turn_started_at IS NULL) FROM idem_pipeline_state", 'every pipeline has had another turn');
-}
 run_all() foreach 1 .. 3;
 my ($before) = scheduler_memory();
 run_all() foreach 1 .. 10;
