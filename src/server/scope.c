@@ -83,12 +83,20 @@ idem_run_pinned(const char *time_zone, void (*work)(void *arg), void *arg)
 }
 
 void
-idem_run_with(const char *name, const char *value, void (*work)(void *arg), void *arg)
+idem_run_under(const IdemSetting *settings, void (*work)(void *arg), void *arg)
 {
 	Before before = begin_scope();
 
-	if (name)
-		set_setting(name, value);
+	for (; settings->name; settings++)
+		set_setting(settings->name, settings->value);
 	work(arg);
 	end_scope(&before);
+}
+
+void
+idem_run_with(const char *name, const char *value, void (*work)(void *arg), void *arg)
+{
+	const IdemSetting settings[] = {{name, value}, {NULL, NULL}};
+
+	idem_run_under(settings, work, arg);
 }

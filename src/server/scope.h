@@ -40,6 +40,16 @@ extern void idem_run_as(const IdemIdentity *identity, void (*work)(void *arg), v
  */
 extern void idem_run_pinned(const char *time_zone, void (*work)(void *arg), void *arg);
 
+/* A setting and its value. */
+typedef struct IdemSetting
+{
+	const char *name;
+	const char *value;
+} IdemSetting;
+
+/* Runs work(arg) under some other settings, of which the last has no name. */
+extern void idem_run_under(const IdemSetting *settings, void (*work)(void *arg), void *arg);
+
 /* Runs work(arg) under one other setting; name NULL is none. */
 extern void idem_run_with(const char *name, const char *value, void (*work)(void *arg),
 						  void *arg);

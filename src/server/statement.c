@@ -9,6 +9,7 @@
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
 #include "server/plan.h"
+#include "server/scope.h"
 #include "server/statement.h"
 #include "server/unseen.h"
 #include "utils/builtins.h"
@@ -25,6 +26,7 @@ struct IdemStatement
 	int nargs;
 	Oid types[IDEM_MAX_ARGS];
 	IdemSnapshot snapshot;
+	bool asks_indexes;
 	SPIPlanPtr plan;
 	int64 rows;	  /* for which it was planned */
 	int64 growth; /* after which it was planned */
@@ -63,6 +65,12 @@ idem_make_statement(const char *sql, int nargs, const Oid *types, IdemSnapshot s
 	statement->snapshot = snapshot;
 	idem_own_plan(&statement->plan);
 	return statement;
+}
+
+void
+idem_ask_indexes(IdemStatement *statement)
+{
+	statement->asks_indexes = true;
 }
 
 /* True if one number is many times the other, not counting small ones. */
@@ -169,6 +177,16 @@ execute(void *arg)
 			 SPI_result_code_string(result), statement->sql);
 }
 
+/* The same for a statement that asks indexes. */
+static void
+execute_by_index(void *arg)
+{
+	static const IdemSetting settings[] = {
+		{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"}, {"jit", "off"}, {NULL, NULL}};
+
+	idem_run_under(settings, execute, arg);
+}
+
 /* The same, in the current memory context. */
 static uint64
 run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
@@ -176,7 +194,7 @@ run_statement(IdemStatement *statement, const Datum *args, const bool *isnull)
 	MemoryContext old = CurrentMemoryContext;
 	Execution execution = {statement, args, isnull};
 
-	idem_run_unseen(statement->sql, execute, &execution);
+	idem_run_unseen(statement->sql, statement->asks_indexes ? execute_by_index : execute, &execution);
 	MemoryContextSwitchTo(old);
 	return SPI_processed;
 }

@@ -38,6 +38,13 @@ extern IdemStatement *idem_make_statement(const char *sql, int nargs,
 										  const Oid *types, IdemSnapshot snapshot);
 
 /*
+ * Has a statement ask indexes for one row at a time, whatever the planner believes: no
+ * table is read from its beginning and no bitmap is made if there is an index, and
+ * nothing is compiled (jit), which high estimates would lead to.
+ */
+extern void idem_ask_indexes(IdemStatement *statement);
+
+/*
  * Has a statement planned anew if it was planned for something very different: rows
  * is how many it is given, growth by how many its table has grown since the call
  * began, which the server tells nobody before the table is analyzed.

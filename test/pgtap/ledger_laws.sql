@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(8);
+SELECT plan(10);
 
 SELECT setseed(0.7);
 SELECT idem_create_ledger('led', 'int8range');
@@ -59,6 +59,13 @@ SELECT cmp_ok(pg_temp.rows_read($$SELECT idem_load('long', 'tgt', 'SELECT $1 AS 
 ANALYZE long;
 SELECT cmp_ok(pg_temp.rows_read($$SELECT idem_load('long', 'tgt', 'SELECT $1 AS id, $1 AS w', '[10002,10003)', 'reload', window_column => 'w', pipeline => 'p')$$),
     '<', 200::bigint, 'also by statistics');
+-- nor is every failure compared with every run, also where the planner believes that to read the table is cheaper
+SET LOCAL random_page_cost = 10;
+INSERT INTO long (pipeline, window_range, state, finished_at) SELECT 'p', int8range(20000 + i, 20001 + i), 'failed', now() - interval '1 day' FROM generate_series(1, 200) i;
+ANALYZE long;
+SELECT cmp_ok(pg_temp.rows_read($$SELECT idem_prune('long', '1 hour')$$), '<', 50000::bigint, 'history is pruned by reading it');
+SELECT idem_create_pipeline('p', 'long', 'tgt', 'SELECT $1 AS id, $1 AS w, NULL AS lost', 'reload', NULL, 'w', '1', '1', watermark => 'SELECT 20300::bigint', enabled => false);
+SELECT cmp_ok(pg_temp.rows_read($$SELECT * FROM idem_status WHERE failed_windows = 200$$), '<', 50000::bigint, 'so is the status told');
 
 SELECT * FROM finish();
 ROLLBACK;
