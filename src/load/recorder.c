@@ -1,6 +1,10 @@
 /*
  * recorder.c
  *		A failure outlives the rollback of the transaction it happened in.
+ *
+ * A caller may catch a load's error, by a savepoint or an exception handler, and load the
+ * window again.  Then the failure is forgotten, if what made it good is committed: not if
+ * that is rolled back itself, to a savepoint or with the whole transaction.
  */
 #include "postgres.h"
 
@@ -20,6 +24,23 @@
 static IdemRemembered *pending = NULL;
 static int npending = 0;
 static uint64 lost_pending = 0;
+static uint64 failed = 0; /* serial of the last one */
+
+/* A window that has been loaded after some of it had failed in this transaction. */
+typedef struct Success
+{
+	SubTransactionId subid; /* whose rollback undoes it */
+	uint64 after;			/* serial of the last failure before it */
+	Oid ledger;
+	IdemWindow window;
+	char pipeline[IDEM_MAX_REMEMBERED_NAME];
+} Success;
+
+/* If there are more, what they made good is recorded as failed none the less. */
+#define MAX_SUCCESSES 256
+
+static Success *successes = NULL;
+static int nsuccesses = 0;
 
 /* A ring: the failures from first on, n of them. */
 typedef struct Ring
@@ -66,6 +87,39 @@ put_failure(Ring *ring, const IdemRemembered *failure)
 	SpinLockRelease(&ring->mutex);
 }
 
+/* True if a success is of some of a failure's window, and came later. */
+static bool
+makes_good(const Success *success, const IdemRemembered *failure)
+{
+	return success->after >= failure->serial && success->ledger == failure->ledger &&
+		   strcmp(success->pipeline, failure->pipeline) == 0 &&
+		   success->window.lower < failure->window.upper && failure->window.lower < success->window.upper;
+}
+
+/* True if all of a failure's window has been loaded later. */
+static bool
+is_made_good(const IdemRemembered *failure)
+{
+	int64 lower = failure->window.lower;
+	bool moved = true;
+	int i;
+
+	while (moved && lower < failure->window.upper)
+	{
+		moved = false;
+		for (i = 0; i < nsuccesses; i++)
+		{
+			if (makes_good(&successes[i], failure) && successes[i].window.lower <= lower &&
+				lower < successes[i].window.upper)
+			{
+				lower = successes[i].window.upper;
+				moved = true;
+			}
+		}
+	}
+	return lower >= failure->window.upper;
+}
+
 /* Leaves what has failed in the transaction that ends; also where its errors were caught. */
 static void
 leave_pending(XactEvent event, void *arg)
@@ -73,56 +127,119 @@ leave_pending(XactEvent event, void *arg)
 	Ring *ring;
 	int i;
 
-	if (npending == 0 || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+	if ((npending == 0 && lost_pending == 0) ||
+		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
 	ring = idem_shared_part(&idem_recorder_part);
 	for (i = 0; ring && i < npending; i++)
-		put_failure(ring, &pending[i]);
+	{
+		if (event == XACT_EVENT_ABORT || !is_made_good(&pending[i]))
+			put_failure(ring, &pending[i]);
+	}
 	if (ring)
 	{
 		SpinLockAcquire(&ring->mutex);
 		ring->lost += lost_pending;
 		SpinLockRelease(&ring->mutex);
 	}
-	npending = 0;
+	npending = nsuccesses = 0;
 	lost_pending = 0;
 	idem_wake_scheduler();
 }
 
-/* Keeps a failure until the transaction ends. */
+/* What a subtransaction made good is its parent's when it ends, or as if it had not been. */
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	int kept = 0;
+	int i;
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (i = 0; i < nsuccesses; i++)
+	{
+		bool ours = successes[i].subid == subid;
+
+		if (ours && event == SUBXACT_EVENT_ABORT_SUB)
+			continue;
+		successes[kept] = successes[i];
+		if (ours)
+			successes[kept].subid = parent;
+		kept++;
+	}
+	nsuccesses = kept;
+}
+
+/* Keeps a failure until the transaction ends; one without a name is counted only. */
 static void
 keep_pending(const IdemRemembered *failure)
 {
 	static bool registered = false;
 
 	if (!registered)
+	{
 		RegisterXactCallback(leave_pending, NULL);
+		RegisterSubXactCallback(end_subtransaction, NULL);
+	}
 	registered = true;
 	if (pending == NULL)
 		pending = MemoryContextAlloc(TopMemoryContext, MAX_FAILURES * sizeof(IdemRemembered));
+	if (failure->pipeline[0] == '\0')
+	{
+		lost_pending++;
+		return;
+	}
 	if (npending == MAX_FAILURES)
 	{
 		memmove(pending, pending + 1, --npending * sizeof(IdemRemembered));
 		lost_pending++;
 	}
-	pending[npending++] = *failure;
+	pending[npending] = *failure;
+	pending[npending++].serial = ++failed;
+}
+
+/* Adds a success, to the last one where it goes on. */
+static void
+add_success(const Success *success)
+{
+	Success *last = nsuccesses > 0 ? &successes[nsuccesses - 1] : NULL;
+
+	if (last && last->subid == success->subid && last->after == success->after &&
+		last->ledger == success->ledger && strcmp(last->pipeline, success->pipeline) == 0 &&
+		last->window.lower <= success->window.upper && success->window.lower <= last->window.upper)
+	{
+		last->window.lower = Min(last->window.lower, success->window.lower);
+		last->window.upper = Max(last->window.upper, success->window.upper);
+		return;
+	}
+	if (successes == NULL)
+		successes = MemoryContextAlloc(TopMemoryContext, MAX_SUCCESSES * sizeof(Success));
+	if (nsuccesses < MAX_SUCCESSES)
+		successes[nsuccesses++] = *success;
 }
 
 void
-idem_forget_failure(const IdemRun *run)
+idem_remember_success(const IdemRun *run)
 {
+	Success success = {
+		.subid = GetCurrentSubTransactionId(),
+		.after = failed,
+		.ledger = run->ledger,
+		.window = run->window,
+	};
 	int i;
-	int kept = 0;
 
+	if (npending == 0 || strlen(run->pipeline) >= sizeof(success.pipeline))
+		return;
+	strcpy(success.pipeline, run->pipeline);
 	for (i = 0; i < npending; i++)
 	{
-		const IdemRemembered *failure = &pending[i];
-
-		if (failure->ledger != run->ledger || strcmp(failure->pipeline, run->pipeline) != 0 ||
-			failure->window.lower >= run->window.upper || run->window.lower >= failure->window.upper)
-			pending[kept++] = *failure;
+		if (makes_good(&success, &pending[i]))
+		{
+			add_success(&success);
+			return;
+		}
 	}
-	npending = kept;
 }
 
 void
@@ -149,7 +266,8 @@ idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 	error = CopyErrorData();
 	MemoryContextSwitchTo(old);
 	failure.sqlerrcode = error->sqlerrcode;
-	idem_copy_text(failure.pipeline, run->pipeline, sizeof(failure.pipeline));
+	if (strlen(run->pipeline) < sizeof(failure.pipeline))
+		strcpy(failure.pipeline, run->pipeline);
 	idem_copy_text(failure.message, error->message ? error->message : "", sizeof(failure.message));
 	if (strlen(identity->search_path) < sizeof(failure.search_path))
 		strcpy(failure.search_path, identity->search_path);

@@ -23,6 +23,9 @@
 extern void idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 								  const IdemIdentity *identity);
 
+/* Failures of pipelines with longer names, in bytes with the final zero, are not kept. */
+#define IDEM_MAX_REMEMBERED_NAME 256
+
 /* A failure that was remembered, with what it needs to be written down. */
 typedef struct IdemRemembered
 {
@@ -36,13 +39,16 @@ typedef struct IdemRemembered
 	bool reload;
 	int sqlerrcode;
 	TimestampTz started_at;
-	char pipeline[256];
+	char pipeline[IDEM_MAX_REMEMBERED_NAME];
 	char search_path[256]; /* empty if it does not fit */
 	char message[512];
 } IdemRemembered;
 
-/* Forgets what failed in this transaction, for the same window has been loaded since. */
-extern void idem_forget_failure(const IdemRun *run);
+/*
+ * Remembers that a run has succeeded: what failed of its window before in this transaction
+ * is forgotten when that commits, and this success with it.
+ */
+extern void idem_remember_success(const IdemRun *run);
 
 /* How many failures there is room for, in all databases together. */
 #define IDEM_MAX_REMEMBERED 128

@@ -114,7 +114,7 @@ load_claimed(IdemLoad *load, IdemRun *run)
 	}
 	idem_check_target(load->target);
 	idem_complete_run(load->ledger, run);
-	idem_forget_failure(run);
+	idem_remember_success(run);
 	if (load->request->notify)
 		idem_notify_complete(load->type, run);
 }

@@ -84,7 +84,7 @@ write_failure(const char *schema, const IdemRemembered *remembered)
 	ErrorData error = {
 		.sqlerrcode = remembered->sqlerrcode,
 		.message = pstrdup(remembered->message),
-		.context = "in a transaction that was rolled back",
+		.context = "in its caller's transaction",
 	};
 	FailureWriting writing = {
 		.schema = get_namespace_oid(schema, false),

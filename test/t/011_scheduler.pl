@@ -92,6 +92,45 @@ else
 }
 
 
+# errors that are caught: forgotten if what made them good is committed, and not otherwise
+sub load_call
+{
+	my ($pipeline, $value, $window, $force) = @_;
+	$force //= 'false';
+	return qq{CALL idem_load_window('led', 'tgt', 'SELECT \$1 + 5000 + hashtext(''$pipeline'') AS id, ''$value'' AS v', '$window', 'upsert', keys => '{id}', pipeline => '$pipeline', force => $force);};
+}
+sub as_role1
+{
+	my $transaction = shift;
+	$node->psql('postgres', "SET client_min_messages = warning; SET ROLE role1; BEGIN; $transaction", on_error_stop => 0);
+}
+sub caught { return 'SAVEPOINT s; ' . load_call(@_) . 'ROLLBACK TO s; '; }
+
+as_role1(caught('made good', 'bad', '[0,10)') . load_call('made good', 'good', '[0,10)') . 'COMMIT');
+as_role1(caught('made good in parts', 'bad', '[0,10)') . load_call('made good in parts', 'good', '[5,10)') . 'SAVEPOINT s;' . load_call('made good in parts', 'good', '[0,5)') . 'RELEASE s; COMMIT');
+as_role1(caught('good in vain', 'bad', '[0,10)') . load_call('good in vain', 'good', '[0,10)') . 'ROLLBACK');
+as_role1(caught('taken back', 'bad', '[0,10)') . 'SAVEPOINT t; SAVEPOINT u;' . load_call('taken back', 'good', '[0,10)') . 'RELEASE u; ROLLBACK TO t; COMMIT');
+as_role1(caught('a part', 'bad', '[0,10)') . load_call('a part', 'good', '[0,5)') . 'COMMIT');
+as_role1(load_call('good before', 'good', '[0,10)') . caught('good before', 'bad', '[0,10)', 'true') . 'COMMIT');
+as_role1(qq{DO \$do\$ BEGIN BEGIN } . load_call('handled', 'bad', '[0,10)') . q{ EXCEPTION WHEN check_violation THEN NULL; END; } . load_call('handled', 'good', '[0,10)') . q{ END $do$; COMMIT});
+as_role1(qq{DO \$do\$ BEGIN BEGIN } . load_call('handled, not made good', 'bad', '[0,10)') . q{ EXCEPTION WHEN check_violation THEN NULL; END; END $do$; COMMIT});
+as_role1(load_call('x' x 256, 'bad', '[0,10)'));
+as_role1(load_call('the last', 'bad', '[0,10)'));
+await("SELECT count(*) = 1 FROM led WHERE pipeline = 'the last' AND state = 'failed'", 'the last failure is recorded');
+is(sql("SELECT string_agg(pipeline || ': ' || states, E'\\n' ORDER BY pipeline COLLATE \"C\") FROM (SELECT pipeline, string_agg(window_range || ' ' || state, ', ' ORDER BY run_id) AS states
+	FROM led WHERE pipeline !~ '^(role|sleeper)' GROUP BY pipeline) p"), join("\n",
+		'a part: [0,5) complete, [0,10) failed',
+		'good before: [0,10) complete, [0,10) failed',
+		'good in vain: [0,10) failed',
+		'handled: [0,10) complete',
+		'handled, not made good: [0,10) failed',
+		'made good: [0,10) complete',
+		'made good in parts: [5,10) complete, [0,5) complete',
+		'taken back: [0,10) failed',
+		'the last: [0,10) failed'), 'errors that are caught are forgotten when what made them good is committed, and not otherwise');
+is(sql("SELECT DISTINCT details FROM led WHERE state = 'failed' AND pipeline <> 'sleeper'"), q({"context": "in its caller's transaction"}), 'with no SQL of ours');
+ok($node->wait_for_log(qr/1 failures of loads in their callers' transactions could not be kept/), 'a name too long to be kept is not cut');
+
 # an error over one pipeline's row ends no round
 sql(q{CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.name = 'bad' THEN RAISE 'spoilt'; END IF; RETURN NEW; END $$;
 	CREATE TRIGGER spoil BEFORE UPDATE ON idem_pipeline_state FOR EACH ROW EXECUTE FUNCTION spoil();});
