@@ -11,6 +11,7 @@
 #include "load/apply.h"
 #include "server/query.h"
 #include "server/settings.h"
+#include "utils/memutils.h"
 
 /* In order of preference; the last one always applies. */
 static const IdemMethod *const methods[] = {
@@ -21,6 +22,21 @@ static const IdemMethod *const methods[] = {
 	&idem_method_replace,
 };
 
+/* Finds the keys that can be NULL. */
+static void
+set_nullable(IdemApply *apply)
+{
+	const IdemTarget *target = apply->target;
+	int i;
+
+	apply->nullable = palloc(Max(target->nkeys, 1) * sizeof(int));
+	for (i = 0; i < target->nkeys; i++)
+	{
+		if (!target->keys[i]->not_null)
+			apply->nullable[apply->nnullable++] = idem_column_index(apply->desc, target->keys[i]->name);
+	}
+}
+
 IdemApply *
 idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc desc,
 				bool reload)
@@ -29,6 +45,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 	int i;
 
 	apply->context = CurrentMemoryContext;
+	apply->statements = AllocSetContextCreate(apply->context, "idem statements", ALLOCSET_DEFAULT_SIZES);
 	apply->target = target;
 	apply->type = type;
 	apply->collapse = idem_make_collapse(target, desc);
@@ -38,6 +55,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 	for (i = 0; i < target->ncolumns; i++)
 		apply->overriding |= target->columns[i].in_source &&
 							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
+	set_nullable(apply);
 	apply->replaceable = reload && idem_is_replaceable(target);
 	if (reload)
 		idem_check_reload(target);
@@ -74,6 +92,7 @@ check_statement(IdemApply *apply, IdemBuild build)
 	IdemStatement *statement = NULL;
 
 	idem_check_statement(idem_get_statement(apply, &statement, 0, build));
+	apply->places = list_delete_last(apply->places);
 }
 
 /*
@@ -118,6 +137,7 @@ idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot)
 		idem_end_watch(apply->collapse);
 		piece->watched = false;
 	}
+	idem_note_keys(apply, slot->tts_isnull);
 	if (piece->watched)
 		idem_watch_row(apply->collapse, slot);
 }
@@ -164,11 +184,17 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	idem_free_rows(&piece->rows);
 }
 
+void
+idem_append_same_key(StringInfo sql, IdemApply *apply, const char *left, const char *right)
+{
+	idem_append_match(sql, apply->target, apply->match_nulls, left, right);
+}
+
 /* Appends: the row of w was written under the key of s, in a reload inside the window. */
 static void
 append_written(StringInfo sql, IdemApply *apply)
 {
-	idem_append_match(sql, apply->target, "w", "s");
+	idem_append_same_key(sql, apply, "w", "s");
 	if (!apply->reload)
 		return;
 	appendStringInfoString(sql, " AND ");
@@ -210,14 +236,29 @@ append_returning(StringInfo sql, IdemApply *apply, IdemBuild build)
 	append_sorted(sql, apply, true);
 }
 
+/* Forgets the statements, which were made for rows without NULL keys. */
+static void
+forget_statements(IdemApply *apply)
+{
+	ListCell *lc;
+
+	foreach (lc, apply->places)
+		*((IdemStatement **) lfirst(lc)) = NULL;
+	apply->places = NIL;
+	MemoryContextReset(apply->statements);
+	apply->match_nulls = true;
+}
+
 /* The statement kept in *place, which may have to be made. */
 static IdemStatement *
 get_statement(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuild build, bool returning)
 {
+	if (apply->null_keys && !apply->match_nulls)
+		forget_statements(apply);
 	if (*place == NULL)
 	{
 		Oid types[] = {apply->type->bound, apply->type->bound};
-		MemoryContext old = MemoryContextSwitchTo(apply->context);
+		MemoryContext old = MemoryContextSwitchTo(apply->statements);
 		StringInfoData sql;
 
 		initStringInfo(&sql);
@@ -226,6 +267,7 @@ get_statement(IdemApply *apply, IdemStatement **place, int64 rows, IdemBuild bui
 		else
 			build(&sql, apply);
 		*place = idem_make_statement(sql.data, lengthof(types), types, IDEM_SNAPSHOT_NEW);
+		apply->places = lappend(apply->places, place);
 		MemoryContextSwitchTo(old);
 	}
 	idem_fit_statement(*place, rows, apply->written);
@@ -325,7 +367,7 @@ idem_append_update(StringInfo sql, IdemApply *apply)
 	appendStringInfo(sql, "UPDATE %s d", apply->target->name);
 	idem_append_set(sql, apply->target, "s");
 	appendStringInfo(sql, " FROM %s s WHERE ", IDEM_ROWS);
-	idem_append_match(sql, apply->target, "d", "s");
+	idem_append_same_key(sql, apply, "d", "s");
 	appendStringInfoString(sql, " AND ");
 	idem_append_changed(sql, apply->target, "d", "s", !apply->reload);
 }

@@ -33,9 +33,15 @@ typedef struct IdemApply
 	bool by_window;	  /* rows are looked for in the window, not everywhere */
 	bool replaceable; /* nobody notices if rows are replaced instead of updated */
 	bool checked;	  /* that the user has the rights */
+	bool null_keys;	  /* a row with a NULL key has been seen in this call */
+	int nnullable;	  /* keys that can be NULL, */
+	int *nullable;	  /* and their places in a row */
 	bool mismatched;  /* the target's checksum has been another than the rows' */
 	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
+	MemoryContext statements; /* of which the next are, */
+	List *places;			  /* where each is kept, */
+	bool match_nulls;		  /* and whether they match NULL keys */
 	IdemStatement *occupied;
 	IdemStatement *window;
 	IdemStatement *compare;
@@ -204,6 +210,21 @@ extern void idem_append_delete_window(StringInfo sql, IdemApply *apply);
 
 /* True if a key can be in another window too, and no index would object. */
 extern bool idem_may_move(const IdemTarget *target);
+
+/*
+ * Appends: two rows have the same key.  While no row with a NULL key has been seen, they
+ * are matched by their equality alone, which costs less and an index serves; the first
+ * one, which is noted here, has every statement made anew.
+ */
+extern void idem_append_same_key(StringInfo sql, IdemApply *apply, const char *left, const char *right);
+static inline void
+idem_note_keys(IdemApply *apply, const bool *nulls)
+{
+	int i;
+
+	for (i = 0; i < apply->nnullable; i++)
+		apply->null_keys |= nulls[apply->nullable[i]];
+}
 
 /* True if there is a column that an update writes. */
 extern bool idem_has_updates(const IdemTarget *target);

@@ -68,7 +68,7 @@ append_join(StringInfo sql, IdemApply *apply, const char *join, bool by_window)
 	appendStringInfo(sql, " %s JOIN ", join);
 	append_target(sql, apply, by_window);
 	appendStringInfoString(sql, " ON ");
-	idem_append_match(sql, target, "d", "s");
+	idem_append_same_key(sql, apply, "d", "s");
 	appendStringInfo(sql, " WHERE s.%s IS NULL OR d.%s IS NULL OR (", here, here);
 	idem_append_changed(sql, target, "d", "s", !apply->reload);
 	appendStringInfoChar(sql, ')');
@@ -86,15 +86,15 @@ append_gone(StringInfo sql, IdemApply *apply)
 	idem_append_keys(sql, apply->target, "d.");
 	appendStringInfo(sql, ", true, false FROM %s d WHERE NOT EXISTS (SELECT FROM %s s WHERE ",
 					 apply->target->name, IDEM_ROWS);
-	idem_append_match(sql, apply->target, "d", "s");
+	idem_append_same_key(sql, apply, "d", "s");
 	appendStringInfoChar(sql, ')');
 	idem_append_by_window(sql, apply, " AND ");
 }
 
 /*
  * Builds it for a window.  An upsert leaves rows that the source does not mention.
- * Where no key can be hashed the server has no FULL JOIN, and what is gone is asked for
- * beside what is not.
+ * Where no key can be hashed the server may have no FULL JOIN, and what is gone is asked
+ * for beside what is not.
  */
 static void
 build_compare(StringInfo sql, IdemApply *apply)
@@ -117,7 +117,7 @@ build_look(StringInfo sql, IdemApply *apply)
 typedef struct DifferenceReceiver
 {
 	DestReceiver pub;
-	const IdemApply *apply;
+	IdemApply *apply;
 	IdemDifference *difference;
 	int *keys;	   /* places of the keys in a row */
 	Datum *values; /* of a row that is gone, */
@@ -151,6 +151,7 @@ put_gone(DifferenceReceiver *receiver, TupleTableSlot *slot, int first)
 		receiver->values[receiver->keys[i]] = slot->tts_values[first + i];
 		receiver->nulls[receiver->keys[i]] = slot->tts_isnull[first + i];
 	}
+	idem_note_keys(receiver->apply, receiver->nulls);
 	idem_put_row(&receiver->difference->gone, receiver->values, receiver->nulls);
 }
 
@@ -204,11 +205,40 @@ run_compare(void *arg)
 	idem_run_on_rows(statement, comparison->piece, comparison->rows, comparison->since, comparison->receiver);
 }
 
+/* Runs it without nested loops, and not compiled. */
+static void
+run_uncompiled(void *arg)
+{
+	idem_run_with("jit", "off", run_compare, arg);
+}
+
+static void
+run_without_loops(void *arg)
+{
+	idem_run_with("enable_nestloop", "off", run_uncompiled, arg);
+}
+
 /*
- * Runs a comparison.  Where every key can be NULL the join is by expressions, of which
- * the planner has no statistics: it expects few values and sorts both sides, which
- * takes much longer than to hash one.
+ * Runs a comparison.  Keys that may be NULL are joined by expressions, of which the
+ * planner has no statistics.  It expects few values, and then sorts both sides, which
+ * takes much longer than to hash one; or it looks up by an index only the keys that are
+ * not NULL, of which there may be few values, for row after row; and the price that it
+ * expects is worth compiling the query, which takes longer than to run it.  And where one of the
+ * keys cannot be hashed, to hash the others compares all rows that are equal in them: to
+ * sort by all of them does not.
  */
+static void
+run_planned(Comparison *comparison)
+{
+	const IdemApply *apply = comparison->apply;
+	bool loops = !apply->null_keys || comparison->rows->count < IDEM_MIN_PLAIN;
+	const char *off = !idem_can_hash_all_keys(apply->target) ? "enable_hashjoin"
+					  : apply->null_keys					 ? "enable_mergejoin"
+															 : NULL;
+
+	idem_run_with(off, "off", loops ? run_compare : run_without_loops, comparison);
+}
+
 static IdemDifference
 compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement **place,
 		IdemBuild build, Snapshot since)
@@ -224,9 +254,8 @@ compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement 
 		.difference = &difference,
 	};
 	Comparison comparison = {apply, piece, rows, place, build, since, &receiver.pub};
-	bool expressions = !idem_has_not_null_key(apply->target);
 
-	idem_run_with(expressions ? "enable_mergejoin" : NULL, "off", run_compare, &comparison);
+	run_planned(&comparison);
 	return difference;
 }
 

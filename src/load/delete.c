@@ -145,7 +145,7 @@ void
 idem_append_delete(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
-	idem_append_match(sql, apply->target, "d", "s");
+	idem_append_same_key(sql, apply, "d", "s");
 	idem_append_by_window(sql, apply, " AND ");
 }
 
@@ -156,7 +156,7 @@ append_kept(StringInfo sql, IdemApply *apply)
 	appendStringInfoString(sql, "SELECT ");
 	idem_append_columns(sql, apply->target, "s.");
 	appendStringInfo(sql, " FROM %s s WHERE EXISTS (SELECT FROM %s d WHERE ", IDEM_ROWS, apply->target->name);
-	idem_append_match(sql, apply->target, "d", "s");
+	idem_append_same_key(sql, apply, "d", "s");
 }
 
 /* Builds it of rows in the window. */
@@ -182,7 +182,7 @@ static void
 build_delete_everywhere(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
-	idem_append_match(sql, apply->target, "d", "s");
+	idem_append_same_key(sql, apply, "d", "s");
 }
 
 /* Builds what is left of it. */

@@ -293,6 +293,9 @@ set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_p
 	column->quoted = keep(target, quote_identifier(column->name));
 	column->base_attno = base_attno;
 	column->type = own->atttypid;
+	column->cast = getBaseType(own->atttypid) == own->atttypid
+					   ? ""
+					   : keep(target, psprintf("::%s", format_type_be_qualified(getBaseType(own->atttypid))));
 	column->typmod = own->atttypmod;
 	column->collation = own->attcollation;
 	column->not_null = att->attnotnull;
@@ -1143,11 +1146,15 @@ idem_has_not_null_key(const IdemTarget *target)
 	return false;
 }
 
-/* A value that a column can take in place of NULL where it is hashed; NULL if none is known. */
+/*
+ * A value that a column can take in place of NULL where it is hashed; NULL if none is
+ * known.  An array as a key is no element of another array, as other types can be: NULL
+ * and '{}' would make the same one.
+ */
 static const char *
-stand_in(const IdemColumn *column)
+stand_in(Oid type)
 {
-	switch (getBaseType(column->type))
+	switch (type)
 	{
 		case INT2OID:
 		case INT4OID:
@@ -1161,6 +1168,8 @@ stand_in(const IdemColumn *column)
 		case VARCHAROID:
 		case BPCHAROID:
 		case BYTEAOID:
+		case INT2VECTOROID:
+		case OIDVECTOROID:
 			return "";
 		case DATEOID:
 		case TIMESTAMPOID:
@@ -1171,27 +1180,25 @@ stand_in(const IdemColumn *column)
 		case UUIDOID:
 			return "00000000-0000-0000-0000-000000000000";
 		default:
-			return NULL;
+			return OidIsValid(get_element_type(type)) ? "{}" : NULL;
 	}
 }
 
-/* True if every key column has a stand-in for NULL. */
-static bool
-have_stand_ins(const IdemTarget *target)
+bool
+idem_can_hash_keys(const IdemTarget *target)
 {
 	int i;
 
 	for (i = 0; i < target->nkeys; i++)
 	{
-		if (stand_in(target->keys[i]) == NULL)
-			return false;
+		if (target->keys[i]->can_hash)
+			return true;
 	}
-	return true;
+	return false;
 }
 
-/* True if every key's equality can be hashed. */
-static bool
-all_hash(const IdemTarget *target)
+bool
+idem_can_hash_all_keys(const IdemTarget *target)
 {
 	int i;
 
@@ -1203,99 +1210,60 @@ all_hash(const IdemTarget *target)
 	return true;
 }
 
-/* How the keys of two rows are compared. */
-typedef enum KeyMatch
+/* A column's value as an operand: of a domain it is cast, for anyenum takes no domain over an enum. */
+static char *
+operand(const IdemColumn *column, const char *alias)
 {
-	MATCH_FILTERS, /* by each equality, NULLs beside it */
-	MATCH_STAND_INS,
-	MATCH_RECORDS,
-} KeyMatch;
-
-/*
- * IS NOT DISTINCT FROM cannot be hashed.  With one key that is never NULL, its =
- * is the hash condition and the others are filters.  With none, a constant stands
- * for NULL and what was NULL is compared beside it; for types for which we know no
- * constant the keys are compared as records, which hash, if all their columns do, and
- * take NULLs as equal.
- */
-static KeyMatch
-how_keys_match(const IdemTarget *target)
-{
-	if (idem_has_not_null_key(target))
-		return MATCH_FILTERS;
-	if (have_stand_ins(target))
-		return MATCH_STAND_INS;
-	return all_hash(target) ? MATCH_RECORDS : MATCH_FILTERS;
+	return psprintf("%s.%s%s", alias, column->quoted, column->cast);
 }
 
-bool
-idem_can_hash_keys(const IdemTarget *target)
-{
-	int i;
-
-	if (how_keys_match(target) != MATCH_FILTERS)
-		return true;
-	for (i = 0; i < target->nkeys; i++)
-	{
-		if (target->keys[i]->not_null && target->keys[i]->can_hash)
-			return true;
-	}
-	return false;
-}
-
-/* Appends: the keys of two rows are the same as records. */
-static void
-append_record_match(StringInfo buf, const IdemTarget *target,
-					const char *left, const char *right)
-{
-	appendStringInfoString(buf, "ROW(");
-	idem_append_keys(buf, target, psprintf("%s.", left));
-	appendStringInfoString(buf, ")::pg_catalog.record OPERATOR(pg_catalog.=) ROW(");
-	idem_append_keys(buf, target, psprintf("%s.", right));
-	appendStringInfoString(buf, ")::pg_catalog.record");
-}
-
-/* Appends: two columns are the same, by an equality that can be hashed. */
+/* Appends: two columns are the same, by the equality of a value or its stand-in. */
 static void
 append_stand_in_match(StringInfo buf, const IdemColumn *k,
 					  const char *left, const char *right)
 {
-	const char *constant = psprintf("'%s'::%s", stand_in(k), format_type_be_qualified(getBaseType(k->type)));
+	Oid type = getBaseType(k->type);
+	const char *constant = psprintf("'%s'::%s", stand_in(type), format_type_be_qualified(type));
 
-	appendStringInfo(buf, "COALESCE(%s.%s, %s) %s COALESCE(%s.%s, %s)"
+	appendStringInfo(buf, "COALESCE(%s, %s) %s COALESCE(%s, %s)"
 						  " AND (%s.%s IS NULL) OPERATOR(pg_catalog.=) (%s.%s IS NULL)",
-					 left, k->quoted, constant, k->equals, right, k->quoted, constant,
+					 operand(k, left), constant, k->equals, operand(k, right), constant,
 					 left, k->quoted, right, k->quoted);
 }
 
-/* Appends: two columns are the same, beside an equality that can be hashed. */
+/*
+ * Appends: two columns that may be NULL are the same.  IS NOT DISTINCT FROM, or NULLs
+ * beside an equality, can neither be hashed nor merged: with other keys of few values
+ * every row would be compared with every other.  So a constant stands for NULL, and what
+ * was NULL is compared beside it; or, for a type of which we know no constant, the two
+ * are compared as elements of arrays, whose equality is that of their type, takes NULLs
+ * as equal, and hashes and sorts if the type does.
+ */
 static void
-append_filter_match(StringInfo buf, const IdemColumn *k,
-					const char *left, const char *right)
+append_nullable_match(StringInfo buf, const IdemColumn *k,
+					  const char *left, const char *right)
 {
-	appendStringInfo(buf, "(%s.%s %s %s.%s", left, k->quoted, k->equals, right, k->quoted);
-	if (!k->not_null)
-		appendStringInfo(buf, " OR (%s.%s IS NULL AND %s.%s IS NULL)",
-						 left, k->quoted, right, k->quoted);
-	appendStringInfoChar(buf, ')');
+	if (stand_in(getBaseType(k->type)))
+		append_stand_in_match(buf, k, left, right);
+	else
+		appendStringInfo(buf, "ARRAY[%s] OPERATOR(pg_catalog.=) ARRAY[%s]", operand(k, left), operand(k, right));
 }
 
 void
-idem_append_match(StringInfo buf, const IdemTarget *target,
+idem_append_match(StringInfo buf, const IdemTarget *target, bool nulls,
 				  const char *left, const char *right)
 {
-	KeyMatch match = how_keys_match(target);
 	int i;
 
-	if (match == MATCH_RECORDS)
-	{
-		append_record_match(buf, target, left, right);
-		return;
-	}
 	for (i = 0; i < target->nkeys; i++)
 	{
+		const IdemColumn *k = target->keys[i];
+
 		appendStringInfoString(buf, i > 0 ? " AND " : "");
-		(match == MATCH_FILTERS ? append_filter_match : append_stand_in_match)(buf, target->keys[i], left, right);
+		if (nulls && !k->not_null)
+			append_nullable_match(buf, k, left, right);
+		else
+			appendStringInfo(buf, "%s %s %s", operand(k, left), k->equals, operand(k, right));
 	}
 }
 
@@ -1310,11 +1278,11 @@ append_differs(StringInfo buf, const IdemColumn *column, const char *old, const 
 							  " ROW(%s.%s)::pg_catalog.record",
 						 old, q, new, q);
 	else if (column->not_null)
-		appendStringInfo(buf, "(%s.%s %s %s.%s) IS NOT TRUE", old, q, column->equals, new, q);
+		appendStringInfo(buf, "(%s %s %s) IS NOT TRUE", operand(column, old), column->equals, operand(column, new));
 	else
-		appendStringInfo(buf, "((%s.%s %s %s.%s) IS NOT TRUE"
+		appendStringInfo(buf, "((%s %s %s) IS NOT TRUE"
 							  " AND NOT (%s.%s IS NULL AND %s.%s IS NULL))",
-						 old, q, column->equals, new, q, old, q, new, q);
+						 operand(column, old), column->equals, operand(column, new), old, q, new, q);
 }
 
 void
@@ -1337,9 +1305,8 @@ idem_append_changed(StringInfo buf, const IdemTarget *target,
 	{
 		TypeCacheEntry *type = lookup_type_cache(target->version->type, TYPECACHE_LT_OPR);
 
-		appendStringInfo(buf, " AND (%s.%s IS NULL OR (%s.%s %s %s.%s) IS FALSE)",
-						 old, target->version->quoted, new, target->version->quoted,
-						 qualified_operator(type->lt_opr), old, target->version->quoted);
+		appendStringInfo(buf, " AND (%s.%s IS NULL OR (%s %s %s) IS FALSE)", old, target->version->quoted,
+						 operand(target->version, new), qualified_operator(type->lt_opr), operand(target->version, old));
 	}
 }
 

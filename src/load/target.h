@@ -28,6 +28,7 @@ typedef struct IdemColumn
 	char identity; /* as in pg_attribute */
 	bool is_key;
 	bool in_source;		/* the source has a column of this name */
+	const char *cast;	/* to the type behind a domain: "::schema.type"; else "" */
 	const char *equals; /* "OPERATOR(schema.=)", NULL if the type has none */
 	bool can_hash;		/* equality can be hashed */
 	bool equal_is_same; /* equal values cannot differ in any way */
@@ -128,14 +129,19 @@ extern void idem_append_columns(StringInfo buf, const IdemTarget *target, const 
 /* Appends the key columns' names, separated by commas, each after prefix. */
 extern void idem_append_keys(StringInfo buf, const IdemTarget *target, const char *prefix);
 
-/* True if a row can be found by an index over its keys. */
+/* True if a row can be found by an index over its keys, even if some are NULL. */
 extern bool idem_has_not_null_key(const IdemTarget *target);
 
-/* True if a comparison of keys can be hashed. */
+/* True if a comparison of keys can be hashed; and if it can by all of them. */
 extern bool idem_can_hash_keys(const IdemTarget *target);
+extern bool idem_can_hash_all_keys(const IdemTarget *target);
 
-/* Appends: the keys of two rows are the same, NULL being the same as NULL. */
-extern void idem_append_match(StringInfo buf, const IdemTarget *target,
+/*
+ * Appends: the keys of two rows are the same, NULL being the same as NULL.  If nulls is
+ * false, one of the two is known to have no NULL key, and an index over the keys finds
+ * the other.
+ */
+extern void idem_append_match(StringInfo buf, const IdemTarget *target, bool nulls,
 							  const char *left, const char *right);
 
 /* Appends: new differs from old in what an update writes, and is no older version. */
