@@ -1,0 +1,227 @@
+# What mallory, a role with nothing but LOGIN, can do to alice's session, pipelines, ledger and scheduler:
+# of each function of the extension what she gets, and that everything of alice's stays as it was.  And
+# what her own code can do in the session of a superuser who uses her pipeline.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use IdemTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "max_worker_processes = 16\nmax_prepared_transactions = 2\nlog_min_messages = warning");
+$node->start;
+
+sub sql { return $node->safe_psql('postgres', shift); }
+
+# What a role gets: the first SQLSTATE, else the last line.
+sub attempt
+{
+	my ($role, $statement) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSET client_min_messages = error;\n$statement", on_error_stop => 0, extra_params => [ '-U', $role ]);
+	return $1 if $err =~ /(?:ERROR|FATAL|PANIC):  (\w+)/;
+	return (split /\n/, $out)[-1] // '';
+}
+
+sql(q{
+	CREATE EXTENSION idem CASCADE;
+	CREATE ROLE alice LOGIN; CREATE ROLE mallory LOGIN;
+	GRANT EXECUTE ON FUNCTION idem_enable_pipeline(text) TO alice;
+	CREATE SCHEMA alice AUTHORIZATION alice; CREATE SCHEMA mallory AUTHORIZATION mallory;
+});
+foreach my $role ('alice', 'mallory')
+{
+	my $enabled = $role eq 'alice' ? 'true' : 'false';
+	sql(qq{SET SESSION AUTHORIZATION $role; SET search_path = $role, public;
+		CREATE TABLE src AS SELECT i::bigint AS id, '$role' || i AS v FROM generate_series(0, 39) i;
+		CREATE TABLE tgt (id bigint PRIMARY KEY, v text);
+		SELECT idem_create_ledger('led', 'int8range');
+		SELECT idem_create_pipeline('$role', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 29::bigint', enabled => $enabled)});
+}
+sql('SELECT idem_start_worker()');
+await_true($node, 'SELECT count(*) = 30 FROM alice.tgt', "alice's pipeline has run");
+await_true($node, "SELECT turn_started_at IS NULL FROM idem_pipeline_state WHERE name = 'alice'", 'her turn is over');
+sql(q{INSERT INTO alice.led (pipeline, window_range, state, finished_at) VALUES ('alice', '[0,10)', 'superseded', now() - interval '1 day')});
+
+# everything that is alice's, and the scheduler; what it writes by itself, such as when it looks at the watermark again, is left out
+my $hers = q{SELECT (SELECT array_agg(t ORDER BY id) FROM alice.tgt t), (SELECT array_agg(l ORDER BY run_id) FROM alice.led l), (SELECT array_agg(s ORDER BY id) FROM alice.src s),
+	(SELECT p FROM idem_pipeline p WHERE name = 'alice'), (SELECT row(last_error, failures, silent_turns, crashes, complete_to, gaps) FROM idem_pipeline_state WHERE name = 'alice'),
+	(SELECT array_agg(pid) FROM pg_stat_activity WHERE backend_type = 'idem scheduler'),
+	(SELECT array_agg(row(relname, relacl, relowner, relhastriggers)) FROM pg_class WHERE relnamespace = 'alice'::regnamespace),
+	(SELECT count(*) FROM idem_pipeline), (SELECT count(*) FROM idem_wakeup)};
+my $before = sql($hers);
+
+# by OID, for to name them she would need the schema
+my %oid = map { split /=/ } split /\n/, sql(q{SELECT relname || '=' || oid FROM pg_class WHERE relnamespace = 'alice'::regnamespace AND relkind = 'r'});
+my $led = "$oid{led}::regclass";
+my $tgt = "$oid{tgt}::regclass";
+my $own = "'mallory.led', 'mallory.tgt'";
+my $query = q{'SELECT 1::bigint AS id, ''evil'' AS v'};
+my $more = 'text[],text,text,text,text,text,text,boolean,text,text,text';
+my $definition = 'text,text,text,text,text,text,text,text,text,boolean,integer,interval,interval,interval,integer,boolean,boolean';
+
+my @attempts = (
+	# functions of their arguments alone, and what only aggregates, planner and triggers may call
+	[ 'idem_hash(record,text[])' => q{SELECT length(idem_hash(r, '{a}')) FROM (SELECT 1 AS a) r} => 64 ],
+	[ 'idem_hash(jsonb,text[])' => q{SELECT length(idem_hash('{"a": 1}'::jsonb, '{a}'))} => 64 ],
+	[ 'idem_canonical(record,text[])' => q{SELECT idem_canonical(r, '{a}') FROM (SELECT 1 AS a) r} => '{"a": 1}' ],
+	[ 'idem_canonical(jsonb,text[])' => q{SELECT idem_canonical('{"a": 1}'::jsonb, '{a}')} => '{"a": 1}' ],
+	[ 'idem_uuid(record,text[])' => q{SELECT length(idem_uuid(r, '{a}')::text) FROM (SELECT 1 AS a) r} => 36 ],
+	[ 'idem_uuid(jsonb,text[])' => q{SELECT length(idem_uuid('{"a": 1}'::jsonb, '{a}')::text)} => 36 ],
+	[ 'idem_hash_values(text[],"any")' => q{SELECT length(idem_hash_values('{a}', 1))} => 64 ],
+	[ 'idem_uuid_values(text[],"any")' => q{SELECT length(idem_uuid_values('{a}', 1)::text)} => 36 ],
+	[ 'idem_hash_support(internal)' => 'SELECT idem_hash_support(NULL)' => 42883 ],
+	[ 'idem_hash(record,text[])' => "SELECT idem_hash(t, '{id}') FROM alice.tgt t" => 42501 ],
+	[ 'idem_digest(record)' => 'SELECT idem_digest(t) FROM alice.tgt t' => 42501 ],
+	[ 'idem_digest_add(internal,record)' => 'SELECT idem_digest_add(NULL, r) FROM (SELECT 1) r' => 42883 ],
+	[ 'idem_digest_combine(internal,internal)' => 'SELECT idem_digest_combine(NULL, NULL)' => 42883 ],
+	[ 'idem_digest_serialize(internal)' => 'SELECT idem_digest_serialize(NULL)' => 42883 ],
+	[ 'idem_digest_deserialize(bytea,internal)' => q{SELECT idem_digest_deserialize('\x00', NULL)} => 42883 ],
+	[ 'idem_digest_result(internal)' => 'SELECT idem_digest_result(NULL)' => 42883 ],
+	[ 'idem_set_id()' => 'SELECT idem_set_id()' => '39P01' ],
+	[ 'idem_set_id()' => q{CREATE TRIGGER t BEFORE INSERT ON alice.tgt FOR EACH ROW EXECUTE FUNCTION idem_set_id('v', 'id')} => 42501 ],
+	[ 'idem_restore_pipeline()' => 'SELECT idem_restore_pipeline()' => '39P01' ],
+	# definitions that say that they are alice's are left out; her own do not run before she says so, which takes the right
+	[ 'idem_restore_pipeline()' => q{CREATE TEMP TABLE d AS SELECT * FROM idem_pipeline WHERE name = 'alice'; UPDATE d SET name = 'stolen', source = 'evil'; INSERT INTO idem_pipeline TABLE d; SELECT count(*) FROM idem_pipeline WHERE name = 'stolen'} => 0 ],
+	[ 'idem_restore_pipeline()' => q{CREATE TEMP TABLE d AS SELECT * FROM idem_pipeline WHERE name = 'alice'; UPDATE d SET owner = 'mallory'; INSERT INTO idem_pipeline TABLE d} => 23505 ],
+	# ledgers
+	[ 'idem_create_ledger(text,regtype)' => q{SELECT idem_create_ledger('alice.mine')} => 42501 ],
+	[ 'idem_create_ledger(text,regtype)' => q{SELECT idem_create_ledger('pg_catalog.mine')} => 42501 ],
+	[ 'idem_gaps(regclass,text,anyrange)' => "SELECT idem_gaps($led, 'alice', int8range(0, 10))" => 42501 ],
+	[ 'idem_gaps(regclass,text,text)' => "SELECT idem_gaps($led, 'alice', '[0,10)')" => 42501 ],
+	[ 'idem_coverage(regclass,text,anyrange)' => "SELECT idem_coverage($led, 'alice', int8range(0, 10))" => 42501 ],
+	[ 'idem_coverage(regclass,text,text)' => "SELECT idem_coverage($led, 'alice', '[0,10)')" => 42501 ],
+	[ 'idem_invalidate(regclass,text,anyrange)' => "SELECT idem_invalidate($led, 'alice', int8range(0, 10))" => 42501 ],
+	[ 'idem_invalidate(regclass,text,text)' => "SELECT idem_invalidate($led, 'alice', '[0,10)')" => 42501 ],
+	[ 'idem_adopt(regclass,text,regclass)' => "SELECT idem_adopt($led, 'alice', 'mallory.tgt')" => 42501 ],
+	[ 'idem_prune(regclass,interval)' => "SELECT idem_prune($led, '0 seconds')" => 42501 ],
+	[ 'idem_calendar(regclass,text,text,text,text)' => "SELECT idem_calendar($led, 'alice', '0', '100', '10')" => 42501 ],
+	[ 'idem_calendar(regclass,text,anyelement,anyelement,text)' => "SELECT idem_calendar($led, 'alice', 0, 100, '10')" => 42501 ],
+	# her own ledger may have a pipeline of alice's name: to reopen it makes alice's no sooner due
+	[ 'idem_invalidate(regclass,text,text)' => q{INSERT INTO mallory.led (pipeline, window_range, state) VALUES ('alice', '[0,10)', 'complete'); SELECT idem_invalidate('mallory.led', 'alice', '[0,10)')} => 1 ],
+	# loads
+	(map {
+		my ($signature, $call) = @$_;
+		(	[ $signature => sprintf($call, "$led, 'mallory.tgt'", $query) => 42501 ],
+			[ $signature => sprintf($call, "'mallory.led', $tgt", $query) => 42501 ],
+			[ $signature => sprintf($call, $own, q{'SELECT * FROM alice.src'}) => 42501 ],
+			[ $signature => sprintf($call, $own, q{'SELECT 1::bigint AS id, last_error AS v FROM public.idem_pipeline_state'}) => 42501 ])
+	} (
+		[ "idem_load_window(regclass,regclass,text,text,text,$more)" => q{CALL idem_load_window(%s, %s, '[0,10)', 'upsert', '{id}')} ],
+		[ "idem_load_window(regclass,regclass,text,anyrange,text,$more)" => q{CALL idem_load_window(%s, %s, int8range(0, 10), 'upsert', '{id}')} ],
+		[ "idem_load(regclass,regclass,text,text,text,$more)" => q{SELECT idem_load(%s, %s, '[0,10)', 'upsert', '{id}')} ],
+		[ "idem_load(regclass,regclass,text,anyrange,text,$more)" => q{SELECT idem_load(%s, %s, int8range(0, 10), 'upsert', '{id}')} ])),
+	# pipelines: alice's is not hers
+	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', $led, 'mallory.tgt', $query, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 1::bigint', enabled => false); CALL idem_run_pipeline('m'); SELECT idem_drop_pipeline('m')" => 42501 ],
+	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', 'mallory.led', $tgt, $query, 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 1::bigint', enabled => false); CALL idem_run_pipeline('m'); SELECT idem_drop_pipeline('m')" => 42501 ],
+	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('alice', $own, $query, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 1::bigint', enabled => false)" => 42710 ],
+	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', $own, $query, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 1::bigint', enabled => true)" => 42501 ],
+	[ "idem_alter_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_alter_pipeline('alice', source => 'SELECT 1')" => 42704 ],
+	[ "idem_alter_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_alter_pipeline('mallory', enabled => true)" => 42501 ],
+	[ "idem_alter_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_alter_pipeline('mallory', target => $tgt); CALL idem_run_pipeline('mallory'); SELECT idem_alter_pipeline('mallory', target => 'mallory.tgt')" => 42501 ],
+	[ 'idem_drop_pipeline(text)' => "SELECT idem_drop_pipeline('alice')" => 42704 ],
+	[ 'idem_enable_pipeline(text)' => "SELECT idem_enable_pipeline('alice')" => 42501 ],
+	[ 'idem_enable_pipeline(text)' => "SELECT idem_enable_pipeline('mallory')" => 42501 ],
+	[ 'idem_disable_pipeline(text)' => "SELECT idem_disable_pipeline('alice')" => 42704 ],
+	[ 'idem_resume()' => 'SELECT idem_resume()' => 0 ],
+	[ 'idem_retry(text,text)' => "SELECT idem_retry('alice')" => 42704 ],
+	[ 'idem_run_pipeline(text)' => "CALL idem_run_pipeline('alice')" => 42704 ],
+	[ 'idem_load_window(text,text,boolean,text)' => "CALL idem_load_window('alice', '[0,10)', true)" => 42704 ],
+	[ 'idem_load_window(text,anyrange,boolean,text)' => "CALL idem_load_window('alice', int8range(0, 10), true)" => 42704 ],
+	[ 'idem_backfill(text,text,integer,boolean)' => "CALL idem_backfill('alice', '[0,10)')" => 42704 ],
+	# definitions are no secret, what the scheduler knows and what is loaded is
+	[ 'idem_pipeline_calls(text)' => "SELECT count(*) FROM idem_pipeline_calls('alice')" => 1 ],
+	[ 'idem_pipeline_status()' => "SELECT count(*) FROM idem_status WHERE pipeline = 'alice'" => 0 ],
+	[ 'idem_progress_rows()' => 'SELECT count(*) FROM idem_progress' => 0 ],
+	# the scheduler
+	[ 'idem_start_worker()' => 'SELECT idem_start_worker()' => 42501 ],
+	[ 'idem_stop_worker()' => 'SELECT idem_stop_worker()' => 42501 ]);
+
+foreach my $try (@attempts)
+{
+	my ($function, $statement, $expected) = @$try;
+	my $said = substr($statement, 0, 100) =~ s/\n/ /gr;
+	is(attempt('mallory', $statement), $expected, $said);
+	is(sql($hers), $before, "and all of alice's is as it was");
+}
+my %tried = map { $_->[0] => 1 } @attempts;
+is(join("\n", grep { !$tried{$_} } split /\n/, sql(q{SELECT p.oid::regprocedure FROM pg_proc p
+	JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON e.oid = d.refobjid AND extname = 'idem'})), '', 'every function has been tried');
+
+# beside the functions: the tables, locks on them, and the scheduler's process
+foreach my $try (
+	[ 'UPDATE idem_pipeline SET enabled = false' => 42501 ],
+	[ 'DELETE FROM idem_pipeline' => 42501 ],
+	[ 'TRUNCATE idem_pipeline' => 42501 ],
+	[ 'BEGIN; LOCK TABLE idem_pipeline IN SHARE MODE' => 42501 ],
+	[ 'ALTER TABLE idem_pipeline DISABLE TRIGGER ALL' => 42501 ],
+	[ 'CREATE TRIGGER t AFTER INSERT ON idem_pipeline FOR EACH ROW EXECUTE FUNCTION idem_restore_pipeline()' => 42501 ],
+	[ q{SET session_replication_role = replica} => 42501 ],
+	[ 'SELECT * FROM idem_pipeline_state' => 42501 ],
+	[ 'UPDATE idem_pipeline_state SET crashes = 2147483647' => 42501 ],
+	[ 'BEGIN; LOCK TABLE idem_pipeline_state IN ACCESS SHARE MODE' => 42501 ],
+	[ q{INSERT INTO idem_wakeup VALUES ('alice')} => 42501 ],
+	[ 'SELECT * FROM idem_wakeup' => 42501 ],
+	[ q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)} => 42501 ],
+	[ 'SELECT pg_advisory_unlock_all(); SELECT count(*) FROM idem_status' => 1 ])
+{
+	my ($statement, $expected) = @$try;
+	is(attempt('mallory', $statement), $expected, $statement);
+	is(sql($hers), $before, "and all of alice's is as it was");
+}
+
+# her code, in her own pipeline and on her own tables, in the session of a superuser who uses it: it gets neither his rights nor his settings
+attempt('mallory', q{SET search_path = mallory, public;
+	CREATE TABLE reached (who text, session text, at text);
+	CREATE FUNCTION bad(at text) RETURNS bigint LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO mallory.reached VALUES (current_user, session_user, at);
+		PERFORM set_config(name, value, false) FROM (VALUES ('search_path', 'mallory, pg_catalog, public'), ('datestyle', 'German'), ('intervalstyle', 'iso_8601'), ('timezone', 'Asia/Tokyo'),
+			('default_transaction_read_only', 'on'), ('statement_timeout', '1h'), ('lock_timeout', '1h'), ('app.tenant', 'mallory')) s (name, value);
+		BEGIN EXECUTE 'ALTER ROLE mallory SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+		BEGIN EXECUTE 'SET ROLE NONE'; EXECUTE 'ALTER ROLE mallory SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+		BEGIN EXECUTE 'RESET SESSION AUTHORIZATION'; EXECUTE 'ALTER ROLE mallory SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+		BEGIN EXECUTE 'CREATE TEMP TABLE pg_roles (x int)'; EXCEPTION WHEN OTHERS THEN NULL; END;
+		BEGIN EXECUTE 'PREPARE later AS ALTER ROLE mallory SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+		BEGIN EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT mallory.bad($c$later$c$)'; EXCEPTION WHEN OTHERS THEN NULL; END;
+		RETURN 29;
+	END $$;
+	CREATE FUNCTION bad_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.bad(TG_TABLE_NAME); RETURN NEW; END $$;
+	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON led FOR EACH ROW EXECUTE FUNCTION bad_row();
+	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON tgt FOR EACH ROW EXECUTE FUNCTION bad_row();
+	SELECT idem_alter_pipeline('mallory', source => 'SELECT id, v || bad(''source'') AS v FROM src WHERE id >= $1 AND id < $2', watermark => 'SELECT bad(''watermark'')',
+		audit => 'SELECT 1 WHERE bad(''audit'') < 0')});
+my $mine = q{SELECT array_agg(name || '=' || setting ORDER BY name) FROM pg_settings WHERE name IN ('search_path', 'DateStyle', 'IntervalStyle', 'TimeZone', 'default_transaction_read_only', 'statement_timeout', 'lock_timeout');
+	SELECT coalesce(current_setting('app.tenant', true), '') || current_user || session_user, count(*) FROM pg_prepared_statements; SELECT count(*) FROM pg_class WHERE relname = 'pg_roles'; SELECT count(*) FROM pg_cursors WHERE name = 'c'};
+my $untouched = sql($mine);
+foreach my $use (
+	q{CALL idem_run_pipeline('mallory')},
+	q{CALL idem_load_window('mallory', '[0,10)', true)},
+	q{CALL idem_load_window('mallory', int8range(0, 10), true)},
+	q{CALL idem_backfill('mallory', '[30,40)', 1)},
+	q{SELECT idem_retry('mallory')},
+	q{SELECT idem_alter_pipeline('mallory', max_windows => 5)},
+	q{SELECT count(*) FROM idem_status},
+	q{SELECT count(*) FROM idem_pipeline_calls()},
+	q{SELECT idem_disable_pipeline('mallory')})
+{
+	my ($rc, $out, $err) = $node->psql('postgres', "SET client_min_messages = error;\n\\o /dev/null\n$use;\n\\o\n$mine");
+	unlike($err, qr/FATAL|PANIC/, "a superuser: $use");
+	is($out, $untouched, 'his session is what it was');
+}
+is(sql(q{SELECT string_agg(DISTINCT who, ' ') FROM mallory.reached}), 'mallory', 'her code was never anybody else');
+is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit led source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
+is(sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'she is what she was');
+is(sql($hers), $before, "all of alice's is as it was");
+sql(q{SET SESSION AUTHORIZATION alice; SELECT idem_alter_pipeline('alice', watermark => 'SELECT 39::bigint')});
+await_true($node, 'SELECT count(*) = 40 FROM alice.tgt', 'and her pipeline runs');
+
+$node->stop;
+done_testing();
