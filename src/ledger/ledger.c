@@ -590,7 +590,7 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 				 errhint("A source, an audit or a trigger must not change the ledger; a row security policy must let its role update it.")));
 }
 
-void
+int64
 idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 {
 	static const Oid more[] = {TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
@@ -604,6 +604,8 @@ idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 					  idem_window_datum(ledger->type, run->window),
 					  CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
 	bool isnull[16] = {false};
+	Datum run_id;
+	bool none;
 	size_t i;
 
 	for (i = 0; i < lengthof(texts); i++)
@@ -618,7 +620,7 @@ idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 	isnull[11] = !failure->blocked;
 	memcpy(args + 12, target, sizeof(target));
 	isnull[12] = isnull[13] = !OidIsValid(run->target);
-	(void) idem_run(get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
+	if (!idem_fetch(get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
 								  "INSERT INTO @L (pipeline, window_range, state,"
 								  " mode, attempt, started_at, finished_at, run_by,"
 								  " error_code, error_message, details,"
@@ -628,9 +630,12 @@ idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 								  " $5, $6, NULLIF(pg_catalog.jsonb_strip_nulls("
 								  "pg_catalog.jsonb_build_object('detail', $7,"
 								  " 'hint', $8, 'context', $9, 'time_zone', $10)), '{}'),"
-								  " $11, $12, $13, $14, $15, $16)",
+								  " $11, $12, $13, $14, $15, $16) RETURNING run_id",
 								  lengthof(more), more),
-					args, isnull);
+					args, isnull, 1, &run_id, &none) ||
+		none)
+		return 0;
+	return DatumGetInt64(run_id);
 }
 
 int64

@@ -129,9 +129,11 @@ typedef struct IdemFailure
 	const ErrorData *error;
 	TimestampTz next_attempt_at;
 	bool blocked;
+	int64 run_id; /* under which it was recorded; 0 if a trigger would not have it */
 } IdemFailure;
 
-extern void idem_record_failure(IdemLedger *ledger, const IdemFailure *failure);
+/* Records it, and returns its run_id. */
+extern int64 idem_record_failure(IdemLedger *ledger, const IdemFailure *failure);
 
 /* How often a run of just this window has failed since one of it did not. */
 extern int64 idem_count_failures(IdemLedger *ledger, const IdemRun *run);

@@ -52,6 +52,7 @@ idem_notify_failure(const IdemRangeType *type, const IdemFailure *failure)
 	StringInfoData buf;
 
 	begin_message(&buf, failure->blocked ? "blocked" : "failed", type, failure->run);
+	appendStringInfo(&buf, ", \"run_id\": " INT64_FORMAT, failure->run_id);
 	append_member(&buf, "error_code", unpack_sql_state(failure->error->sqlerrcode));
 	appendStringInfoChar(&buf, '}');
 	Async_Notify("idem", buf.data);

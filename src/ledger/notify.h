@@ -9,7 +9,8 @@
 
 /*
  * Sends a JSON object on the channel idem when the current transaction commits:
- * event ("complete", "failed" or "blocked"), pipeline, window, and rows or error.
+ * event ("complete", "failed" or "blocked"), pipeline, window, run_id, and source_rows
+ * or error_code.
  */
 extern void idem_notify_complete(const IdemRangeType *type, const IdemRun *run);
 extern void idem_notify_failure(const IdemRangeType *type, const IdemFailure *failure);

@@ -62,7 +62,7 @@ record_failure_as(void *arg)
 	if (load->request->retry && !failure->blocked)
 		idem_plan_retry(load->request->retry, idem_count_failures(load->ledger, failure->run),
 						failure);
-	idem_record_failure(load->ledger, failure);
+	failure->run_id = idem_record_failure(load->ledger, failure);
 	if (load->request->notify)
 		idem_notify_failure(load->type, failure);
 }

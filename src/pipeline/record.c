@@ -47,7 +47,7 @@ write_failure_as(void *arg)
 {
 	FailureWriting *writing = arg;
 
-	idem_record_failure(idem_open_ledger(writing->ledger, writing->schema, true),
+	(void) idem_record_failure(idem_open_ledger(writing->ledger, writing->schema, true),
 						&writing->failure);
 }
 

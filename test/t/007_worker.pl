@@ -87,6 +87,8 @@ sql("UPDATE src SET v = 'good' WHERE id = 155; SELECT idem_retry('p', '[150,160)
 await("SELECT count(*) = 180 FROM tgt", 'until somebody says to retry');
 my $notes = $listener->query('SELECT 1');
 like($notes, qr/"event": "failed".*"event": "blocked".*"event": "complete"/s, 'NOTIFY tells of failed, blocked and complete windows') or diag($notes);
+my @failed = $notes =~ /"event": "(?:failed|blocked)", "pipeline": "p", "window": "\[150,160\)", "run_id": (\d+), "error_code": "23514"\}/g;
+is(join(',', @failed), sql("SELECT string_agg(run_id::text, ',' ORDER BY run_id) FROM led WHERE pipeline = 'p' AND error_code = '23514'"), 'each failure with its run_id, and without its text');
 $listener->quit;
 
 # conflicts are tried again at once, a cancel is no failure
