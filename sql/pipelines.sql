@@ -91,6 +91,10 @@ SELECT idem_gaps('led', 'offsets', '[0,140)');
 
 -- on, off, away
 SELECT idem_disable_pipeline('offsets');
+-- what does not run by itself is not woken: nobody would take the note away
+SELECT count(*) AS notes FROM idem_wakeup \gset
+SELECT idem_retry('offsets');
+SELECT count(*) = :notes AS same FROM idem_wakeup;
 SELECT state FROM idem_status WHERE pipeline = 'offsets';
 SELECT idem_enable_pipeline('offsets');
 UPDATE idem_pipeline SET system_identifier = 1 WHERE name = 'offsets';
@@ -206,6 +210,16 @@ SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts',
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', max_windows => 0);
 \echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', retry_base => '0');
+\echo :SQLSTATE
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', check_every => '178000000 years');
+\echo :SQLSTATE
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', check_every => '-178000000 years');
+\echo :SQLSTATE
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', check_every => '2147483647 months 2147483647 days');
+\echo :SQLSTATE
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', retry_base => '1001 years');
+\echo :SQLSTATE
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', retry_max => '290000 years');
 \echo :SQLSTATE
 SELECT idem_alter_pipeline('nobody', max_windows => 5);
 \echo :SQLSTATE

@@ -36,6 +36,9 @@ PG_FUNCTION_INFO_V1(idem_disable_pipeline);
 PG_FUNCTION_INFO_V1(idem_restore_pipeline);
 PG_FUNCTION_INFO_V1(idem_resume);
 
+/* A thousand years of twelve months of thirty days, in microseconds. */
+#define LONGEST_PAUSE (1000 * INT64CONST(360) * USECS_PER_DAY)
+
 /* Fails for a definition that lacks something. */
 static void
 require_columns(const IdemPipelineRow *row)
@@ -84,6 +87,18 @@ require_positive(const IdemPipeline *pipeline, int column, int64 value)
 						idem_pipeline_column(column), pipeline->name)));
 }
 
+/* Fails for a pause that is none, or ends after the last moment there is. */
+static void
+require_pause(const IdemPipeline *pipeline, int column, int64 microseconds)
+{
+	require_positive(pipeline, column, microseconds);
+	if (microseconds > LONGEST_PAUSE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of pipeline \"%s\" is too long", idem_pipeline_column(column), pipeline->name),
+				 errhint("Pass at most '1000 years'.")));
+}
+
 /* Fails for a pipeline that is to run by itself, whose owner may not have such. */
 static void
 require_runnable(const IdemPipeline *pipeline)
@@ -109,9 +124,9 @@ check_definition(const IdemPipeline *pipeline)
 				 errmsg("invalid value for argument mode: \"%s\"", pipeline->mode),
 				 errhint("Use 'upsert' or 'reload'.")));
 	require_positive(pipeline, PIPELINE_MAX_WINDOWS, pipeline->max_windows);
-	require_positive(pipeline, PIPELINE_CHECK_EVERY, pipeline->check_every);
-	require_positive(pipeline, PIPELINE_RETRY_BASE, pipeline->retry.base);
-	require_positive(pipeline, PIPELINE_RETRY_MAX, pipeline->retry.max);
+	require_pause(pipeline, PIPELINE_CHECK_EVERY, pipeline->check_every);
+	require_pause(pipeline, PIPELINE_RETRY_BASE, pipeline->retry.base);
+	require_pause(pipeline, PIPELINE_RETRY_MAX, pipeline->retry.max);
 	require_positive(pipeline, PIPELINE_MAX_ATTEMPTS, pipeline->retry.max_attempts);
 }
 

@@ -11,6 +11,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "id/keys.h"
 #include "ledger/table.h"
 #include "load/call.h"
@@ -170,13 +171,19 @@ row_text(const IdemPipelineRow *row, int column)
 	return row->nulls[column] ? NULL : TextDatumGetCString(row->values[column]);
 }
 
-/* An interval in microseconds; a month has thirty days. */
+/* An interval in microseconds, or as much of it as fits; a month has thirty days. */
 static int64
 row_microseconds(const IdemPipelineRow *row, int column)
 {
 	const Interval *interval = DatumGetIntervalP(row->values[column]);
+	int64 days = interval->day + INT64CONST(30) * interval->month;
+	int64 result;
 
-	return interval->time + (interval->day + INT64CONST(30) * interval->month) * USECS_PER_DAY;
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &result))
+		return days > 0 ? PG_INT64_MAX : PG_INT64_MIN;
+	if (pg_add_s64_overflow(result, interval->time, &result))
+		return interval->time > 0 ? PG_INT64_MAX : PG_INT64_MIN;
+	return result;
 }
 
 IdemPipeline *

@@ -9,6 +9,7 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "pipeline/own.h"
@@ -65,6 +66,16 @@ fetch_number(const char *schema, const char *column, const char *name)
 	if (!idem_fetch_own(schema, template, lengthof(types), types, args, NULL, 1, &value, &isnull))
 		return 0;
 	return isnull ? 0 : DatumGetInt32(value);
+}
+
+/* An error's text may be of any length; of this one so many bytes are kept. */
+#define MAX_ERROR 2000
+
+/* The beginning of an error's text. */
+static Datum
+error_datum(const char *text)
+{
+	return PointerGetDatum(cstring_to_text_with_len(text, pg_mbcliplen(text, strlen(text), MAX_ERROR)));
 }
 
 /* Where this database is, as NOT_PAUSED wants to know it. */
@@ -291,7 +302,7 @@ idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at, co
 {
 	static const Oid types[] = {TEXTOID, TIMESTAMPTZOID, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name), TimestampTzGetDatum(next_run_at),
-					error ? CStringGetTextDatum(error) : (Datum) 0};
+					error ? error_datum(error) : (Datum) 0};
 	bool isnull[] = {false, next_run_at == 0, error == NULL};
 
 	(void) idem_run_own(schema,
@@ -342,6 +353,7 @@ idem_make_due(const char *schema, const char *name)
 	(void) idem_run_own(schema,
 						"INSERT INTO @.idem_wakeup (pipeline) SELECT d.name FROM @.idem_pipeline d"
 						" WHERE d.name OPERATOR(pg_catalog.=) $1"
+						" AND d.enabled"
 						" AND pg_catalog.pg_has_role($2, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")",
 						lengthof(types), types, args, NULL);
 }
@@ -508,6 +520,8 @@ idem_book_coverage(const char *schema, const char *name, const IdemPipelineCover
 		isnull[i] = types[i] == TEXTOID && texts[i] == NULL;
 		args[i] = types[i] == TEXTOID && texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
 	}
+	if (coverage->last_failure)
+		args[6] = error_datum(coverage->last_failure);
 	args[2] = TimestampTzGetDatum(coverage->complete_at);
 	isnull[2] = coverage->complete_at == 0;
 	args[4] = Int64GetDatum(coverage->failed);

@@ -280,6 +280,12 @@ $run->finish;
 $lock->query_safe('SELECT pg_advisory_unlock(6)');
 sql("SELECT idem_drop_pipeline('$long')");
 
+# an error's text is of any length, but not what the scheduler keeps of it
+sql(q{CREATE FUNCTION shout() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE '%', repeat(chr(233), 100000); END $$; SET ROLE etl;
+	SELECT idem_alter_pipeline('good', watermark => 'SELECT shout()')});
+await("SELECT octet_length(last_error) = 2000 FROM idem_pipeline_state WHERE name = 'good'", 'of a long error the beginning is kept');
+sql("SET ROLE etl; SELECT idem_alter_pipeline('good', watermark => 'SELECT 9::bigint')");
+
 # memory: of a turn that has ended nothing is left
 sub scheduler_memory
 {
