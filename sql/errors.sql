@@ -312,3 +312,28 @@ SELECT idem_invalidate(0::regclass, 'p', '[2024-01-01,2024-01-02)');
 SELECT idem_prune(999999::regclass, '1 day');
 SELECT * FROM idem_calendar(999999::regclass, 'p', '2024-01-01', '2024-01-02', '1 day');
 CALL idem_load_window(999999::regclass, 999998::regclass, 'SELECT 1 AS id', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');
+
+-- what is wrong with a value says of which argument
+\set VERBOSITY default
+CALL idem_load_window('led', 'tgt', 'src', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', window_column => 'ts', step => 'soon');
+\echo :SQLSTATE
+CALL idem_load_window('oled', 'tgt', 'SELECT 1 AS id, now() AS ts', '[0,10)', 'upsert', keys => '{id}', step => '1', lookback => '9223372036854775808');
+\echo :SQLSTATE
+CALL idem_load_window('oled', 'tgt', 'SELECT 1 AS id, now() AS ts', '[5,0)', 'upsert', keys => '{id}');
+\echo :SQLSTATE
+SELECT idem_gaps('oled', 'p', '[0,9223372036854775808)');
+\echo :SQLSTATE
+SELECT idem_coverage('oled', 'p', repeat('[', 1000));
+\echo :SQLSTATE
+SELECT idem_invalidate('oled', 'p', '');
+\echo :SQLSTATE
+SELECT idem_calendar('oled', 'p', 'x', '1', '1');
+\echo :SQLSTATE
+SELECT idem_calendar('led', 'p', timestamptz '2024-01-01', 'infinity', '1 day');
+\echo :SQLSTATE
+SELECT idem_prune('led', '10000 years');
+\echo :SQLSTATE
+SELECT idem_prune('led', '-1 day');
+\echo :SQLSTATE
+SELECT * FROM idem_calendar('led', 'p', '0002-12-31 12:00 BC', '0001-01-01 BC', '6 hours');
+\set VERBOSITY terse

@@ -10,6 +10,7 @@
 #include "access/relation.h"
 #include "fmgr.h"
 #include "ledger/table.h"
+#include "server/argument.h"
 #include "server/extension.h"
 #include "server/statement.h"
 #include "server/transaction.h"
@@ -48,7 +49,7 @@ begin_call(FunctionCallInfo fcinfo, bool is_text, bool for_writing)
 	call.ledger = idem_open_ledger(PG_GETARG_OID(0),
 								   get_func_namespace(fcinfo->flinfo->fn_oid), for_writing);
 	if (is_text)
-		call.range = idem_parse_range(call.ledger->type,
+		call.range = idem_parse_window(call.ledger->type,
 									  text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	else
 	{
@@ -159,18 +160,51 @@ idem_invalidate_text(PG_FUNCTION_ARGS)
 	return invalidate(fcinfo, true);
 }
 
+/* The moment before which there is nothing to keep, as an argument of idem_read_argument. */
+typedef struct PruneTime
+{
+	Datum older_than;
+	TimestampTz before;
+} PruneTime;
+
+static void
+compute_prune_time(void *arg)
+{
+	PruneTime *time = arg;
+
+	time->before = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+														   TimestampTzGetDatum(GetCurrentTimestamp()),
+														   time->older_than));
+}
+
+/* Reads it from the argument older_than. */
+static TimestampTz
+prune_time(Datum older_than)
+{
+	const Interval *interval = DatumGetIntervalP(older_than);
+	const char *text = DatumGetCString(DirectFunctionCall1(interval_out, older_than));
+	PruneTime time = {older_than};
+
+	if (interval->month < 0 || interval->day < 0 || interval->time < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("older_than must not be negative: \"%s\"", text),
+				 errhint("Write for example older_than => '90 days'.")));
+	idem_read_argument("older_than", text, compute_prune_time, &time);
+	return time.before;
+}
+
 /* SQL: idem_prune(regclass, interval) returns bigint */
 Datum
 idem_prune(PG_FUNCTION_ARGS)
 {
-	Datum before = DirectFunctionCall2(timestamptz_mi_interval,
-									   TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(1));
+	TimestampTz before = prune_time(PG_GETARG_DATUM(1));
 	int64 deleted;
 
 	idem_connect(true);
 	deleted = idem_prune_history(idem_open_ledger(PG_GETARG_OID(0),
 												  get_func_namespace(fcinfo->flinfo->fn_oid), true),
-								 DatumGetTimestampTz(before));
+								 before);
 	idem_finish();
 	PG_RETURN_INT64(deleted);
 }

@@ -16,6 +16,7 @@
 #include "ledger/window.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "server/argument.h"
 #include "server/compat.h"
 #include "server/scope.h"
 #include "utils/builtins.h"
@@ -219,10 +220,42 @@ parse_datum(Oid type, const char *text)
 	return OidInputFunctionCall(input, unconstify(char *, text), param, -1);
 }
 
+/* A text to be read, as an argument of idem_read_argument. */
+typedef struct TextReading
+{
+	Oid type;
+	const char *text;
+	Datum datum;
+} TextReading;
+
+static void
+read_text(void *arg)
+{
+	TextReading *reading = arg;
+
+	reading->datum = parse_datum(reading->type, reading->text);
+}
+
+/* Reads what the user gave as an argument. */
+static Datum
+parse_argument(Oid type, const char *argument, const char *text)
+{
+	TextReading reading = {type, text};
+
+	idem_read_argument(argument, text, read_text, &reading);
+	return reading.datum;
+}
+
 Datum
 idem_parse_range(const IdemRangeType *type, const char *text)
 {
 	return parse_datum(type->range, text);
+}
+
+Datum
+idem_parse_window(const IdemRangeType *type, const char *text)
+{
+	return parse_argument(type->range, "window_range", text);
 }
 
 Datum
@@ -232,14 +265,14 @@ idem_parse_multirange(const IdemRangeType *type, const char *text)
 }
 
 int64
-idem_parse_bound(const IdemRangeType *type, const char *text)
+idem_parse_bound(const IdemRangeType *type, const char *argument, const char *text)
 {
-	int64 bound = datum_bound(type, parse_datum(type->bound, text));
+	int64 bound = datum_bound(type, parse_argument(type->bound, argument, text));
 
 	if (!is_finite(type, bound))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("bound must be finite: \"%s\"", text)));
+				 errmsg("%s must be finite: \"%s\"", argument, text)));
 	return bound;
 }
 
@@ -361,10 +394,7 @@ parse_interval(const char *argument, const char *text)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s needs a unit: \"%s\"", argument, text),
 				 errhint("Write for example %s => '1 second' or %s => '1 day'.", argument, argument)));
-	return *DatumGetIntervalP(DirectFunctionCall3(interval_in,
-												  CStringGetDatum(text),
-												  ObjectIdGetDatum(InvalidOid),
-												  Int32GetDatum(-1)));
+	return *DatumGetIntervalP(parse_argument(INTERVALOID, argument, text));
 }
 
 IdemStep
@@ -375,7 +405,7 @@ idem_parse_step(const IdemRangeType *type, const char *argument, const char *tex
 
 	if (type->bound == INT8OID)
 	{
-		step.count = DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(text)));
+		step.count = DatumGetInt64(parse_argument(INT8OID, argument, text));
 		positive = step.count > 0;
 	}
 	else

@@ -45,10 +45,16 @@ extern Datum idem_window_datum(const IdemRangeType *type, IdemWindow window);
 extern char *idem_window_text(const IdemRangeType *type, IdemWindow window);
 extern char *idem_windows_text(const IdemRangeType *type, const IdemWindow *windows, int n);
 
-/* Reads a range, multirange or bound datum from text, by the type's input function. */
+/* Reads a range or multirange datum from text of ours, by the type's input function. */
 extern Datum idem_parse_range(const IdemRangeType *type, const char *text);
 extern Datum idem_parse_multirange(const IdemRangeType *type, const char *text);
-extern int64 idem_parse_bound(const IdemRangeType *type, const char *text);
+
+/*
+ * Reads the argument window_range, or a bound, from the user's text; what is wrong with it
+ * is an error that names the argument, and so is a bound that is not finite (22023).
+ */
+extern Datum idem_parse_window(const IdemRangeType *type, const char *text);
+extern int64 idem_parse_bound(const IdemRangeType *type, const char *argument, const char *text);
 
 /* A multirange, made of windows in any order, which may overlap. */
 extern Datum idem_make_multirange(const IdemRangeType *type, const IdemWindow *windows, int n);

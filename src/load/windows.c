@@ -23,7 +23,7 @@ read_request_window(IdemPlan *plan)
 	Datum range = request->window;
 
 	if (request->window_text)
-		range = idem_parse_range(plan->ledger->type, request->window_text);
+		range = idem_parse_window(plan->ledger->type, request->window_text);
 	else
 		idem_check_range_type(plan->ledger, request->window_type);
 	return idem_read_window(plan->ledger->type, range, &plan->window);
@@ -96,7 +96,7 @@ grid_origin(const IdemPlan *plan, int64 lower)
 
 	if (plan->request->grid_start == NULL)
 		return lower;
-	start = idem_parse_bound(plan->ledger->type, plan->request->grid_start);
+	start = idem_parse_bound(plan->ledger->type, "start", plan->request->grid_start);
 	if (lower < start)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

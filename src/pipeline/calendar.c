@@ -79,6 +79,17 @@ window_mark(Calendar *calendar, IdemWindow window)
 	return complete == 1 ? '+' : '.';
 }
 
+/* A day or a month; there is no year 0. */
+static char *
+date_label(const struct pg_tm *tm, bool by_day)
+{
+	int year = tm->tm_year > 0 ? tm->tm_year : 1 - tm->tm_year;
+	const char *era = tm->tm_year > 0 ? "" : " BC";
+
+	return by_day ? psprintf("%04d-%02d-%02d%s", year, tm->tm_mon, tm->tm_mday, era)
+				  : psprintf("%04d-%02d%s", year, tm->tm_mon, era);
+}
+
 /* The line that a window belongs to. */
 static char *
 line_label(const Calendar *calendar, IdemWindow window)
@@ -95,8 +106,7 @@ line_label(const Calendar *calendar, IdemWindow window)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp out of range")));
-	return calendar->by_day ? psprintf("%04d-%02d-%02d", tm.tm_year, tm.tm_mon, tm.tm_mday)
-							: psprintf("%04d-%02d", tm.tm_year, tm.tm_mon);
+	return date_label(&tm, calendar->by_day);
 }
 
 /* Adds the line to the result and begins a new one. */
@@ -178,16 +188,16 @@ set_layout(Calendar *calendar, const IdemStep *step)
 
 /* A bound from an argument: text, or a value whose text the bound's type reads. */
 static int64
-bound_argument(FunctionCallInfo fcinfo, int arg, const IdemRangeType *type)
+bound_argument(FunctionCallInfo fcinfo, int arg, const char *name, const IdemRangeType *type)
 {
 	Oid given = get_fn_expr_argtype(fcinfo->flinfo, arg);
 	Oid output;
 	bool is_varlena;
 
 	if (given == TEXTOID)
-		return idem_parse_bound(type, text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+		return idem_parse_bound(type, name, text_to_cstring(PG_GETARG_TEXT_PP(arg)));
 	getTypeOutputInfo(given, &output, &is_varlena);
-	return idem_parse_bound(type, OidOutputFunctionCall(output, PG_GETARG_DATUM(arg)));
+	return idem_parse_bound(type, name, OidOutputFunctionCall(output, PG_GETARG_DATUM(arg)));
 }
 
 /* Puts the windows of a range, of which there may be so many. */
@@ -229,8 +239,8 @@ idem_calendar(PG_FUNCTION_ARGS)
 	idem_connect(true);
 	ledger = idem_open_ledger(PG_GETARG_OID(0), get_func_namespace(fcinfo->flinfo->fn_oid), false);
 	calendar.type = ledger->type;
-	window.lower = bound_argument(fcinfo, 2, ledger->type);
-	window.upper = bound_argument(fcinfo, 3, ledger->type);
+	window.lower = bound_argument(fcinfo, 2, "from_bound", ledger->type);
+	window.upper = bound_argument(fcinfo, 3, "to_bound", ledger->type);
 	step = idem_parse_step(ledger->type, "step", step_text);
 	set_layout(&calendar, &step);
 	if (window.lower < window.upper)

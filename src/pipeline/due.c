@@ -127,7 +127,7 @@ idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type, Idem
 	memset(due, 0, sizeof(*due));
 	due->type = type;
 	due->step = idem_parse_step(due->type, "step", pipeline->step);
-	due->window.lower = due->window.upper = idem_parse_bound(due->type, pipeline->start);
+	due->window.lower = due->window.upper = idem_parse_bound(due->type, "start", pipeline->start);
 	if (pipeline->watermark == NULL)
 		bound = idem_time_bound(due->type, apply_lag(pipeline, NULL, GetCurrentTimestamp(), -1));
 	else if ((known = read_watermark(pipeline, due->type, &bound)))
@@ -190,7 +190,7 @@ read_start(void *arg)
 	ScheduleCheck *check = arg;
 	const IdemRangeType *type = idem_pipeline_range_type(check->pipeline);
 
-	check->start = idem_bound_iso(type, idem_parse_bound(type, check->pipeline->start));
+	check->start = idem_bound_iso(type, idem_parse_bound(type, "start", check->pipeline->start));
 }
 
 static void

@@ -318,7 +318,7 @@ read_range(void *arg)
 {
 	RangeReading *reading = arg;
 
-	reading->range = idem_parse_range(reading->type, reading->text);
+	reading->range = idem_parse_window(reading->type, reading->text);
 }
 
 Datum

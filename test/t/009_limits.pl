@@ -57,6 +57,34 @@ my @cases = (
 	[ idem_coverage => q{SELECT length(idem_coverage('li', 'holes', '[0,9223372036854775807)')::text)} ],
 	[ idem_coverage => q{SELECT idem_coverage('l', repeat('p', 10000000), '[4713-01-01 BC,294276-12-31)')} ],
 	[ idem_invalidate => q{SELECT idem_invalidate('li', 'holes', '[0,9223372036854775807)')} ],
+	# the twins that take ranges
+	[ idem_gaps => q{SELECT length(idem_gaps('li', 'holes', int8range(-9223372036854775807, 9223372036854775807))::text)} ],
+	[ idem_gaps => q{SELECT idem_gaps('li', repeat('p', 10000000), int8range(NULL, NULL))} ],
+	[ idem_coverage => q{SELECT length(idem_coverage('li', 'holes', int8range(NULL, NULL))::text)} ],
+	[ idem_invalidate => q{SELECT idem_invalidate('li', 'holes', int8range(0, 9223372036854775807))} ],
+	[ idem_invalidate => q{SELECT idem_invalidate('li', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 100000) i), int8range(0, 1))} ],
+	[ idem_invalidate => q{SELECT idem_invalidate('l', 'x', tstzrange('-infinity', 'infinity'))} ],
+	[ idem_load_window => "CALL idem_load_window('li', 't', $nothing, int8range(-9223372036854775808, 9223372036854775807), 'upsert', keys => '{id}', step => '1')" ],
+	[ idem_load_window => q{CALL idem_load_window('p', int8range(0, 9223372036854775000))} ],
+	[ idem_load => "SELECT count(*) FROM idem_load('l', 't', $nothing, tstzrange('4713-01-01 BC', '294276-12-31'), 'upsert', keys => '{id}', step => '1 microsecond')" ],
+	[ idem_calendar => q{SELECT count(*) FROM idem_calendar('li', 'holes', 0, 9223372036854775807, '10000000000000')} ],
+	[ idem_calendar => q{SELECT count(*) FROM idem_calendar('ld', 'p', date '4713-01-01 BC', date '5874897-12-31', '1 month')} ],
+	# what no type can hold, and what is nothing
+	[ idem_gaps => q{SELECT idem_gaps('li', 'holes', '[0,99999999999999999999)')} ],
+	[ idem_coverage => "SELECT idem_coverage('li', 'holes', $long)" ],
+	[ idem_prune => q{SELECT idem_prune('li', '10000 years')} ],
+	[ idem_prune => q{SELECT idem_prune('li', '-170000000 years')} ],
+	[ idem_calendar => "SELECT * FROM idem_calendar('li', 'holes', $long, '', '')" ],
+	[ idem_calendar => "SELECT * FROM idem_calendar('l', 'p', '2024-01-01', '2025-01-01', $long)" ],
+	[ idem_load_window => "CALL idem_load_window('l', 't', $nothing, '[2024-01-01,2025-01-01)', 'upsert', keys => '{id}', step => '99999999999 years')" ],
+	[ idem_load => "SELECT idem_load('li', 't', $nothing, '[0,10)', 'upsert', keys => '{id}', step => '1', lookback => '9223372036854775807', force => true)" ],
+	[ idem_create_pipeline => "SELECT idem_create_pipeline('e', 'l', 't', $nothing, 'upsert', '{id}', step => '178956970 years', start => '4713-01-01 BC', lag => '178956970 years', lookback => '178956970 years', enabled => false); CALL idem_run_pipeline('e')" ],
+	[ idem_alter_pipeline => q{SELECT idem_alter_pipeline('e', watermark => 'SELECT ''infinity''::timestamptz'); CALL idem_run_pipeline('e')} ],
+	[ idem_alter_pipeline => q{SELECT idem_alter_pipeline('p', retry_base => '1000 years', retry_max => '1000 years', max_attempts => 2147483647, max_windows => 2147483647)} ],
+	[ idem_backfill => q{CALL idem_backfill('p', '', workers => -2147483648, newest_first => NULL)} ],
+	[ idem_retry => q{SELECT idem_retry('p', '')} ],
+	[ idem_create_ledger => q{SELECT idem_create_ledger('', 0)} ],
+	[ idem_adopt => q{SELECT idem_adopt('li', repeat('p', 10000000), 0)} ],
 	[ idem_adopt => q{SELECT idem_adopt('li', 'holes', 't')} ],
 	[ idem_prune => q{SELECT idem_prune('li', '170000000 years')} ],
 	[ idem_prune => q{SELECT idem_prune('li', '0')} ],
@@ -95,7 +123,13 @@ my @cases = (
 	[ idem_digest_combine => q{SELECT idem_digest_combine(NULL, NULL)} ],
 	[ idem_digest_serialize => q{SELECT idem_digest_serialize(NULL)} ],
 	[ idem_digest_deserialize => q{SELECT idem_digest_deserialize('\x00', NULL)} ],
-	[ idem_digest_result => q{SELECT idem_digest_result(NULL)} ]);
+	[ idem_digest_result => q{SELECT idem_digest_result(NULL)} ],
+	[ idem_hash_support => q{SELECT idem_hash_support(NULL)} ],
+	# what the planner puts in idem_hash's place
+	[ idem_hash_values => "SELECT idem_hash_values('{a}', $long)" ],
+	[ idem_hash_values => "SELECT idem_hash_values($many, 1)" ],
+	[ idem_uuid_values => "SELECT idem_uuid_values('{a,b}', $deep)" ],
+	[ idem_uuid_values => "SELECT idem_uuid_values('{a}', VARIADIC ARRAY[$long])" ]);
 
 my $uptime = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time(), pid FROM pg_stat_activity WHERE backend_type = \'checkpointer\'');
 
@@ -115,13 +149,14 @@ foreach my $case (@cases)
 		for (1 .. 3)
 		{
 			my $began = time;
-			($rc, $out, $err) = $node->psql('postgres', "SET client_min_messages = warning; SET statement_timeout = '${timeout}s'; SET lock_timeout = '1s'; $statement");
+			($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET client_min_messages = warning; SET statement_timeout = '${timeout}s'; SET lock_timeout = '1s'; $statement");
 			$took = time - $began;
 			last if $rc == 2 || $took < $end + 10 * $slow;
 		}
 		my $said = substr($statement, 0, 110) =~ s/\n/ /gr;
 		cmp_ok($took, '<', $end + 10 * $slow, "ends: $said") or diag($err // '');
 		isnt($rc, 2, "the session outlives: $said") or diag($err // '');
+		unlike($err // '', qr/XX\d\d\d/, "no error that cannot happen: $said");
 	}
 }
 is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT proname, ' ') FROM pg_proc p
