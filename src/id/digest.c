@@ -6,11 +6,21 @@
  * Functions, ASIACRYPT 2003): each row is hashed and the hashes are added, here in
  * two lanes mod 2^64.  A sum, unlike XOR, tells a row that is there twice from one
  * that is not there; hashing the row as a whole before adding tells two rows that
- * have swapped a value from two that have not.  It finds errors; it does not
- * withstand someone who chooses rows to collide.
+ * have swapped a value from two that have not.
  *
- * A row is hashed by the server's hash_bytes_extended(), once for each lane, over
- * its columns' images, each with its length.
+ * A row is hashed over its columns' images, each with its length, in one of two ways.
+ *
+ * Without a key by the server's hash_bytes_extended(), once for each lane.  Such a digest
+ * is the same everywhere, and finds errors.  It does not withstand someone who chooses
+ * rows to collide: who knows the hashes of 32 rows finds by lattice reduction, in less
+ * than a second, how often to repeat each of them for two multisets of one sum (Wagner: A
+ * Generalized Birthday Problem, CRYPTO 2002, has other ways).
+ *
+ * Under a key by SipHash.  As long as key and sums stay secret the hashes are random
+ * numbers to whoever chose the rows, and two multisets have one sum with a probability of
+ * 2^-128, which is all that Clarke et al. ask of a keyed H.  If every row of which one has
+ * more than the other is there 2^t times more often, it is 2^(2t-128): the upper t bits
+ * of a lane are lost.
  */
 #include "postgres.h"
 
@@ -18,6 +28,8 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "id/digest.h"
+#include "id/siphash.h"
+#include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "server/compat.h"
 #include "utils/builtins.h"
@@ -28,7 +40,7 @@
 #define SEED0 UINT64CONST(0x6a09e667f3bcc908)
 #define SEED1 UINT64CONST(0xbb67ae8584caa73b)
 
-/* Longer values enter the row's image by their own hash. */
+/* Longer values enter the row's image by their own hash, under the same key. */
 #define MAX_IMAGE 256
 
 /* What a column's image begins with: is it NULL, or of a fixed length, or is its length next. */
@@ -39,15 +51,41 @@ enum
 	IMAGE_LENGTH,
 };
 
-static IdemDigest
-hash_image(const char *image, int len)
+IdemKey
+idem_draw_key(void)
 {
-	IdemDigest hash = {{
-		hash_bytes_extended((const unsigned char *) image, len, SEED0),
-		hash_bytes_extended((const unsigned char *) image, len, SEED1),
-	}};
+	IdemKey key;
 
+	if (!pg_strong_random(&key, sizeof(key)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values")));
+	return key;
+}
+
+/* The hash of bytes, under a key unless it is NULL. */
+static IdemDigest
+hash_bytes_with(const char *bytes, int len, const IdemKey *key)
+{
+	IdemDigest hash;
+
+	if (key)
+		idem_siphash(bytes, len, key->words, hash.lanes);
+	else
+	{
+		hash.lanes[0] = hash_bytes_extended((const unsigned char *) bytes, len, SEED0);
+		hash.lanes[1] = hash_bytes_extended((const unsigned char *) bytes, len, SEED1);
+	}
 	return hash;
+}
+
+void
+idem_init_image(IdemImage *image)
+{
+	initStringInfo(&image->buf);
+	image->room = 8;
+	image->longs = palloc(image->room * sizeof(IdemLongValue));
+	image->nlongs = 0;
 }
 
 /* Appends bytes of which there is room for. */
@@ -58,20 +96,36 @@ put_bytes(StringInfo buf, const void *bytes, size_t len)
 	buf->len += len;
 }
 
+/* Appends a value by its hash: room for it, which is filled in later. */
+static void
+put_long(IdemImage *image, const char *bytes, uint32 len)
+{
+	IdemLongValue *value;
+
+	if (image->nlongs == image->room)
+	{
+		image->room *= 2;
+		image->longs = repalloc(image->longs, image->room * sizeof(IdemLongValue));
+	}
+	value = &image->longs[image->nlongs++];
+	value->place = image->buf.len;
+	value->bytes = bytes;
+	value->len = len;
+	image->buf.len += sizeof(IdemDigest);
+}
+
 /* Appends the image of a value whose length its type does not tell. */
 static void
-put_variable(StringInfo buf, const char *image, uint32 len)
+put_variable(IdemImage *image, const char *bytes, uint32 len)
 {
+	StringInfo buf = &image->buf;
+
 	buf->data[buf->len++] = IMAGE_LENGTH;
 	put_bytes(buf, &len, sizeof(len));
 	if (len > MAX_IMAGE)
-	{
-		IdemDigest hash = hash_image(image, len);
-
-		put_bytes(buf, &hash, sizeof(hash));
-	}
+		put_long(image, bytes, len);
 	else
-		put_bytes(buf, image, len);
+		put_bytes(buf, bytes, len);
 }
 
 /*
@@ -96,32 +150,33 @@ normal_datum(Datum value, int16 len)
 
 /* Appends the image of a value that is not NULL. */
 static void
-put_value(StringInfo buf, Form_pg_attribute att, Datum value)
+put_value(IdemImage *image, Form_pg_attribute att, Datum value)
 {
 	if (att->attbyval)
 	{
 		value = normal_datum(value, att->attlen);
-		buf->data[buf->len++] = IMAGE_FIXED;
-		put_bytes(buf, &value, sizeof(value));
+		image->buf.data[image->buf.len++] = IMAGE_FIXED;
+		put_bytes(&image->buf, &value, sizeof(value));
 	}
 	else if (att->attlen == -1)
 	{
 		struct varlena *bytes = PG_DETOAST_DATUM_PACKED(value);
 
-		put_variable(buf, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+		put_variable(image, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 	}
 	else
-		put_variable(buf, DatumGetPointer(value),
+		put_variable(image, DatumGetPointer(value),
 					 att->attlen > 0 ? att->attlen : strlen(DatumGetCString(value)));
 }
 
-IdemDigest
-idem_hash_row(StringInfo buf, TupleDesc desc, const Datum *values, const bool *nulls)
+void
+idem_make_image(IdemImage *image, TupleDesc desc, const Datum *values, const bool *nulls)
 {
 	int i;
 
-	resetStringInfo(buf);
-	enlargeStringInfo(buf, desc->natts * (MAX_IMAGE + 8));
+	resetStringInfo(&image->buf);
+	enlargeStringInfo(&image->buf, desc->natts * (MAX_IMAGE + 8));
+	image->nlongs = 0;
 	for (i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -129,11 +184,26 @@ idem_hash_row(StringInfo buf, TupleDesc desc, const Datum *values, const bool *n
 		if (att->attisdropped)
 			continue;
 		if (nulls[i])
-			buf->data[buf->len++] = IMAGE_NULL;
+			image->buf.data[image->buf.len++] = IMAGE_NULL;
 		else
-			put_value(buf, att, values[i]);
+			put_value(image, att, values[i]);
 	}
-	return hash_image(buf->data, buf->len);
+}
+
+IdemDigest
+idem_hash_image(IdemImage *image, const IdemKey *key)
+{
+	int i;
+
+	for (i = 0; i < image->nlongs; i++)
+	{
+		const IdemLongValue *value = &image->longs[i];
+		IdemDigest hash = hash_bytes_with(value->bytes, value->len, key);
+
+		CHECK_FOR_INTERRUPTS();
+		memcpy(image->buf.data + value->place, &hash, sizeof(hash));
+	}
+	return hash_bytes_with(image->buf.data, image->buf.len, key);
 }
 
 Datum
@@ -152,7 +222,7 @@ idem_digest_bytea(const IdemDigest *digest)
 typedef struct DigestState
 {
 	IdemDigest digest;
-	StringInfoData buf;
+	IdemImage image;
 	int natts; /* room in the next two */
 	Datum *values;
 	bool *nulls;
@@ -178,7 +248,7 @@ get_state(FunctionCallInfo fcinfo)
 		return (DigestState *) PG_GETARG_POINTER(0);
 	old = MemoryContextSwitchTo(context);
 	state = palloc0(sizeof(DigestState));
-	initStringInfo(&state->buf);
+	idem_init_image(&state->image);
 	MemoryContextSwitchTo(old);
 	return state;
 }
@@ -221,7 +291,8 @@ idem_digest_add(PG_FUNCTION_ARGS)
 	tuple.t_data = row;
 	fit_state(state, desc->natts);
 	heap_deform_tuple(&tuple, desc, state->values, state->nulls);
-	hash = idem_hash_row(&state->buf, desc, state->values, state->nulls);
+	idem_make_image(&state->image, desc, state->values, state->nulls);
+	hash = idem_hash_image(&state->image, NULL);
 	idem_add_digest(&state->digest, &hash);
 	ReleaseTupleDesc(desc);
 	PG_RETURN_POINTER(state);
@@ -258,7 +329,7 @@ idem_digest_deserialize(PG_FUNCTION_ARGS)
 	memcpy(lanes, VARDATA_ANY(bytes), sizeof(lanes));
 	state->digest.lanes[0] = pg_ntoh64(lanes[0]);
 	state->digest.lanes[1] = pg_ntoh64(lanes[1]);
-	initStringInfo(&state->buf);
+	idem_init_image(&state->image);
 	PG_RETURN_POINTER(state);
 }
 

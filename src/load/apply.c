@@ -56,6 +56,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 		apply->overriding |= target->columns[i].in_source &&
 							 target->columns[i].identity == ATTRIBUTE_IDENTITY_ALWAYS;
 	set_nullable(apply);
+	apply->key = idem_draw_key();
 	apply->replaceable = reload && idem_is_replaceable(target);
 	if (reload)
 		idem_check_reload(target);
@@ -125,6 +126,7 @@ idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 	piece->bounds[0] = idem_bound_datum(apply->type, run->window.lower);
 	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);
 	piece->empty = idem_run_apply(apply, piece, NULL, &apply->occupied, build_occupied) == 0;
+	piece->is_summed = idem_is_worth_summing(apply, piece);
 	piece->watched = true;
 	idem_begin_watch(apply->collapse);
 }

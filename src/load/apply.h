@@ -36,7 +36,8 @@ typedef struct IdemApply
 	bool null_keys;	  /* a row with a NULL key has been seen in this call */
 	int nnullable;	  /* keys that can be NULL, */
 	int *nullable;	  /* and their places in a row */
-	bool mismatched;  /* the target's checksum has been another than the rows' */
+	IdemKey key;	  /* of the sums that tell whether a window is unchanged */
+	bool mismatched;  /* a window's sum has been another than its piece's */
 	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
 	MemoryContext statements; /* of which the next are, */
@@ -66,6 +67,8 @@ typedef struct IdemPiece
 	IdemRows rows;
 	bool empty;	  /* the window, or the target, held nothing before the source ran */
 	bool watched; /* the rows' keys are watched as they arrive */
+	bool is_summed; /* the rows' hashes are added up, under the key */
+	IdemDigest sum;
 	int64 taken;  /* rows so far */
 	bool collapsed; /* duplicates have been removed */
 	char *reason;		/* for the method, in words */
@@ -99,6 +102,9 @@ typedef struct IdemMethod
 	bool (*applies)(IdemApply *apply, IdemPiece *piece);
 	void (*run)(IdemApply *apply, IdemPiece *piece);
 } IdemMethod;
+
+/* True if a window may turn out to hold its piece's rows, for which they must be summed. */
+extern bool idem_is_worth_summing(const IdemApply *apply, const IdemPiece *piece);
 
 extern const IdemMethod idem_method_insert;
 extern const IdemMethod idem_method_unchanged;

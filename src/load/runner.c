@@ -49,8 +49,23 @@ typedef struct Intake
 	IdemLoad *load;
 	IdemRun *run;
 	IdemPiece *piece;
-	StringInfoData buf;
+	IdemImage image;
 } Intake;
+
+/* Adds a row to the digest of the source's rows, and where it is of use to the piece's. */
+static void
+sum_row(Intake *intake, TupleTableSlot *slot)
+{
+	IdemDigest hash;
+
+	idem_make_image(&intake->image, idem_source_desc(intake->load->source), slot->tts_values, slot->tts_isnull);
+	hash = idem_hash_image(&intake->image, NULL);
+	idem_add_digest(&intake->run->digest, &hash);
+	if (!intake->piece->is_summed)
+		return;
+	hash = idem_hash_image(&intake->image, &intake->load->apply->key);
+	idem_add_digest(&intake->piece->sum, &hash);
+}
 
 /* Takes one row. */
 static void
@@ -61,12 +76,7 @@ take_row(void *arg, TupleTableSlot *slot)
 	idem_progress_read();
 	slot_getallattrs(slot);
 	if (intake->run->has_digest)
-	{
-		IdemDigest hash = idem_hash_row(&intake->buf, idem_source_desc(intake->load->source),
-										slot->tts_values, slot->tts_isnull);
-
-		idem_add_digest(&intake->run->digest, &hash);
-	}
+		sum_row(intake, slot);
 	idem_take_row(intake->load->apply, intake->piece, slot);
 }
 
@@ -83,7 +93,7 @@ load_rows(IdemLoad *load, IdemRun *run)
 	idem_renew_load(load, run->window);
 	run->source_schema = load->source_schema;
 	run->has_digest = idem_source_digest;
-	initStringInfo(&intake.buf);
+	idem_init_image(&intake.image);
 	idem_begin_piece(load->apply, &piece, run);
 	idem_progress_phase(IDEM_PHASE_SOURCE);
 	piece.rows = idem_run_source(load->source, run->window, take_row, &intake);

@@ -2,11 +2,13 @@
  * unchanged.c
  *		Method "unchanged": the window in the target holds exactly the rows.
  *
- * The checksum of the rows is known, because it goes into the ledger; if that of
- * the window in the target is the same, there is nothing to do.  To add up a
- * window's rows takes a third of the time of joining them to the source's, and no
- * memory.  Two 64-bit sums of hashes of whole rows agree by chance once in 2^128;
- * who does not want to rely on that switches idem.source_digest off.
+ * The rows are hashed as they come, under a key that is drawn for the call and forgotten
+ * with it, and the hashes added up; if that of the window in the target gives the same sum,
+ * there is nothing to do.  To add up a window's rows takes a third of the time of joining
+ * them to the source's, and no memory.  Whatever the rows, whoever chose them and whatever
+ * is known of earlier loads, two sums agree by chance once in 2^128: see digest.c.  The
+ * checksum that goes into the ledger does not tell that: rows can be made to fit it.  Who
+ * wants every row compared switches idem.source_digest off, and nothing is hashed.
  *
  * If something has changed, the scan was in vain.  So it is tried until it has been
  * in vain once in this call.
@@ -34,9 +36,10 @@ typedef struct WindowReceiver
 	DestReceiver pub;
 	TupleDesc desc;		   /* of the rows, by the target's names */
 	MemoryContext context; /* reset for each row */
-	StringInfoData buf;
+	IdemImage image;
+	const IdemKey *key;
 	int64 count;
-	IdemDigest digest;
+	IdemDigest sum;
 } WindowReceiver;
 
 /* Takes one row. */
@@ -48,9 +51,9 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	IdemDigest hash;
 
 	slot_getallattrs(slot);
-	hash = idem_hash_row(&receiver->buf, receiver->desc, slot->tts_values,
-						 slot->tts_isnull);
-	idem_add_digest(&receiver->digest, &hash);
+	idem_make_image(&receiver->image, receiver->desc, slot->tts_values, slot->tts_isnull);
+	hash = idem_hash_image(&receiver->image, receiver->key);
+	idem_add_digest(&receiver->sum, &hash);
 	receiver->count++;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(receiver->context);
@@ -64,38 +67,41 @@ is_same_window(IdemApply *apply, const IdemPiece *piece)
 	WindowReceiver receiver = {
 		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 		.desc = apply->desc,
+		.key = &apply->key,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "idem window row",
 										 ALLOCSET_SMALL_SIZES),
 	};
 
-	initStringInfo(&receiver.buf);
+	idem_init_image(&receiver.image);
 	idem_run_into(idem_get_statement(apply, &apply->window, piece->rows.count, build_window),
 				  piece->bounds, &receiver.pub);
 	MemoryContextDelete(receiver.context);
 	return receiver.count == piece->rows.count &&
-		   memcmp(&receiver.digest, &piece->run->digest, sizeof(IdemDigest)) == 0;
+		   memcmp(&receiver.sum, &piece->sum, sizeof(IdemDigest)) == 0;
 }
 
-/* True if it is worth a try. */
-static bool
-is_likely(const IdemApply *apply, const IdemPiece *piece)
+bool
+idem_is_worth_summing(const IdemApply *apply, const IdemPiece *piece)
 {
-	if (!piece->run->has_digest || apply->target->window == NULL || !apply->by_window)
+	const IdemTarget *target = apply->target;
+
+	if (!piece->run->has_digest || target->window == NULL || !apply->by_window || apply->mismatched)
 		return false;
-	if (!apply->target->has_arbiter && !idem_is_whole(apply->target))
+	/* into an empty window rows are inserted, unless they may be in another */
+	if (piece->empty && !idem_may_move(target))
 		return false;
-	return !apply->mismatched;
+	return target->has_arbiter || idem_is_whole(target);
 }
 
 /*
- * Fits where the checksums agree.  A unique index says that no key is there twice;
+ * Fits where the sums agree.  A unique index says that no key is there twice;
  * without one, rows that are there twice must become one, and columns that the
  * source lacks take their defaults.
  */
 static bool
 unchanged_applies(IdemApply *apply, IdemPiece *piece)
 {
-	if (!is_likely(apply, piece))
+	if (!piece->is_summed)
 		return false;
 	if (!apply->target->has_arbiter)
 	{
@@ -108,7 +114,7 @@ unchanged_applies(IdemApply *apply, IdemPiece *piece)
 		apply->mismatched = true;
 		return false;
 	}
-	piece->reason = "The window in the target has the checksum of the source's rows.";
+	piece->reason = "The rows of the window in the target add up to the same as the source's.";
 	return true;
 }
 

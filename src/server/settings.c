@@ -87,7 +87,7 @@ idem_define_settings(bool preloaded)
 							 NULL, NULL, NULL);
 	DefineCustomBoolVariable("idem.source_digest",
 							 "Records a checksum of the source rows of every run in the ledger.",
-							 NULL,
+							 "Where it is off, no sum of hashes tells that nothing has changed: every row is compared.",
 							 &idem_source_digest,
 							 true,
 							 PGC_USERSET,
