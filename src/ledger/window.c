@@ -364,8 +364,7 @@ static bool
 is_positive(const Interval *i)
 {
 	return i->month >= 0 && i->day >= 0 && i->time >= 0 &&
-		   (i->month > 0 || i->day > 0 || i->time > 0) &&
-		   !idem_interval_is_infinite(i);
+		   (i->month > 0 || i->day > 0 || i->time > 0);
 }
 
 /* True if the last word of an interval is a bare number, which the server takes for seconds. */
@@ -385,16 +384,23 @@ lacks_unit(const char *text)
 	return word < end && number_end == end && strspn(word, "+-.0123456789eE") >= end - word;
 }
 
-/* Reads an interval that says of what it is so many. */
+/* Reads an interval that says of what it is so many, and has an end. */
 static Interval
 parse_interval(const char *argument, const char *text)
 {
+	Interval interval;
+
 	if (lacks_unit(text))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s needs a unit: \"%s\"", argument, text),
 				 errhint("Write for example %s => '1 second' or %s => '1 day'.", argument, argument)));
-	return *DatumGetIntervalP(parse_argument(INTERVALOID, argument, text));
+	interval = *DatumGetIntervalP(parse_argument(INTERVALOID, argument, text));
+	if (idem_interval_is_infinite(&interval))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be finite: \"%s\"", argument, text)));
+	return interval;
 }
 
 IdemStep

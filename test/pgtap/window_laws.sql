@@ -4,7 +4,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(14);
+SELECT plan(15);
 
 SELECT setseed(0.3);
 SELECT idem_create_ledger('offsets', 'int8range'), idem_create_ledger('moments'), idem_create_ledger('clocks', 'tsrange'), idem_create_ledger('days', 'daterange');
@@ -73,6 +73,9 @@ SET LOCAL TimeZone = 'America/New_York';
 SELECT idem_create_pipeline('late', 'days', 'sink', 'SELECT 1 AS id WHERE false', 'upsert', '{id}', step => '1 day', start => '2024-01-01', lag => '300000 years');
 CALL idem_run_pipeline('late');
 SELECT is(count(*), 0::bigint, 'with a lag longer than time nothing is due') FROM days WHERE pipeline = 'late';
+
+-- a step without an end, which servers have from 17 on
+SELECT throws_matching($$SELECT idem_calendar('days', 'p', '2024-01-01', '2024-01-02', 'infinity')$$, 'step must be finite|invalid value for argument step', 'a step has an end');
 
 -- progress and the calendar count pieces without making them
 SELECT throws_ok($$SELECT idem_calendar('offsets', 'p', '-9223372036854775808', '9223372036854775807', '1')$$, '54000', NULL, 'a calendar too long is refused');

@@ -74,6 +74,13 @@ my @cases = (
 	[ idem_coverage => "SELECT idem_coverage('li', 'holes', $long)" ],
 	[ idem_prune => q{SELECT idem_prune('li', '10000 years')} ],
 	[ idem_prune => q{SELECT idem_prune('li', '-170000000 years')} ],
+	# intervals without an end, which servers have from 17 on
+	[ idem_prune => q{SELECT idem_prune('li', 'infinity')} ],
+	[ idem_prune => q{SELECT idem_prune('li', '-infinity')} ],
+	[ idem_load_window => "CALL idem_load_window('l', 't', $nothing, '[2024-01-01,2025-01-01)', 'upsert', keys => '{id}', step => 'infinity', lookback => 'infinity')" ],
+	[ idem_calendar => q{SELECT * FROM idem_calendar('l', 'p', '2024-01-01', '2025-01-01', 'infinity')} ],
+	[ idem_alter_pipeline => q{SELECT idem_alter_pipeline('p', check_every => 'infinity')}, q{SELECT idem_alter_pipeline('p', retry_base => '-infinity')} ],
+	[ idem_create_pipeline => "SELECT idem_create_pipeline('i', 'l', 't', $nothing, 'upsert', '{id}', step => '1 day', start => '2024-01-01', lag => 'infinity', lookback => '-infinity', enabled => false)" ],
 	[ idem_calendar => "SELECT * FROM idem_calendar('li', 'holes', $long, '', '')" ],
 	[ idem_calendar => "SELECT * FROM idem_calendar('l', 'p', '2024-01-01', '2025-01-01', $long)" ],
 	[ idem_load_window => "CALL idem_load_window('l', 't', $nothing, '[2024-01-01,2025-01-01)', 'upsert', keys => '{id}', step => '99999999999 years')" ],
