@@ -95,8 +95,7 @@ append_relation_columns(StringInfo buf, Relation rel, const IdemTarget *target)
 static char *
 relation_query(List *names, const IdemTarget *target)
 {
-	RangeVar *name = makeRangeVarFromNameList(names);
-	Relation rel = relation_open(RangeVarGetRelid(name, NoLock, false), AccessShareLock);
+	Relation rel = relation_openrv(makeRangeVarFromNameList(names), AccessShareLock);
 	StringInfoData sql;
 
 	if (target->window == NULL)

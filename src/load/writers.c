@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_inherits.h"
 #include "load/writers.h"
@@ -63,6 +64,23 @@ wait_for_writers(Oid relid)
 	}
 }
 
+/*
+ * A relation and those that inherit from it; none if it has been dropped, of which the
+ * source will say what there is to say.  No lock is kept: who is waited for may want one.
+ */
+static List *
+family(Oid relid)
+{
+	Relation rel = try_relation_open(relid, AccessShareLock);
+	List *relids;
+
+	if (rel == NULL)
+		return NIL;
+	relids = find_all_inheritors(relid, NoLock, NULL);
+	relation_close(rel, AccessShareLock);
+	return relids;
+}
+
 void
 idem_wait_for_source_writers(List *relations)
 {
@@ -71,7 +89,7 @@ idem_wait_for_source_writers(List *relations)
 
 	foreach (lc, relations)
 	{
-		foreach (child, find_all_inheritors(lfirst_oid(lc), NoLock, NULL))
+		foreach (child, family(lfirst_oid(lc)))
 		{
 			CHECK_FOR_INTERRUPTS();
 			wait_for_writers(lfirst_oid(child));
