@@ -371,22 +371,27 @@ check_not_running(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 
 /*
  * Called when a claim was not inserted, so often in a row.  A row that we can see explains
- * it; one that has vanished since does too, but not again and again.
+ * it, unless it should have been superseded and nothing was; so does one that has vanished
+ * since, or was completed since, but not again and again.
  */
 static void
-check_claim_refused(IdemLedger *ledger, const IdemRun *run, int *unexplained)
+check_claim_refused(IdemLedger *ledger, const IdemRun *run, bool stuck, int *unexplained)
 {
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window)};
 
-	if (idem_run(get_statement(ledger, &ledger->statements->refused, IDEM_SNAPSHOT_NEW,
-							   "SELECT FROM ONLY @L l" WHERE_OVERLAPS
-							   " AND l.state OPERATOR(pg_catalog.=) ANY ('{running,complete}') LIMIT 1",
-							   0, NULL),
-				 args, NULL) > 0)
+	bool visible = idem_run(get_statement(ledger, &ledger->statements->refused, IDEM_SNAPSHOT_NEW,
+										  "SELECT FROM ONLY @L l" WHERE_OVERLAPS
+										  " AND l.state OPERATOR(pg_catalog.=) ANY ('{running,complete}') LIMIT 1",
+										  0, NULL),
+							args, NULL) > 0;
+
+	if (visible && !stuck)
 		*unexplained = 0;
 	else if (++*unexplained >= MAX_UNEXPLAINED)
-		report_claim(ledger, run, "No row that overlaps the window can be seen, and yet none could be inserted.");
+		report_claim(ledger, run,
+					 visible ? "Rows that overlap the window are complete, and none could be superseded."
+							 : "No row that overlaps the window can be seen, and yet none could be inserted.");
 }
 
 /* The runs of this session that have begun and not ended, innermost first. */
@@ -423,52 +428,44 @@ idem_leave_run(const IdemRun *run)
 	active_run = run->outer;
 }
 
-/* One try to claim: supersede what is to be redone, then insert. */
-static bool
-try_claim(IdemLedger *ledger, IdemRun *run)
-{
-	if (run->redo)
-		(void) supersede_window(ledger, run->pipeline, run->window);
-	return insert_claim(ledger, run);
-}
-
 /* A try to claim, as an argument of idem_try. */
 typedef struct ClaimTry
 {
 	IdemLedger *ledger;
 	IdemRun *run;
+	int64 superseded; /* rows, by this try */
 	bool claimed;
 } ClaimTry;
 
+/* One try to claim: supersede what is to be redone, then insert. */
 static void
-run_claim_try(void *arg)
+try_claim(void *arg)
 {
 	ClaimTry *try = arg;
 
-	try->claimed = try_claim(try->ledger, try->run);
+	try->superseded = try->run->redo ? supersede_window(try->ledger, try->run->pipeline, try->run->window) : 0;
+	try->claimed = insert_claim(try->ledger, try->run);
 }
 
 /* Tries to claim under a short lock_timeout. */
 static void
 try_claim_briefly(void *arg)
 {
-	idem_run_with("lock_timeout", BUSY_TIMEOUT, run_claim_try, arg);
+	idem_run_with("lock_timeout", BUSY_TIMEOUT, try_claim, arg);
 }
 
 /*
  * Tries to claim without waiting: in a subtransaction, with a short lock_timeout.
- * Returns false with *busy set if it had to wait.
+ * Returns whether it would have had to wait.
  */
 static bool
-try_claim_nowait(IdemLedger *ledger, IdemRun *run, bool *busy)
+try_claim_nowait(ClaimTry *try)
 {
-	ClaimTry try = {ledger, run, false};
-	ErrorData *error = idem_try(try_claim_briefly, &try, CurrentMemoryContext);
+	ErrorData *error = idem_try(try_claim_briefly, try, CurrentMemoryContext);
 
 	if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
-	*busy = error != NULL;
-	return try.claimed;
+	return error != NULL;
 }
 
 /* Fails for a window that another session holds. */
@@ -525,15 +522,15 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 	run->started_at = GetCurrentTimestamp();
 	for (;;)
 	{
+		ClaimTry try = {.ledger = ledger, .run = run};
 		bool busy = false;
-		bool claimed;
 
 		CHECK_FOR_INTERRUPTS();
 		if (on_busy == IDEM_BUSY_WAIT)
-			claimed = try_claim(ledger, run);
+			try_claim(&try);
 		else
-			claimed = try_claim_nowait(ledger, run, &busy);
-		if (claimed)
+			busy = try_claim_nowait(&try);
+		if (try.claimed && !busy)
 		{
 			check_snapshot_age(ledger, run);
 			return IDEM_CLAIMED;
@@ -543,7 +540,7 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 		if (busy)
 			return IDEM_CLAIM_BUSY;
 		check_not_running(ledger, run->pipeline, run->window);
-		check_claim_refused(ledger, run, &unexplained);
+		check_claim_refused(ledger, run, run->redo && try.superseded == 0, &unexplained);
 		if (!run->redo && unexplained == 0)
 			return IDEM_CLAIM_COMPLETE;
 		/* to be redone, but completed by another session meanwhile: again */
@@ -773,12 +770,13 @@ end_invalidation(IdemLedger *ledger, const IdemRun *run)
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id)};
 
-	(void) idem_run(get_statement(ledger, &ledger->statements->invalidated, IDEM_SNAPSHOT_NEW,
-								  "UPDATE ONLY @L SET state = 'superseded',"
-								  " finished_at = pg_catalog.clock_timestamp()"
-								  " WHERE run_id OPERATOR(pg_catalog.=) $3",
-								  lengthof(more), more),
-					args, NULL);
+	if (idem_run(get_statement(ledger, &ledger->statements->invalidated, IDEM_SNAPSHOT_NEW,
+							   "UPDATE ONLY @L SET state = 'superseded',"
+							   " finished_at = pg_catalog.clock_timestamp()"
+							   " WHERE run_id OPERATOR(pg_catalog.=) $3",
+							   lengthof(more), more),
+				 args, NULL) != 1)
+		report_claim(ledger, run, "Its row could not be superseded.");
 }
 
 int64
@@ -796,12 +794,15 @@ idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow wind
 	run.started_at = GetCurrentTimestamp();
 	for (;;)
 	{
+		int64 rows;
+
 		CHECK_FOR_INTERRUPTS();
-		superseded += supersede_window(ledger, pipeline, window);
+		rows = supersede_window(ledger, pipeline, window);
+		superseded += rows;
 		if (insert_claim(ledger, &run))
 			break;
 		check_not_running(ledger, pipeline, window);
-		check_claim_refused(ledger, &run, &unexplained);
+		check_claim_refused(ledger, &run, rows == 0, &unexplained);
 	}
 	end_invalidation(ledger, &run);
 	return superseded;
