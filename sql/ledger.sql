@@ -207,8 +207,14 @@ SELECT idem_invalidate('whose', 'p', '[2024-01-01,2024-01-03)');
 CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
 -- a ledger from elsewhere: its OIDs are not ours, its names are
 UPDATE whose SET target = target::bigint + 1, database_oid = 1;
+CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
 CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
 CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+-- what was taken for the target's is the target's from then on, and may be renamed
+SELECT DISTINCT target = 'whose_target'::regclass::oid AS adopted, database_oid <> 1 AS here FROM whose WHERE state = 'complete';
+ALTER TABLE whose_target RENAME TO whose_renamed;
+CALL idem_load_window('whose', 'whose_renamed', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+ALTER TABLE whose_renamed RENAME TO whose_target;
 -- a row by hand that names a relation by its OID alone, or by its name
 UPDATE whose SET target = 'whose_target'::regclass, target_name = NULL, system_identifier = NULL, database_oid = NULL;
 CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
@@ -217,3 +223,41 @@ CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024
 UPDATE whose SET target = NULL;
 CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
 DROP TABLE whose, whose_target, whose_other;
+
+-- what a hint says to type can be typed
+CREATE SCHEMA "Who's";
+SELECT idem_create_ledger('"Who''s"."Led"', 'daterange');
+CREATE TABLE "Who's"."T" (id int PRIMARY KEY, d date); CREATE TABLE "Who's"."U" (LIKE "Who's"."T" INCLUDING ALL);
+CREATE FUNCTION "Who's".load(target regclass) RETURNS text LANGUAGE plpgsql AS $$ DECLARE h text; BEGIN
+    RETURN result FROM idem_load('"Who''s"."Led"', target, 'SELECT 1 AS id, $1 AS d', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', pipeline => 'it''s');
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+    GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT;
+    RETURN h;
+END $$;
+SELECT "Who's".load('"Who''s"."T"');
+SELECT "Who's".load('"Who''s"."U"') AS hint;
+SELECT substring("Who's".load('"Who''s"."U"') FROM 'SELECT idem_adopt.*\)') AS adopt \gset
+SELECT substring("Who's".load('"Who''s"."U"') FROM 'SELECT idem_invalidate[^;]*') AS invalidate \gset
+BEGIN; :adopt \g
+SELECT "Who's".load('"Who''s"."U"') AS result, count(*) FROM "Who's"."U";
+ROLLBACK;
+:invalidate;
+SELECT "Who's".load('"Who''s"."U"') AS result;
+SELECT count(*) FROM "Who's"."U";
+DROP TABLE "Who's"."Led", "Who's"."T", "Who's"."U";
+
+-- a part that is redone: the rest stays complete, without counts, and names the run it came from
+SELECT idem_create_ledger('parts', 'int8range');
+CREATE TABLE parts_target (id bigint PRIMARY KEY);
+SET client_min_messages = warning;
+CALL idem_load_window('parts', 'parts_target', 'SELECT i AS id FROM generate_series($1, $2 - 1) i', '[0,100)', 'upsert', keys => '{id}', pipeline => 'p');
+CALL idem_load_window('parts', 'parts_target', 'SELECT i AS id FROM generate_series($1, $2 - 1) i', '[40,60)', 'upsert', keys => '{id}', pipeline => 'p', force => true);
+RESET client_min_messages;
+SELECT run_id, window_range, state, source_rows, inserted_rows, method, target_name, details->'split_from' AS split_from FROM parts ORDER BY run_id;
+SELECT idem_coverage('parts', 'p', '[0,100)');
+-- a window that is a parameter without a type
+PREPARE part(text) AS SELECT loaded_range, result FROM idem_load('parts', 'parts_target', 'SELECT $1 AS id', $1, 'upsert', keys => '{id}', pipeline => 'p');
+EXECUTE part('[100,110)');
+PREPARE again AS SELECT idem_invalidate('parts', 'p', $1);
+EXECUTE again('[100,105)');
+DROP TABLE parts, parts_target;

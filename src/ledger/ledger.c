@@ -109,6 +109,11 @@ void (*idem_window_reopened)(const char *schema, const char *pipeline);
 	" THEN l.target OPERATOR(pg_catalog.=) $3"                                      \
 	" ELSE COALESCE(l.target_name, '') OPERATOR(pg_catalog.=) $4 END"
 
+/* Whether that was in another database, from which the ledger has been restored. */
+#define IS_RESTORED                                                             \
+	" (COALESCE(l.system_identifier, $5) OPERATOR(pg_catalog.<>) $5"            \
+	" OR COALESCE(l.database_oid, $6) OPERATOR(pg_catalog.<>) $6)"
+
 /*
  * Complete runs l, the newest first, of which the first is wanted.  They come in the order
  * of the index on (pipeline, run_id).  In a CASE, which is taken for true of every second
@@ -155,6 +160,7 @@ struct IdemLedgerStatements
 	IdemStatement *invalidated;
 	IdemStatement *foreign;
 	IdemStatement *adopt;
+	IdemStatement *adopt_restored;
 	IdemStatement *lost;
 	IdemStatement *last_zone;
 };
@@ -808,36 +814,68 @@ idem_invalidate_window(IdemLedger *ledger, const char *pipeline, IdemWindow wind
 	return superseded;
 }
 
+/* Fails for a window that was loaded into another relation, of this name. */
+idem_noreturn static void
+report_other_target(const IdemLedger *ledger, const char *pipeline, const char *loaded,
+					IdemWindow window, const char *other, const char *target)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("window %s of pipeline \"%s\" was loaded into another relation than %s",
+					loaded, pipeline, target),
+			 errdetail("It was loaded into %s%s.", other ? other : "an unknown one",
+					   other && strcmp(other, target) == 0 ? ", which has been dropped and created again" : ""),
+			 errhint("To load it again, SELECT idem_invalidate(%s, %s, %s); if its rows are there, SELECT idem_adopt(%s, %s, %s).",
+					 quote_literal_cstr(ledger->name), quote_literal_cstr(pipeline),
+					 quote_literal_cstr(idem_window_text(ledger->type, window)),
+					 quote_literal_cstr(ledger->name), quote_literal_cstr(pipeline),
+					 quote_literal_cstr(target))));
+}
+
+/*
+ * Says of complete runs that were restored that they are in the relation of their name,
+ * which may then be renamed.  Others may be doing so at once, and are not waited for.
+ */
+static void
+adopt_restored(IdemLedger *ledger, const Datum *args)
+{
+	static const Oid more[] = {TARGET_TYPES};
+
+	(void) idem_run(get_statement(ledger, &ledger->statements->adopt_restored, IDEM_SNAPSHOT_NEW,
+								  "UPDATE ONLY @L SET target = $3, system_identifier = $5, database_oid = $6"
+								  " WHERE run_id OPERATOR(pg_catalog.=) ANY (ARRAY("
+								  "SELECT l.run_id FROM ONLY @L l" WHERE_OVERLAPS
+								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+								  " AND l.target_name OPERATOR(pg_catalog.=) $4 AND" IS_RESTORED
+								  " FOR NO KEY UPDATE SKIP LOCKED))",
+								  lengthof(more), more),
+					args, NULL);
+}
+
 void
 idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow window, Oid target)
 {
 	static const Oid more[] = {TARGET_TYPES};
 	Datum args[] = {CStringGetTextDatum(pipeline), idem_window_datum(ledger->type, window),
 					TARGET_ARGS(target)};
-	Datum values[2];
-	bool nulls[2];
+	Datum values[3];
+	bool nulls[3];
 
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->foreign, IDEM_SNAPSHOT_NEW,
-								  "SELECT l.target_name, l.window_range::pg_catalog.text FROM ONLY @L l" WHERE_OVERLAPS
+								  "SELECT l.target_name, l.window_range::pg_catalog.text," IS_TARGET
+								  " FROM ONLY @L l" WHERE_OVERLAPS
 								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
-								  " AND l.target IS NOT NULL AND NOT" IS_TARGET " LIMIT 1",
+								  " AND l.target IS NOT NULL AND (NOT" IS_TARGET " OR" IS_RESTORED ")"
+								  " ORDER BY 3 LIMIT 1",
 								  lengthof(more), more),
 					args, NULL, lengthof(values), values, nulls))
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("window %s of pipeline \"%s\" was loaded into another relation than %s",
-					nulls[1] ? "" : TextDatumGetCString(values[1]), pipeline,
-					TextDatumGetCString(target_name(target))),
-			 errdetail("It was loaded into %s%s.", nulls[0] ? "an unknown one" : TextDatumGetCString(values[0]),
-					   !nulls[0] && strcmp(TextDatumGetCString(values[0]), TextDatumGetCString(target_name(target))) == 0
-						   ? ", which has been dropped and created again"
-						   : ""),
-			 errhint("To load it again, SELECT idem_invalidate(%s, %s, %s); if its rows are there, SELECT idem_adopt(%s, %s, %s).",
-					 quote_literal_cstr(ledger->name), quote_literal_cstr(pipeline),
-					 quote_literal_cstr(idem_window_text(ledger->type, window)),
-					 quote_literal_cstr(ledger->name), quote_literal_cstr(pipeline),
-					 quote_literal_cstr(TextDatumGetCString(target_name(target))))));
+	if (!nulls[2] && DatumGetBool(values[2]))
+		adopt_restored(ledger, args);
+	else
+		report_other_target(ledger, pipeline, nulls[1] ? "" : TextDatumGetCString(values[1]), window,
+							nulls[0] ? NULL : TextDatumGetCString(values[0]),
+							TextDatumGetCString(target_name(target)));
 }
 
 const char *

@@ -179,7 +179,8 @@ extern int64 idem_prune_history(IdemLedger *ledger, TimestampTz before);
 
 /*
  * Raises 55000 if something in the window is complete, but in another relation than the
- * target: what is complete says nothing of it.
+ * target: what is complete says nothing of it.  What was restored from elsewhere belongs
+ * to the relation of its name, and from then on to the target itself.
  */
 extern void idem_check_coverage_target(IdemLedger *ledger, const char *pipeline,
 									   IdemWindow window, Oid target);

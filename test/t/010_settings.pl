@@ -56,6 +56,12 @@ is(sql(sprintf($rows, 'worker')), $want, 'under the same settings');
 await_true($node, q{SELECT complete_to = '4' FROM idem_pipeline_state WHERE name = 'worker'}, 'its watermark too');
 is(sql('SELECT idem_stop_worker()'), 't', 'the scheduler is stopped');
 
+# settings of one's own are passed through
+sql(q{CREATE TABLE tenant (id bigint PRIMARY KEY, t text);
+	SELECT idem_create_pipeline('tenant', 'led', 'tenant', $$SELECT $1 AS id, current_setting('app.tenant', true) AS t$$, 'upsert', '{id}', step => '1', start => '0', enabled => false, watermark => 'SELECT 0::bigint');
+	SET app.tenant = 'acme'; CALL idem_run_pipeline('tenant')});
+is(sql('SELECT t FROM tenant'), 'acme', 'a custom setting is passed through');
+
 # a change of a query in another session says where names are looked up, not how dates are read
 sql(q{SET search_path = pg_catalog, public; SET datestyle = 'ISO, MDY'; SELECT idem_alter_pipeline('by hand', audit => '')});
 is(sql(q{SELECT search_path || '; ' || date_style || '; ' || interval_style FROM idem_pipeline WHERE name = 'by hand'}), 'pg_catalog, public; SQL, DMY; sql_standard', 'alteration keeps the styles');

@@ -177,6 +177,25 @@ foreach my $try (
 	is(sql($hers), $before, "and all of alice's is as it was");
 }
 
+# who inherits alice's rights may not act as her, where servers tell the one from the other
+if (sql('SHOW server_version_num') >= 160000)
+{
+	sql('CREATE ROLE heir LOGIN; GRANT alice TO heir WITH INHERIT TRUE, SET FALSE');
+	foreach my $try (
+		[ q{SELECT idem_alter_pipeline('alice', max_windows => 7)} => 42704 ],
+		[ q{SELECT idem_drop_pipeline('alice')} => 42704 ],
+		[ q{CALL idem_run_pipeline('alice')} => 42704 ],
+		[ q{SELECT idem_retry('alice')} => 42704 ],
+		[ q{SELECT idem_resume()} => 0 ],
+		[ q{SELECT count(*) FROM idem_status} => 0 ],
+		[ q{CREATE TEMP TABLE d AS SELECT * FROM idem_pipeline WHERE name = 'alice'; UPDATE d SET name = 'heirs'; INSERT INTO idem_pipeline TABLE d; SELECT count(*) FROM idem_pipeline WHERE name = 'heirs'} => 0 ])
+	{
+		my ($statement, $expected) = @$try;
+		is(attempt('heir', $statement), $expected, "who may not become alice: $statement");
+		is(sql($hers), $before, "and all of alice's is as it was");
+	}
+}
+
 # her code, in her own pipeline and on her own tables, in the session of a superuser who uses it: it gets neither his rights nor his settings
 attempt('mallory', q{SET search_path = mallory, public;
 	CREATE TABLE reached (who text, session text, at text);
