@@ -210,6 +210,10 @@ UPDATE whose SET target = target::bigint + 1, database_oid = 1;
 CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
 CALL idem_load_window('whose', 'whose_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
 CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+-- (windows in messages are ISO)
+SET datestyle = 'German';
+CALL idem_load_window('whose', 'whose_other', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-03)', 'upsert', keys => '{id}', pipeline => 'p');
+SET datestyle = 'ISO, MDY';
 -- what was taken for the target's is the target's from then on, and may be renamed
 SELECT DISTINCT target = 'whose_target'::regclass::oid AS adopted, database_oid <> 1 AS here FROM whose WHERE state = 'complete';
 ALTER TABLE whose_target RENAME TO whose_renamed;

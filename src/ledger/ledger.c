@@ -862,7 +862,7 @@ idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow 
 	bool nulls[3];
 
 	if (!idem_fetch(get_statement(ledger, &ledger->statements->foreign, IDEM_SNAPSHOT_NEW,
-								  "SELECT l.target_name, l.window_range::pg_catalog.text," IS_TARGET
+								  "SELECT l.target_name, l.window_range," IS_TARGET
 								  " FROM ONLY @L l" WHERE_OVERLAPS
 								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
 								  " AND l.target IS NOT NULL AND (NOT" IS_TARGET " OR" IS_RESTORED ")"
@@ -873,7 +873,7 @@ idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow 
 	if (!nulls[2] && DatumGetBool(values[2]))
 		adopt_restored(ledger, args);
 	else
-		report_other_target(ledger, pipeline, nulls[1] ? "" : TextDatumGetCString(values[1]), window,
+		report_other_target(ledger, pipeline, nulls[1] ? "" : idem_range_text(ledger->type, values[1]), window,
 							nulls[0] ? NULL : TextDatumGetCString(values[0]),
 							TextDatumGetCString(target_name(target)));
 }

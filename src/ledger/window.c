@@ -778,6 +778,34 @@ idem_bound_time(const IdemRangeType *type, int64 bound)
 	return bound;
 }
 
+/* A range to be written, as an argument of idem_run_pinned. */
+typedef struct RangeText
+{
+	const IdemRangeType *type;
+	Datum range;
+	char *text;
+} RangeText;
+
+static void
+write_range(void *arg)
+{
+	RangeText *text = arg;
+	Oid output;
+	bool is_varlena;
+
+	getTypeOutputInfo(text->type->range, &output, &is_varlena);
+	text->text = OidOutputFunctionCall(output, text->range);
+}
+
+char *
+idem_range_text(const IdemRangeType *type, Datum range)
+{
+	RangeText text = {type, range, NULL};
+
+	idem_run_pinned(NULL, write_range, &text);
+	return text.text;
+}
+
 /* A bound to be written, as an argument of idem_run_pinned. */
 typedef struct BoundText
 {

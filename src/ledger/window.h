@@ -45,6 +45,9 @@ extern Datum idem_window_datum(const IdemRangeType *type, IdemWindow window);
 extern char *idem_window_text(const IdemRangeType *type, IdemWindow window);
 extern char *idem_windows_text(const IdemRangeType *type, const IdemWindow *windows, int n);
 
+/* The same text of any range that a ledger may hold, also of one that is no window. */
+extern char *idem_range_text(const IdemRangeType *type, Datum range);
+
 /* Reads a range or multirange datum from text of ours, by the type's input function. */
 extern Datum idem_parse_range(const IdemRangeType *type, const char *text);
 extern Datum idem_parse_multirange(const IdemRangeType *type, const char *text);
