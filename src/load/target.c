@@ -281,6 +281,20 @@ is_not_null_domain(Oid type)
 	return result;
 }
 
+/*
+ * "::type" for a domain, else nothing.  The type as such: "character" and "bit" would be of
+ * length 1, and cut values off.
+ */
+static const char *
+cast_of(Oid domain)
+{
+	Oid type = getBaseType(domain);
+
+	if (type == domain)
+		return "";
+	return psprintf("::%s", format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+}
+
 /* Fills in what is known of a column of rel that is att of its base table. */
 static void
 set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
@@ -293,9 +307,7 @@ set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_p
 	column->quoted = keep(target, quote_identifier(column->name));
 	column->base_attno = base_attno;
 	column->type = own->atttypid;
-	column->cast = getBaseType(own->atttypid) == own->atttypid
-					   ? ""
-					   : keep(target, psprintf("::%s", format_type_be_qualified(getBaseType(own->atttypid))));
+	column->cast = keep(target, cast_of(own->atttypid));
 	column->typmod = own->atttypmod;
 	column->collation = own->attcollation;
 	column->not_null = att->attnotnull;

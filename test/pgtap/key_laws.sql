@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS idem CASCADE;
 CREATE EXTENSION IF NOT EXISTS citext;
 CREATE SCHEMA key_laws;
 SET search_path = key_laws, public;
-SELECT plan(55);
+SELECT plan(57);
 
 SELECT setseed(0.4);
 SELECT idem_create_ledger('led', 'int8range');
@@ -15,6 +15,8 @@ CREATE TYPE pair AS (x int, y text);
 CREATE DOMAIN word AS text;
 CREATE DOMAIN moods AS mood;
 CREATE DOMAIN numbers AS int[];
+CREATE DOMAIN code AS char(3);
+CREATE DOMAIN bits AS bit(3);
 
 -- what must be in the target: the source's rows, and after an upsert those whose key it does not mention
 CREATE FUNCTION expected(reload boolean, keys text[], compared text) RETURNS text LANGUAGE sql AS $$
@@ -56,7 +58,7 @@ SELECT format('SELECT is(all_differ(%L, %L), NULL, %1$L)', type, vals) FROM (VAL
     ('numeric', '{0,1,1.5,NaN}'), ('text', '{"",a,b}'), ('varchar(3)', '{"",a,b}'), ('char(3)', '{"",a,b}'), ('name', '{"",a,b}'), ('citext', '{"",a,B}'), ('bytea', '{"",a,b}'),
     ('boolean', '{t,f}'), ('uuid', '{00000000-0000-0000-0000-000000000000,10000000-0000-0000-0000-000000000000}'), ('date', '{1970-01-01,infinity,2024-01-01}'),
     ('timestamp', '{1970-01-01,infinity,2024-01-01}'), ('timestamptz', '{1970-01-01Z,infinity,2024-01-01Z}'), ('time', '{0:00,1:00,24:00}'), ('timetz', '{0:00Z,1:00Z,24:00Z}'),
-    ('interval', '{0,1 day,1 month}'), ('mood', '{sad,fair,glad}'), ('moods', '{sad,fair,glad}'), ('word', '{"",a,b}'), ('inet', '{0.0.0.0,10.0.0.1,::1}'), ('macaddr', '{00:00:00:00:00:00,08:00:2b:01:02:03}'),
+    ('interval', '{0,1 day,1 month}'), ('mood', '{sad,fair,glad}'), ('moods', '{sad,fair,glad}'), ('word', '{"",a,b}'), ('code', '{"",aa,ab}'), ('bits', '{100,101,111}'), ('inet', '{0.0.0.0,10.0.0.1,::1}'), ('macaddr', '{00:00:00:00:00:00,08:00:2b:01:02:03}'),
     ('money', '{0,1,2}'), ('bit(2)', '{00,01,11}'), ('varbit', '{"",0,1}'), ('jsonb', '{"null","{}","[]",1}'), ('tsvector', '{"",a,b}'), ('"char"', '{"",a,b}'), ('pg_lsn', '{0/0,1/0}'),
     ('integer[]', '{"{}","{NULL}","{1,2}","{{1},{2}}","[0:1]={1,2}"}'), ('text[]', '{"{}","{NULL}","{a}"}'), ('mood[]', '{"{}","{sad}"}'), ('money[]', '{"{}","{1}"}'), ('numbers', '{"{}","{1}","{2}"}'),
     ('int4range', '{empty,"(,)","[1,2)"}'), ('numrange', '{empty,"(,)","[1,2)"}'), ('int4multirange', '{"{}","{(,)}"}'), ('pair', '{"(1,a)","(,a)","(1,)"}'), ('oidvector', '{"",1,"1 2"}'), ('xid8', '{0,1,2}')) x(type, vals) \gexec
