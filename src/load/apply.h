@@ -20,10 +20,34 @@
 /* How often other sessions, or a trigger, may get in the way of one row. */
 #define IDEM_MAX_ROUNDS 8
 
+/*
+ * The statements that a load may run, each in the table of commands.c, which says for which
+ * loads: their rights are checked before a row is read.
+ */
+typedef enum IdemCommand
+{
+	IDEM_OCCUPIED,	  /* is there a row in the window, or in the target? */
+	IDEM_WINDOW,	  /* the window's rows */
+	IDEM_COMPARE,	  /* rows and window, joined by key */
+	IDEM_LOOK,		  /* rows and target, joined by key */
+	IDEM_INSERT,	  /* all rows */
+	IDEM_INSERT_COUNTED,
+	IDEM_INSERT_NEW,  /* those whose keys are not there */
+	IDEM_UPSERT,
+	IDEM_UPDATE,	  /* those that are in the window and differ */
+	IDEM_UPDATE_ANY,  /* those that are anywhere and differ */
+	IDEM_DELETE_GONE, /* those that are in the window, */
+	IDEM_KEPT,		  /* and what is left of them */
+	IDEM_DELETE_OLD,  /* the window, */
+	IDEM_LEFT,		  /* and what is left in it */
+	IDEM_DELETE_EVERYWHERE,
+	IDEM_KEPT_EVERYWHERE,
+	IDEM_COMMANDS, /* how many there are */
+} IdemCommand;
+
 /* What one call's pieces have in common, with the statements made for them. */
 typedef struct IdemApply
 {
-	MemoryContext context; /* where the statements live */
 	const IdemTarget *target;
 	const IdemRangeType *type;
 	IdemCollapse *collapse;
@@ -40,24 +64,9 @@ typedef struct IdemApply
 	bool mismatched;  /* a window's sum has been another than its piece's */
 	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
-	MemoryContext statements; /* of which the next are, */
-	List *places;			  /* where each is kept, */
-	bool match_nulls;		  /* and whether they match NULL keys */
-	IdemStatement *occupied;
-	IdemStatement *window;
-	IdemStatement *compare;
-	IdemStatement *insert;
-	IdemStatement *insert_new;
-	IdemStatement *upsert;
-	IdemStatement *update;
-	IdemStatement *update_any;
-	IdemStatement *delete_gone;
-	IdemStatement *delete_old;
-	IdemStatement *delete_everywhere;
-	IdemStatement *look;
-	IdemStatement *kept;
-	IdemStatement *kept_everywhere;
-	IdemStatement *left;
+	MemoryContext statements; /* of which the next are */
+	IdemStatement *made[IDEM_COMMANDS]; /* NULL: not yet */
+	bool match_nulls; /* they match NULL keys */
 } IdemApply;
 
 /* One piece: its window's bounds and its rows. */
@@ -103,7 +112,8 @@ typedef struct IdemMethod
 	void (*run)(IdemApply *apply, IdemPiece *piece);
 } IdemMethod;
 
-/* True if a window may turn out to hold its piece's rows, for which they must be summed. */
+/* True if windows may turn out to hold their pieces' rows; and if one may, for which they must be summed. */
+extern bool idem_may_be_unchanged(const IdemApply *apply);
 extern bool idem_is_worth_summing(const IdemApply *apply, const IdemPiece *piece);
 
 extern const IdemMethod idem_method_insert;
@@ -113,20 +123,36 @@ extern const IdemMethod idem_method_truncate;
 extern const IdemMethod idem_method_replace;
 
 /*
- * Returns the statement kept in *place, for so many rows, made at its first use
- * from the SQL that build appends.  Its parameters are the window's bounds.
+ * Returns the statement of a command, for so many rows, made at its first use.  Its
+ * parameters are the window's bounds.
+ *
+ * One that writes rows by key returns, where something watches the target, the rows that
+ * it did not write under their keys, in a reload in the window.  With each come how many
+ * it wrote in all, and false; where a view may hide them, those that it wrote are returned
+ * too, with true.
  */
-typedef void (*IdemBuild)(StringInfo sql, IdemApply *apply);
-extern IdemStatement *idem_get_statement(IdemApply *apply, IdemStatement **place, int64 rows,
-										 IdemBuild build);
+extern IdemStatement *idem_get_statement(IdemApply *apply, IdemCommand command, int64 rows);
 
-/*
- * The same for one that writes rows by key: it returns the rows that it did not write
- * under their keys, in a reload in the window.  With each come how many it wrote in all,
- * and false; where a view may hide them, those that it wrote are returned too, with true.
- */
-extern IdemStatement *idem_get_returning(IdemApply *apply, IdemStatement **place, int64 rows,
-										 IdemBuild build);
+/* Raises 42501 unless the user has every right that the load may need, whatever the data. */
+extern void idem_check_rights(IdemApply *apply);
+
+/* Builds the SQL of a command. */
+typedef void (*IdemBuild)(StringInfo sql, IdemApply *apply);
+extern void idem_build_window(StringInfo sql, IdemApply *apply);
+extern void idem_build_compare(StringInfo sql, IdemApply *apply);
+extern void idem_build_look(StringInfo sql, IdemApply *apply);
+extern void idem_build_insert(StringInfo sql, IdemApply *apply);
+extern void idem_build_insert_counted(StringInfo sql, IdemApply *apply);
+extern void idem_build_insert_new(StringInfo sql, IdemApply *apply);
+extern void idem_build_upsert(StringInfo sql, IdemApply *apply);
+extern void idem_build_update(StringInfo sql, IdemApply *apply);
+extern void idem_build_update_any(StringInfo sql, IdemApply *apply);
+extern void idem_build_delete_gone(StringInfo sql, IdemApply *apply);
+extern void idem_build_kept(StringInfo sql, IdemApply *apply);
+extern void idem_build_delete_old(StringInfo sql, IdemApply *apply);
+extern void idem_build_left(StringInfo sql, IdemApply *apply);
+extern void idem_build_delete_everywhere(StringInfo sql, IdemApply *apply);
+extern void idem_build_kept_everywhere(StringInfo sql, IdemApply *apply);
 
 /*
  * Runs a statement on rows, which it sees as IDEM_ROWS, into a receiver; NULL is none.  It
@@ -135,9 +161,8 @@ extern IdemStatement *idem_get_returning(IdemApply *apply, IdemStatement **place
 extern void idem_run_on_rows(IdemStatement *statement, IdemPiece *piece, const IdemRows *rows,
 							 Snapshot since, DestReceiver *receiver);
 
-/* Runs the statement of a place on rows, which it sees as IDEM_ROWS; NULL is none. */
-extern uint64 idem_run_apply(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
-							 IdemStatement **place, IdemBuild build);
+/* Runs a command on rows, which it sees as IDEM_ROWS; NULL is none. */
+extern uint64 idem_run_command(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand command);
 
 /* Leaves one row a key in a piece's rows, unless it has been done or there are no keys. */
 extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
@@ -166,8 +191,7 @@ extern void idem_free_difference(IdemDifference *difference);
  */
 extern void idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 extern void idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
-extern void idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
-							 IdemStatement **place, IdemBuild build);
+extern void idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 
 /* Inserts rows of a plain target with an arbiter, or none; then returns false. */
 extern bool idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
@@ -203,16 +227,6 @@ extern void idem_report_left(const IdemApply *apply, const IdemPiece *piece);
 
 /* Raises 42501 for the first of some rows, which was refused; why is the server's message. */
 extern void idem_report_refused(IdemApply *apply, const IdemRows *rows, const char *why);
-
-/* Appends INSERT INTO target (columns) SELECT columns FROM rows s, as an IdemBuild. */
-extern void idem_append_insert(StringInfo sql, IdemApply *apply);
-
-/* Appends UPDATE target d SET … FROM rows s WHERE d.k = s.k AND changed, as an IdemBuild. */
-extern void idem_append_update(StringInfo sql, IdemApply *apply);
-
-/* Append DELETE FROM target d …, of the rows' keys in the window, and of all in it, as IdemBuilds. */
-extern void idem_append_delete(StringInfo sql, IdemApply *apply);
-extern void idem_append_delete_window(StringInfo sql, IdemApply *apply);
 
 /* True if a key can be in another window too, and no index would object. */
 extern bool idem_may_move(const IdemTarget *target);

@@ -96,8 +96,8 @@ append_gone(StringInfo sql, IdemApply *apply)
  * Where no key can be hashed the server may have no FULL JOIN, and what is gone is asked
  * for beside what is not.
  */
-static void
-build_compare(StringInfo sql, IdemApply *apply)
+void
+idem_build_compare(StringInfo sql, IdemApply *apply)
 {
 	bool full = apply->reload && idem_can_hash_keys(apply->target);
 
@@ -107,8 +107,8 @@ build_compare(StringInfo sql, IdemApply *apply)
 }
 
 /* Builds it for rows wherever they are in the target. */
-static void
-build_look(StringInfo sql, IdemApply *apply)
+void
+idem_build_look(StringInfo sql, IdemApply *apply)
 {
 	append_join(sql, apply, "LEFT", false);
 }
@@ -189,8 +189,7 @@ typedef struct Comparison
 	IdemApply *apply;
 	IdemPiece *piece;
 	const IdemRows *rows;
-	IdemStatement **place;
-	IdemBuild build;
+	IdemCommand command;
 	Snapshot since; /* NULL: a new one */
 	DestReceiver *receiver;
 } Comparison;
@@ -199,8 +198,8 @@ static void
 run_compare(void *arg)
 {
 	Comparison *comparison = arg;
-	IdemStatement *statement = idem_get_statement(comparison->apply, comparison->place,
-												  comparison->rows->count, comparison->build);
+	IdemStatement *statement = idem_get_statement(comparison->apply, comparison->command,
+												  comparison->rows->count);
 
 	idem_run_on_rows(statement, comparison->piece, comparison->rows, comparison->since, comparison->receiver);
 }
@@ -240,8 +239,7 @@ run_planned(Comparison *comparison)
 }
 
 static IdemDifference
-compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement **place,
-		IdemBuild build, Snapshot since)
+compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand command, Snapshot since)
 {
 	IdemDifference difference = {
 		idem_make_rows(apply->desc),
@@ -253,7 +251,7 @@ compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement 
 		.apply = apply,
 		.difference = &difference,
 	};
-	Comparison comparison = {apply, piece, rows, place, build, since, &receiver.pub};
+	Comparison comparison = {apply, piece, rows, command, since, &receiver.pub};
 
 	run_planned(&comparison);
 	return difference;
@@ -262,13 +260,13 @@ compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemStatement 
 IdemDifference
 idem_compare_window(IdemApply *apply, IdemPiece *piece, Snapshot since)
 {
-	return compare(apply, piece, &piece->rows, &apply->compare, build_compare, since);
+	return compare(apply, piece, &piece->rows, IDEM_COMPARE, since);
 }
 
 IdemDifference
 idem_compare_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	return compare(apply, piece, rows, &apply->look, build_look, NULL);
+	return compare(apply, piece, rows, IDEM_LOOK, NULL);
 }
 
 void

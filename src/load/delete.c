@@ -22,10 +22,8 @@ typedef struct Deletion
 	IdemApply *apply;
 	IdemPiece *piece;
 	const IdemRows *rows;
-	IdemStatement **place;
-	IdemBuild build;
-	IdemStatement **left_place;
-	IdemBuild build_left;
+	IdemCommand command;
+	IdemCommand look;
 	bool found;	   /* each row has been found, once */
 	int64 deleted; /* so far */
 	IdemRows left; /* by the last round */
@@ -37,8 +35,7 @@ run_delete(void *arg)
 {
 	Deletion *deletion = arg;
 
-	deletion->deleted += idem_run_apply(deletion->apply, deletion->piece, deletion->rows,
-										deletion->place, deletion->build);
+	deletion->deleted += idem_run_command(deletion->apply, deletion->piece, deletion->rows, deletion->command);
 }
 
 /* Collects the rows that a statement returns. */
@@ -65,9 +62,8 @@ look_left(const Deletion *deletion, Snapshot since)
 		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 		.rows = &left,
 	};
-	IdemStatement *statement = idem_get_statement(deletion->apply, deletion->left_place,
-												  deletion->rows ? deletion->rows->count : 0,
-												  deletion->build_left);
+	IdemStatement *statement = idem_get_statement(deletion->apply, deletion->look,
+												  deletion->rows ? deletion->rows->count : 0);
 
 	idem_run_on_rows(statement, deletion->piece, deletion->rows, since, &receiver.pub);
 	return left;
@@ -141,8 +137,9 @@ run_deletion(Deletion *deletion)
 	return deletion->deleted;
 }
 
+/* Builds: DELETE FROM target d USING idem_source s WHERE d.k = s.k AND in window */
 void
-idem_append_delete(StringInfo sql, IdemApply *apply)
+idem_build_delete_gone(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
 	idem_append_same_key(sql, apply, "d", "s");
@@ -160,8 +157,8 @@ append_kept(StringInfo sql, IdemApply *apply)
 }
 
 /* Builds it of rows in the window. */
-static void
-build_kept(StringInfo sql, IdemApply *apply)
+void
+idem_build_kept(StringInfo sql, IdemApply *apply)
 {
 	append_kept(sql, apply);
 	idem_append_by_window(sql, apply, " AND ");
@@ -171,23 +168,22 @@ build_kept(StringInfo sql, IdemApply *apply)
 int64
 idem_delete_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	Deletion deletion = {apply, piece, rows, &apply->delete_gone, idem_append_delete,
-						 &apply->kept, build_kept, true};
+	Deletion deletion = {apply, piece, rows, IDEM_DELETE_GONE, IDEM_KEPT, true};
 
 	return run_deletion(&deletion);
 }
 
 /* Builds: DELETE FROM target d USING idem_source s WHERE d.k = s.k */
-static void
-build_delete_everywhere(StringInfo sql, IdemApply *apply)
+void
+idem_build_delete_everywhere(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
 	idem_append_same_key(sql, apply, "d", "s");
 }
 
 /* Builds what is left of it. */
-static void
-build_kept_everywhere(StringInfo sql, IdemApply *apply)
+void
+idem_build_kept_everywhere(StringInfo sql, IdemApply *apply)
 {
 	append_kept(sql, apply);
 	appendStringInfoChar(sql, ')');
@@ -196,22 +192,22 @@ build_kept_everywhere(StringInfo sql, IdemApply *apply)
 int64
 idem_delete_everywhere(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	Deletion deletion = {apply, piece, rows, &apply->delete_everywhere, build_delete_everywhere,
-						 &apply->kept_everywhere, build_kept_everywhere, false};
+	Deletion deletion = {apply, piece, rows, IDEM_DELETE_EVERYWHERE, IDEM_KEPT_EVERYWHERE, false};
 
 	return run_deletion(&deletion);
 }
 
+/* Builds: DELETE FROM target d WHERE in window */
 void
-idem_append_delete_window(StringInfo sql, IdemApply *apply)
+idem_build_delete_old(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfo(sql, "DELETE FROM %s d WHERE ", apply->target->name);
 	idem_append_in_window(sql, apply->target, "d");
 }
 
 /* Builds: SELECT d.c, … FROM target d WHERE in window LIMIT 1 */
-static void
-build_left(StringInfo sql, IdemApply *apply)
+void
+idem_build_left(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfoString(sql, "SELECT ");
 	idem_append_columns(sql, apply->target, "d.");
@@ -223,8 +219,7 @@ build_left(StringInfo sql, IdemApply *apply)
 int64
 idem_delete_window(IdemApply *apply, IdemPiece *piece)
 {
-	Deletion deletion = {apply, piece, NULL, &apply->delete_old, idem_append_delete_window,
-						 &apply->left, build_left, false};
+	Deletion deletion = {apply, piece, NULL, IDEM_DELETE_OLD, IDEM_LEFT, false};
 
 	return run_deletion(&deletion);
 }

@@ -14,10 +14,10 @@
 #include "server/transaction.h"
 
 /* Builds: UPDATE target d SET c = s.c, … FROM idem_source s WHERE d.k = s.k AND changed AND in window */
-static void
-build_update(StringInfo sql, IdemApply *apply)
+void
+idem_build_update(StringInfo sql, IdemApply *apply)
 {
-	idem_append_update(sql, apply);
+	idem_build_update_any(sql, apply);
 	idem_append_by_window(sql, apply, " AND ");
 }
 
@@ -82,7 +82,7 @@ update_changed(void *arg)
 {
 	Update *update = arg;
 
-	idem_update_rows(update->apply, update->piece, update->changed, &update->apply->update, build_update);
+	idem_update_rows(update->apply, update->piece, update->changed);
 }
 
 /* True for an error that rows which change places under another constraint make. */

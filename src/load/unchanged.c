@@ -21,8 +21,8 @@
 #include "utils/memutils.h"
 
 /* Builds: SELECT columns FROM target d WHERE d.w >= $1 AND d.w < $2 */
-static void
-build_window(StringInfo sql, IdemApply *apply)
+void
+idem_build_window(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfoString(sql, "SELECT ");
 	idem_append_columns(sql, apply->target, "d.");
@@ -73,7 +73,7 @@ is_same_window(IdemApply *apply, const IdemPiece *piece)
 	};
 
 	idem_init_image(&receiver.image);
-	idem_run_into(idem_get_statement(apply, &apply->window, piece->rows.count, build_window),
+	idem_run_into(idem_get_statement(apply, IDEM_WINDOW, piece->rows.count),
 				  piece->bounds, &receiver.pub);
 	MemoryContextDelete(receiver.context);
 	return receiver.count == piece->rows.count &&
@@ -81,16 +81,19 @@ is_same_window(IdemApply *apply, const IdemPiece *piece)
 }
 
 bool
-idem_is_worth_summing(const IdemApply *apply, const IdemPiece *piece)
+idem_may_be_unchanged(const IdemApply *apply)
 {
 	const IdemTarget *target = apply->target;
 
-	if (!piece->run->has_digest || target->window == NULL || !apply->by_window || apply->mismatched)
-		return false;
-	/* into an empty window rows are inserted, unless they may be in another */
-	if (piece->empty && !idem_may_move(target))
-		return false;
-	return target->has_arbiter || idem_is_whole(target);
+	return target->window && apply->by_window && (target->has_arbiter || idem_is_whole(target));
+}
+
+/* Into an empty window rows are inserted, unless they may be in another. */
+bool
+idem_is_worth_summing(const IdemApply *apply, const IdemPiece *piece)
+{
+	return piece->run->has_digest && !apply->mismatched && idem_may_be_unchanged(apply) &&
+		   (!piece->empty || idem_may_move(apply->target));
 }
 
 /*

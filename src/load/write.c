@@ -31,21 +31,21 @@
 static void
 append_insert_or(StringInfo sql, IdemApply *apply)
 {
-	idem_append_insert(sql, apply);
+	idem_build_insert(sql, apply);
 	appendStringInfo(sql, " ON CONFLICT (%s) DO ", apply->target->conflict);
 }
 
 /* Builds: INSERT … ON CONFLICT (k, …) DO NOTHING */
-static void
-build_insert_new(StringInfo sql, IdemApply *apply)
+void
+idem_build_insert_new(StringInfo sql, IdemApply *apply)
 {
 	append_insert_or(sql, apply);
 	appendStringInfoString(sql, "NOTHING");
 }
 
 /* Builds: INSERT … ON CONFLICT (k, …) DO UPDATE SET c = excluded.c, … WHERE changed */
-static void
-build_upsert(StringInfo sql, IdemApply *apply)
+void
+idem_build_upsert(StringInfo sql, IdemApply *apply)
 {
 	append_insert_or(sql, apply);
 	appendStringInfoString(sql, "UPDATE");
@@ -60,8 +60,7 @@ typedef struct Write
 	IdemApply *apply;
 	IdemPiece *piece;
 	const IdemRows *rows;
-	IdemStatement **place;
-	IdemBuild build;
+	IdemCommand command;
 	int64 *count; /* to which what was written is added */
 	int round;
 } Write;
@@ -72,7 +71,7 @@ run_write(void *arg)
 {
 	Write *write = arg;
 
-	*write->count += idem_run_apply(write->apply, write->piece, write->rows, write->place, write->build);
+	*write->count += idem_run_command(write->apply, write->piece, write->rows, write->command);
 }
 
 /* What a statement that returns rows says of them. */
@@ -115,7 +114,7 @@ prove_seen(const Write *write, const IdemRows *rows)
 static IdemRows
 run_returning(const Write *write)
 {
-	IdemStatement *statement = idem_get_returning(write->apply, write->place, write->rows->count, write->build);
+	IdemStatement *statement = idem_get_statement(write->apply, write->command, write->rows->count);
 	Written written = {
 		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 		.rest = idem_make_rows(write->apply->desc),
@@ -233,8 +232,7 @@ write_rows(void *arg)
 static void
 insert_new(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, int round)
 {
-	Write write = {apply, piece, rows, &apply->insert_new, build_insert_new,
-				   &piece->run->inserted_rows, round};
+	Write write = {apply, piece, rows, IDEM_INSERT_NEW, &piece->run->inserted_rows, round};
 
 	write_rows(&write);
 }
@@ -248,8 +246,7 @@ static void
 update_again(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, int round)
 {
 	bool found = idem_has_not_null_key(apply->target);
-	Write write = {apply, piece, rows, found ? &apply->update_any : &apply->upsert,
-				   found ? idem_append_update : build_upsert, &piece->run->updated_rows, round};
+	Write write = {apply, piece, rows, found ? IDEM_UPDATE_ANY : IDEM_UPSERT, &piece->run->updated_rows, round};
 
 	write_rows(&write);
 }
@@ -301,10 +298,9 @@ idem_run_found(const IdemApply *apply, void (*work)(void *arg), void *arg)
 }
 
 void
-idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
-				 IdemStatement **place, IdemBuild build)
+idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	Write write = {apply, piece, rows, place, build, &piece->run->updated_rows, 0};
+	Write write = {apply, piece, rows, IDEM_UPDATE, &piece->run->updated_rows, 0};
 	ErrorContextCallback context = {error_context_stack, add_hint, NULL};
 
 	error_context_stack = &context;
@@ -320,7 +316,7 @@ bool
 idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
 	int64 inserted = 0;
-	Write write = {apply, piece, rows, &apply->insert, idem_append_insert, &inserted};
+	Write write = {apply, piece, rows, IDEM_INSERT, &inserted};
 	ErrorData *error = idem_try(run_write, &write, CurrentMemoryContext);
 
 	if (error == NULL)
@@ -339,18 +335,17 @@ idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 static void
 insert_once(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	Write write = {apply, piece, rows, &apply->insert, idem_append_insert,
-				   &piece->run->inserted_rows, IDEM_MAX_ROUNDS};
+	Write write = {apply, piece, rows, IDEM_INSERT, &piece->run->inserted_rows, IDEM_MAX_ROUNDS};
 
 	write_rows(&write);
 }
 
 /* Builds: WITH w AS (INSERT … RETURNING d.w) SELECT count(*) FROM w WHERE w.w in window */
-static void
-build_insert_counted(StringInfo sql, IdemApply *apply)
+void
+idem_build_insert_counted(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfoString(sql, "WITH w AS (");
-	idem_append_insert(sql, apply);
+	idem_build_insert(sql, apply);
 	appendStringInfo(sql, " RETURNING d.%s) SELECT pg_catalog.count(*) FROM w WHERE ", apply->target->window->quoted);
 	idem_append_in_window(sql, apply->target, "w");
 }
@@ -363,7 +358,7 @@ insert_counted(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 	bool isnull;
 
 	idem_show_rows(rows);
-	(void) idem_fetch(idem_get_statement(apply, &apply->insert, rows->count, build_insert_counted),
+	(void) idem_fetch(idem_get_statement(apply, IDEM_INSERT_COUNTED, rows->count),
 					  piece->bounds, NULL, 1, &count, &isnull);
 	idem_hide_rows();
 	return DatumGetInt64(count);
@@ -374,7 +369,7 @@ static void
 insert_keyless(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
 	int64 inserted = apply->target->is_plain
-						 ? idem_run_apply(apply, piece, rows, &apply->insert, idem_append_insert)
+						 ? idem_run_command(apply, piece, rows, IDEM_INSERT)
 						 : insert_counted(apply, piece, rows);
 
 	if (inserted < rows->count)

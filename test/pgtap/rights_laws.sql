@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(5);
+SELECT plan(7);
 
 CREATE ROLE nobody_special LOGIN;
 CREATE TEMP VIEW functions AS SELECT p.* FROM pg_proc p
@@ -31,5 +31,71 @@ SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE proconfig IS NOT
 SELECT set_eq($$SELECT relname || ' ' || right_ FROM relations, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) right_
     WHERE relkind IN ('r', 'p', 'v') AND has_table_privilege('nobody_special', oid, right_)$$,
     ARRAY['idem_pipeline INSERT'], 'no table of the extension is written by hand, but for what restores a dump');
+
+-- What a load needs does not depend on the data: whatever one right on one column is missing, it fails before a row is
+-- read or succeeds, into an empty window, an unchanged one and one where all differs.
+CREATE ROLE loader;
+CREATE SCHEMA rights_laws;
+GRANT ALL ON SCHEMA rights_laws TO loader;
+SET LOCAL search_path = rights_laws, public;
+CREATE TEMP TABLE rights_ledger_made AS SELECT idem_create_ledger('rights_ledger', 'int8range');
+GRANT ALL ON rights_ledger TO loader;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA rights_laws TO loader;
+CREATE TABLE rights_src (id int, w int, v text);
+INSERT INTO rights_src SELECT i, i, 'v' FROM generate_series(1, 100) i;
+GRANT SELECT ON rights_src TO loader;
+CREATE SEQUENCE read_rows;
+GRANT ALL ON read_rows TO loader;
+CREATE FUNCTION passes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN coalesce(NEW, OLD); END $$;
+
+-- how a load ends, and whether a row was read
+CREATE FUNCTION ends(mode text, keys text[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE before bigint; result text := 'loaded';
+BEGIN
+    SELECT last_value INTO before FROM read_rows;
+    SET LOCAL ROLE loader;
+    BEGIN
+        PERFORM idem_load('rights_ledger', 'guarded', 'SELECT id, w, v FROM rights_src WHERE nextval(''read_rows'') > 0', '[0,1000)', mode, keys => keys, window_column => 'w', force => true);
+    EXCEPTION WHEN insufficient_privilege THEN
+        result := 'refused';
+    END;
+    RESET ROLE;
+    RETURN result || CASE WHEN result = 'refused' AND (SELECT last_value FROM read_rows) > before THEN ' when rows had been read' ELSE '' END;
+END $$;
+-- how it ends in each state of the target
+CREATE FUNCTION ends_in_states(mode text, keys text[]) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE result text[];
+BEGIN
+    FOR state IN 1..3 LOOP
+        DELETE FROM guarded;
+        INSERT INTO guarded SELECT id + CASE state WHEN 3 THEN 50 ELSE 0 END, w, CASE WHEN state = 3 THEN 'old' ELSE v END FROM rights_src WHERE state > 1;
+        result := result || ends(mode, keys);
+    END LOOP;
+    RETURN result;
+END $$;
+CREATE TABLE outcomes (kind text, missing text, ends text[]);
+DO $$
+DECLARE k record; m record; c text;
+BEGIN
+    FOR k IN SELECT * FROM (VALUES ('upsert', '{id}'::text[], true), ('reload', '{id}', true), ('reload', '{id}', false), ('reload', NULL, false)) k(mode, keys, indexed), unnest('{t,f}'::boolean[]) watched LOOP
+        DROP TABLE IF EXISTS guarded;
+        CREATE TABLE guarded (id int NOT NULL, w int NOT NULL, v text, other text);
+        IF k.indexed THEN CREATE UNIQUE INDEX ON guarded (id); END IF;
+        CREATE INDEX ON guarded (w);
+        IF k.watched THEN CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON guarded FOR EACH ROW EXECUTE FUNCTION passes(); END IF;
+        FOR m IN SELECT * FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) r, unnest('{id,w,v,all}'::text[]) col UNION ALL SELECT 'none', 'all' LOOP
+            REVOKE ALL ON guarded FROM loader;
+            FOREACH c IN ARRAY '{id,w,v}'::text[] LOOP
+                EXECUTE (SELECT string_agg(format('GRANT %s (%I) ON guarded TO loader', r, c), '; ') FROM unnest('{SELECT,INSERT,UPDATE}'::text[]) r WHERE NOT (r = m.r AND m.col IN (c, 'all')));
+            END LOOP;
+            IF m.r <> 'DELETE' THEN GRANT DELETE ON guarded TO loader; END IF;
+            INSERT INTO outcomes SELECT format('%s %s %s %s', k.mode, k.keys, k.indexed, k.watched), format('%s %s', m.r, m.col), ends_in_states(k.mode, k.keys);
+        END LOOP;
+    END LOOP;
+END $$;
+SELECT is_empty($$SELECT * FROM outcomes WHERE ends <> ARRAY['loaded', 'loaded', 'loaded'] AND ends <> ARRAY['refused', 'refused', 'refused']$$, 'one right less: always, and before a row is read, or never');
+SELECT set_eq($$SELECT split_part(kind, ' ', 1), missing FROM outcomes GROUP BY 1, 2 HAVING bool_and(ends = ARRAY['loaded', 'loaded', 'loaded'])$$,
+    $$VALUES ('upsert', 'none all'), ('reload', 'none all'), ('upsert', 'UPDATE id'), ('reload', 'UPDATE id'), ('upsert', 'DELETE id'), ('upsert', 'DELETE w'), ('upsert', 'DELETE v'), ('upsert', 'DELETE all')$$,
+    'what nobody needs: to UPDATE a key that can only be what it is, and for an upsert to DELETE');
 SELECT * FROM finish();
 ROLLBACK;

@@ -1,0 +1,266 @@
+/*
+ * commands.c
+ *		The statements that loads run on the target, and which loads run which.
+ *
+ * What a load needs must not depend on the data: it must not work today and fail tomorrow.
+ * So the rights for all that it may run are checked before a row is read, and nothing is
+ * run that is not in the table.
+ */
+#include "postgres.h"
+
+#include "load/apply.h"
+#include "server/query.h"
+#include "utils/memutils.h"
+
+/*
+ * Builds: SELECT FROM target d WHERE d.w >= $1 AND d.w < $2 LIMIT 1
+ * or, for an upsert without a window column, the same of the whole target.
+ */
+static void
+build_occupied(StringInfo sql, IdemApply *apply)
+{
+	appendStringInfo(sql, "SELECT FROM %s d", apply->target->name);
+	if (apply->target->window)
+	{
+		appendStringInfoString(sql, " WHERE ");
+		idem_append_in_window(sql, apply->target, "d");
+	}
+	appendStringInfoString(sql, " LIMIT 1");
+}
+
+/* Appends: the row of w was written under the key of s, in a reload inside the window. */
+static void
+append_written(StringInfo sql, IdemApply *apply)
+{
+	idem_append_same_key(sql, apply, "w", "s");
+	if (!apply->reload)
+		return;
+	appendStringInfoString(sql, " AND ");
+	idem_append_in_window(sql, apply->target, "w");
+}
+
+/* Appends the rows that w, which has a flag for them, tells were written, or were not. */
+static void
+append_sorted(StringInfo sql, IdemApply *apply, bool written)
+{
+	appendStringInfoString(sql, "SELECT ");
+	idem_append_columns(sql, apply->target, "s.");
+	appendStringInfo(sql, ", (SELECT pg_catalog.count(*) FROM w), %s FROM %s s WHERE %s (SELECT FROM w WHERE ",
+					 written ? "true" : "false", IDEM_ROWS, written ? "EXISTS" : "NOT EXISTS");
+	append_written(sql, apply);
+	appendStringInfoChar(sql, ')');
+}
+
+/*
+ * Appends: WITH w AS (write RETURNING d.k, …, d.w)
+ *     SELECT s.c, …, (SELECT count(*) FROM w), false
+ *     FROM idem_source s WHERE NOT EXISTS (SELECT FROM w WHERE w.k = s.k AND w.w in window)
+ * and, where a view may hide them, those that were written, with true.
+ */
+static void
+append_returning(StringInfo sql, IdemApply *apply, IdemBuild build)
+{
+	appendStringInfoString(sql, "WITH w AS (");
+	build(sql, apply);
+	appendStringInfoString(sql, " RETURNING ");
+	idem_append_keys(sql, apply->target, "d.");
+	if (apply->reload && !apply->target->window->is_key)
+		appendStringInfo(sql, ", d.%s", apply->target->window->quoted);
+	appendStringInfoString(sql, ") ");
+	append_sorted(sql, apply, false);
+	if (!apply->target->may_hide)
+		return;
+	appendStringInfoString(sql, " UNION ALL ");
+	append_sorted(sql, apply, true);
+}
+
+/* Which loads may run a command. */
+static bool
+always(const IdemApply *apply)
+{
+	return true;
+}
+
+static bool
+with_keys(const IdemApply *apply)
+{
+	return apply->target->nkeys > 0;
+}
+
+static bool
+with_arbiter(const IdemApply *apply)
+{
+	return apply->target->has_arbiter;
+}
+
+static bool
+plainly_or_by_key(const IdemApply *apply)
+{
+	return apply->target->is_plain || with_keys(apply);
+}
+
+static bool
+counted(const IdemApply *apply)
+{
+	return !plainly_or_by_key(apply);
+}
+
+static bool
+with_updates(const IdemApply *apply)
+{
+	return with_arbiter(apply) && idem_has_updates(apply->target);
+}
+
+static bool
+updates_by_index(const IdemApply *apply)
+{
+	return with_updates(apply) && idem_has_not_null_key(apply->target);
+}
+
+static bool
+updates_by_arbiter(const IdemApply *apply)
+{
+	return with_updates(apply) && !idem_has_not_null_key(apply->target);
+}
+
+static bool
+deletes_rows(const IdemApply *apply)
+{
+	return apply->reload && with_arbiter(apply);
+}
+
+static bool
+deletes_windows(const IdemApply *apply)
+{
+	return apply->reload && !with_arbiter(apply);
+}
+
+static bool
+deletes_everywhere(const IdemApply *apply)
+{
+	return apply->reload && idem_may_move(apply->target);
+}
+
+/* How a command's statement is made, which loads may run it, and of which targets. */
+typedef struct Command
+{
+	IdemBuild build;
+	bool (*may_run)(const IdemApply *apply);
+	bool watched;	/* only where something watches the target */
+	bool returning; /* there it returns what it did not write */
+} Command;
+
+static const Command commands[IDEM_COMMANDS] = {
+	[IDEM_OCCUPIED] = {build_occupied, always},
+	[IDEM_WINDOW] = {idem_build_window, idem_may_be_unchanged},
+	[IDEM_COMPARE] = {idem_build_compare, with_arbiter},
+	[IDEM_LOOK] = {idem_build_look, with_keys},
+	[IDEM_INSERT] = {idem_build_insert, plainly_or_by_key, .returning = true},
+	[IDEM_INSERT_COUNTED] = {idem_build_insert_counted, counted},
+	[IDEM_INSERT_NEW] = {idem_build_insert_new, with_arbiter, .returning = true},
+	[IDEM_UPSERT] = {idem_build_upsert, updates_by_arbiter, .returning = true},
+	[IDEM_UPDATE] = {idem_build_update, with_updates, .returning = true},
+	[IDEM_UPDATE_ANY] = {idem_build_update_any, updates_by_index, .returning = true},
+	[IDEM_DELETE_GONE] = {idem_build_delete_gone, deletes_rows},
+	[IDEM_KEPT] = {idem_build_kept, deletes_rows, .watched = true},
+	[IDEM_DELETE_OLD] = {idem_build_delete_old, deletes_windows},
+	[IDEM_LEFT] = {idem_build_left, deletes_windows, .watched = true},
+	[IDEM_DELETE_EVERYWHERE] = {idem_build_delete_everywhere, deletes_everywhere},
+	[IDEM_KEPT_EVERYWHERE] = {idem_build_kept_everywhere, deletes_everywhere, .watched = true},
+};
+
+/* True if a load may run a command. */
+static bool
+may_run(const IdemApply *apply, const Command *command)
+{
+	return command->may_run(apply) && !(command->watched && apply->target->is_plain);
+}
+
+/* Makes the statement of a command. */
+static IdemStatement *
+make_statement(IdemApply *apply, const Command *command)
+{
+	Oid types[] = {apply->type->bound, apply->type->bound};
+	StringInfoData sql;
+
+	Assert(may_run(apply, command));
+	initStringInfo(&sql);
+	if (command->returning && !apply->target->is_plain)
+		append_returning(&sql, apply, command->build);
+	else
+		command->build(&sql, apply);
+	return idem_make_statement(sql.data, lengthof(types), types, IDEM_SNAPSHOT_NEW);
+}
+
+/* Forgets the statements. */
+static void
+forget_statements(IdemApply *apply)
+{
+	memset(apply->made, 0, sizeof(apply->made));
+	MemoryContextReset(apply->statements);
+}
+
+IdemStatement *
+idem_get_statement(IdemApply *apply, IdemCommand command, int64 rows)
+{
+	MemoryContext old;
+
+	if (apply->null_keys && !apply->match_nulls)
+	{
+		forget_statements(apply);
+		apply->match_nulls = true;
+	}
+	old = MemoryContextSwitchTo(apply->statements);
+	if (apply->made[command] == NULL)
+		apply->made[command] = make_statement(apply, &commands[command]);
+	MemoryContextSwitchTo(old);
+	idem_fit_statement(apply->made[command], rows, apply->written);
+	return apply->made[command];
+}
+
+/* The statements are not kept: they are planned for as many rows as there will be. */
+void
+idem_check_rights(IdemApply *apply)
+{
+	IdemRows none = idem_make_rows(apply->desc);
+	int i;
+
+	idem_show_rows(&none);
+	for (i = 0; i < IDEM_COMMANDS; i++)
+	{
+		if (may_run(apply, &commands[i]))
+			idem_check_statement(idem_get_statement(apply, i, 0));
+	}
+	idem_hide_rows();
+	idem_free_rows(&none);
+	forget_statements(apply);
+	apply->checked = true;
+}
+
+uint64
+idem_run_command(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand command)
+{
+	IdemStatement *statement = idem_get_statement(apply, command, rows ? rows->count : 0);
+	uint64 processed;
+
+	if (rows)
+		idem_show_rows(rows);
+	processed = idem_run(statement, piece->bounds, NULL);
+	if (rows)
+		idem_hide_rows();
+	return processed;
+}
+
+void
+idem_run_on_rows(IdemStatement *statement, IdemPiece *piece, const IdemRows *rows, Snapshot since,
+				 DestReceiver *receiver)
+{
+	if (rows)
+		idem_show_rows(rows);
+	if (since)
+		idem_run_since(statement, since, piece->bounds, receiver);
+	else
+		idem_run_into(statement, piece->bounds, receiver);
+	if (rows)
+		idem_hide_rows();
+}
