@@ -5,6 +5,8 @@
 # relative to themselves), builds idem into that copy and starts a cluster there as
 # a user that is not root.  Existing clusters, and the installation itself, are
 # never touched; on exit the cluster is stopped and everything is removed.
+# With PG_SERVER, a folder with a server laid out as Debian's (usr/lib/postgresql/…), that one is
+# copied instead of the machine's.
 
 set -euo pipefail
 
@@ -96,14 +98,15 @@ sandbox_begin() {
 	sandbox_install_optional ${SANDBOX_OPTIONAL:-}
 	[ -z "${SANDBOX_INSTALL:-}" ] || exit 0
 
-	# the programs are copied, for they look where they really are; the rest is linked
+	# copied, not linked: what is installed into it must not end up where a link leads
 	real=/usr/lib/postgresql/$major
-	mkdir -p "$SANDBOX$real" "$SANDBOX/usr/share/postgresql/$major" "$SANDBOX/run"
-	cp -a "$real/bin" "$SANDBOX$real/"
-	cp -as "$real/lib" "$SANDBOX$real/"
-	cp -as "/usr/share/postgresql/$major/." "$SANDBOX/usr/share/postgresql/$major/"
-	ln -s /usr/include "$SANDBOX/usr/include"
+	mkdir -p "$SANDBOX$real" "$SANDBOX/usr/share/postgresql" "$SANDBOX/run"
+	cp -a "${PG_SERVER:-}$real/bin" "${PG_SERVER:-}$real/lib" "$SANDBOX$real/"
+	cp -a "${PG_SERVER:-}/usr/share/postgresql/$major" "$SANDBOX/usr/share/postgresql/"
+	ln -s "${PG_SERVER:-}/usr/include" "$SANDBOX/usr/include"
 	PG_BIN=$SANDBOX$real/bin
+	# every cluster made with it, also by tests, says the SQLSTATE of what it logs
+	echo 'log_error_verbosity = verbose' >>"$SANDBOX/usr/share/postgresql/$major/postgresql.conf.sample"
 
 	mkdir "$SANDBOX/idem"
 	(cd "$SANDBOX_TOP" && tar cf - --exclude=.git --exclude='*.o' --exclude='*.so' \

@@ -10,8 +10,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 
-use IdemTest;
-use POSIX ();
+use IdemTorture;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -21,9 +20,6 @@ my $seconds = $ENV{IDEM_TORTURE} || 30;
 my $loaders = 6;
 my $writers = 2;
 my $size = 1000;    # windows lie in [0, size)
-
-# What a session may end with: cancel and timeouts, busy, deadlock, and a lost server.
-my %expected = map { $_ => 1 } qw(ok 57014 55P03 40P01 57P01 57P02 57P03 lost);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -69,8 +65,6 @@ $node->safe_psql('postgres', qq{
 		END IF;
 	END \$\$;
 });
-
-sub one_of { return $_[ int rand @_ ]; }
 
 # A window within [0, size), now and then exactly some partitions.
 sub window
@@ -126,54 +120,6 @@ sub change_script
 	return sprintf "CALL change(%d, %d, %d, %s);\n", int rand 4, $lo, $hi, one_of('true', 'false');
 }
 
-# Runs a script and returns what it ended with.
-sub run_script
-{
-	my $script = shift;
-	my ($out, $err);
-
-	IPC::Run::run(
-		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose',
-			'-d', $node->connstr('postgres') . " application_name=torture",
-			map { ('-c', $_) } split /;\n/, $script ],
-		'>', \$out, '2>', \$err);
-	# of an end that must not be, all that was said
-	return $expected{$1} ? $1 : $err if $err =~ /(?:ERROR|FATAL|WARNING):  ([0-9A-Z]{5})/;
-	return 'lost' if $err =~ /connection|server|FATAL/;
-	return $err =~ /\S/ ? $err : 'ok';
-}
-
-# Starts a process that runs random scripts until the end, and then writes how they ended.
-my $deadline = time() + $seconds;
-my $results = PostgreSQL::Test::Utils::tempdir();
-my @children;
-
-sub start_child
-{
-	my $make_script = shift;
-	my $pid = fork();
-	my %ended;
-
-	die "fork: $!" unless defined $pid;
-	if ($pid)
-	{
-		push @children, $pid;
-		return;
-	}
-	srand($$ ^ time());
-	while (time() < $deadline)
-	{
-		my $end = eval { run_script($make_script->()) } || "died: $@";
-		$end =~ s/\s+/ /g;
-		$ended{$end}++;
-		sleep(0.2) if $end eq 'lost';
-	}
-	open my $file, '>', "$results/$$" or POSIX::_exit(1);
-	print $file "$_ $ended{$_}\n" foreach keys %ended;
-	close $file;
-	POSIX::_exit(0);    # not exit, which would stop the server
-}
-
 # What is complete is what the source holds, in one snapshot that no TRUNCATE can slip under.
 my $check = q{
 	BEGIN;
@@ -193,18 +139,13 @@ my %done = map { $_ => 0 } qw(cancel terminate SIGKILL stop check);
 my @wrong;
 
 # One act of violence, or a check; which one is chosen, unless it is given.
-sub disturb
+sub act
 {
 	my $how = shift || one_of(qw(cancel cancel cancel terminate terminate check check SIGKILL),
 		rand() < 0.3 ? 'stop' : 'cancel');
 	my ($rc, $out);
 
-	if ($how eq 'stop')
-	{
-		$node->stop('immediate');
-		$node->start;
-	}
-	elsif ($how eq 'check')
+	if ($how eq 'check')
 	{
 		($rc, $out) = $node->psql('postgres', $check);
 		return if $rc;
@@ -212,52 +153,34 @@ sub disturb
 	}
 	else
 	{
-		($rc, $out) = $node->psql('postgres',
-			"SELECT pid FROM pg_stat_activity WHERE application_name = 'torture' AND state = 'active' ORDER BY random() LIMIT 1");
-		return if $rc || $out !~ /^\d+$/;
-		if ($how eq 'SIGKILL')
-		{
-			kill 'KILL', $out;
-			await_end($out);
-		}
-		else
-		{
-			$node->psql('postgres', "SELECT pg_${how}_backend($out)");
-		}
+		disturb($how, "SELECT pid FROM pg_stat_activity WHERE application_name = 'torture' AND state = 'active'") or return;
 	}
 	$done{$how}++;
 	return;
 }
 
+# A session may end by cancel and timeouts, busy, deadlock, and with a lost server.
+begin_torture($node, $seconds, qw(57014 55P03 40P01 57P01 57P02 57P03));
 start_child(\&load_script) foreach 1 .. $loaders;
 start_child(\&change_script) foreach 1 .. $writers;
-disturb('SIGKILL') until $done{SIGKILL};
-while (time() < $deadline)
+act('SIGKILL') until $done{SIGKILL};
+while (torturing())
 {
 	sleep(rand() * 0.4);
-	disturb();
+	act();
 }
-waitpid $_, 0 foreach @children;
+my ($ended, $otherwise) = await_children();
 $node->poll_query_until('postgres', 'SELECT true') or die 'the server did not come back';
 
-my %ended;
-foreach my $file (glob "$results/*")
-{
-	foreach my $line (split /\n/, slurp_file($file))
-	{
-		$line =~ /^(.*) (\d+)$/s and $ended{$1} += $2;
-	}
-}
 note join ', ', map { "$_: $done{$_}" } sort keys %done;
-note 'sessions ended with ', join ', ', map { "$_: $ended{$_}" } sort keys %ended;
+note 'sessions ended with ', join ', ', map { "$_: $ended->{$_}" } sort keys %$ended;
 note $node->safe_psql('postgres', q{SELECT format('%s %s by %s: %s', state, pipeline, coalesce(method, mode), count(*))
 	FROM led GROUP BY state, pipeline, coalesce(method, mode) ORDER BY 1});
 
-is(scalar @children, $loaders + $writers, 'all sessions have run');
-cmp_ok($ended{ok} || 0, '>', $seconds, 'many loads succeeded');
+cmp_ok($ended->{ok} || 0, '>', $seconds, 'many loads succeeded');
 cmp_ok($done{SIGKILL}, '>', 0, 'backends were killed');
 is(join("\n", @wrong), '', 'what was complete was right at all times');
-is(join("\n", grep { !$expected{$_} } keys %ended), '', 'no session ended otherwise than it may');
+is(join("\n", keys %$otherwise), '', 'no session ended otherwise than it may');
 is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT error_code, ',') FROM led
 	WHERE state = 'failed' AND error_code NOT IN ('57014', '55P03', '40P01')}), '', 'no window failed otherwise than it may');
 

@@ -1,0 +1,125 @@
+# Many sessions that run random scripts until a moment, and violence against them.
+
+package IdemTorture;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use IdemTest;
+use IPC::Run ();
+use POSIX ();
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep time);
+
+our @EXPORT = qw(one_of begin_torture torturing start_child await_children disturb);
+
+my ($node, $deadline, $results);
+my %expected;
+my @children;
+
+# One of several things.
+sub one_of { return $_[ int rand @_ ]; }
+
+# Says which server is tortured, for how many seconds, and with which SQLSTATEs a session may end.
+sub begin_torture
+{
+	($node, my $seconds, my @codes) = @_;
+	$deadline = time + $seconds;
+	$results = PostgreSQL::Test::Utils::tempdir();
+	%expected = map { $_ => 1 } qw(ok lost), @codes;
+	return;
+}
+
+# Whether it goes on.
+sub torturing { return time < $deadline; }
+
+# Runs a script and returns what it ended with: ok, lost, an SQLSTATE that is expected, or all that was said.
+sub run_script
+{
+	my $script = shift;
+	my ($out, $err);
+
+	IPC::Run::run(
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose',
+			'-d', $node->connstr('postgres') . " application_name=torture",
+			map { ('-c', $_) } split /;\n/, $script ],
+		'>', \$out, '2>', \$err);
+	return $expected{$1} ? $1 : $err if $err =~ /(?:ERROR|FATAL|WARNING):  ([0-9A-Z]{5})/;
+	return 'lost' if $err =~ /connection|server|FATAL/;
+	return $err =~ /\S/ ? $err : 'ok';
+}
+
+# Starts a process that runs random scripts until the end, and then writes how they ended.
+sub start_child
+{
+	my $make_script = shift;
+	my $pid = fork();
+	my %ended;
+
+	die "fork: $!" unless defined $pid;
+	if ($pid)
+	{
+		push @children, $pid;
+		return;
+	}
+	srand($$ ^ time);
+	while (torturing())
+	{
+		my $end = eval { run_script($make_script->()) } || "died: $@";
+		$end =~ s/\s+/ /g;
+		$ended{$end}++;
+		sleep(0.2) if $end eq 'lost';
+	}
+	open my $file, '>', "$results/$$" or POSIX::_exit(1);
+	print $file "$_ $ended{$_}\n" foreach keys %ended;
+	close $file;
+	POSIX::_exit(0);    # not exit, which would stop the server
+}
+
+# Waits for them all, and returns how many scripts ended how: those that may, and those that may not.
+sub await_children
+{
+	my (%good, %bad);
+
+	waitpid $_, 0 foreach @children;
+	foreach my $file (glob "$results/*")
+	{
+		foreach my $line (split /\n/, slurp_file($file))
+		{
+			next unless $line =~ /^(.*) (\d+)$/s;
+			if ($expected{$1}) { $good{$1} += $2 }
+			else { $bad{$1} += $2 }
+		}
+	}
+	return (\%good, \%bad);
+}
+
+# Stops the server, or cancels, terminates or kills one of the processes that a query of pids finds.
+# Returns whether there was one.
+sub disturb
+{
+	my ($how, $pids) = @_;
+	my ($rc, $pid);
+
+	if ($how eq 'stop')
+	{
+		$node->stop('immediate');
+		$node->start;
+		return 1;
+	}
+	($rc, $pid) = $node->psql('postgres', "$pids ORDER BY random() LIMIT 1");
+	return 0 if $rc || $pid !~ /^\d+$/;
+	if ($how eq 'SIGKILL')
+	{
+		kill 'KILL', $pid;
+		await_end($pid);
+	}
+	else
+	{
+		$node->psql('postgres', "SELECT pg_${how}_backend($pid)");
+	}
+	return 1;
+}
+
+1;
