@@ -66,6 +66,8 @@ my $query = q{'SELECT 1::bigint AS id, ''evil'' AS v'};
 my $more = 'text[],text,text,text,text,text,text,boolean,text,text,text';
 my $definition = 'text,text,text,text,text,text,text,text,text,boolean,integer,interval,interval,interval,integer,boolean,boolean';
 
+# what takes or returns what no SQL has is refused, by newer minor versions of the server when it is called
+my $internal = qr/^(42883|0A000)$/;
 my @attempts = (
 	# functions of their arguments alone, and what only aggregates, planner and triggers may call
 	[ 'idem_hash(record,text[])' => q{SELECT length(idem_hash(r, '{a}')) FROM (SELECT 1 AS a) r} => 64 ],
@@ -76,14 +78,14 @@ my @attempts = (
 	[ 'idem_uuid(jsonb,text[])' => q{SELECT length(idem_uuid('{"a": 1}'::jsonb, '{a}')::text)} => 36 ],
 	[ 'idem_hash_values(text[],"any")' => q{SELECT length(idem_hash_values('{a}', 1))} => 64 ],
 	[ 'idem_uuid_values(text[],"any")' => q{SELECT length(idem_uuid_values('{a}', 1)::text)} => 36 ],
-	[ 'idem_hash_support(internal)' => 'SELECT idem_hash_support(NULL)' => 42883 ],
+	[ 'idem_hash_support(internal)' => 'SELECT idem_hash_support(NULL)' => $internal ],
 	[ 'idem_hash(record,text[])' => "SELECT idem_hash(t, '{id}') FROM alice.tgt t" => 42501 ],
 	[ 'idem_digest(record)' => 'SELECT idem_digest(t) FROM alice.tgt t' => 42501 ],
-	[ 'idem_digest_add(internal,record)' => 'SELECT idem_digest_add(NULL, r) FROM (SELECT 1) r' => 42883 ],
-	[ 'idem_digest_combine(internal,internal)' => 'SELECT idem_digest_combine(NULL, NULL)' => 42883 ],
-	[ 'idem_digest_serialize(internal)' => 'SELECT idem_digest_serialize(NULL)' => 42883 ],
-	[ 'idem_digest_deserialize(bytea,internal)' => q{SELECT idem_digest_deserialize('\x00', NULL)} => 42883 ],
-	[ 'idem_digest_result(internal)' => 'SELECT idem_digest_result(NULL)' => 42883 ],
+	[ 'idem_digest_add(internal,record)' => 'SELECT idem_digest_add(NULL, r) FROM (SELECT 1) r' => $internal ],
+	[ 'idem_digest_combine(internal,internal)' => 'SELECT idem_digest_combine(NULL, NULL)' => $internal ],
+	[ 'idem_digest_serialize(internal)' => 'SELECT idem_digest_serialize(NULL)' => $internal ],
+	[ 'idem_digest_deserialize(bytea,internal)' => q{SELECT idem_digest_deserialize('\x00', NULL)} => $internal ],
+	[ 'idem_digest_result(internal)' => 'SELECT idem_digest_result(NULL)' => $internal ],
 	[ 'idem_set_id()' => 'SELECT idem_set_id()' => '39P01' ],
 	[ 'idem_set_id()' => q{CREATE TRIGGER t BEFORE INSERT ON alice.tgt FOR EACH ROW EXECUTE FUNCTION idem_set_id('v', 'id')} => 42501 ],
 	[ 'idem_restore_pipeline()' => 'SELECT idem_restore_pipeline()' => '39P01' ],
@@ -147,7 +149,8 @@ foreach my $try (@attempts)
 {
 	my ($function, $statement, $expected) = @$try;
 	my $said = substr($statement, 0, 100) =~ s/\n/ /gr;
-	is(attempt('mallory', $statement), $expected, $said);
+	my $got = attempt('mallory', $statement);
+	ref $expected ? like($got, $expected, $said) : is($got, $expected, $said);
 	is(sql($hers), $before, "and all of alice's is as it was");
 }
 my %tried = map { $_->[0] => 1 } @attempts;
