@@ -70,6 +70,12 @@ SELECT count(h) FROM (SELECT idem_hash(ROW(generate_series(1, 3), 1), '{f2}') AS
 SELECT idem_hash(ROW(point(1, 2)), '{f1}');
 SELECT is_simplified($$SELECT idem_hash(f, '{a}') FROM json_to_recordset('[{"a": 1}]') f(a int)$$) AS "function";
 
+-- the row that was to be inserted has no system columns; grouping sets make a record NULL that their columns do not
+INSERT INTO part VALUES (77, 'once more') ON CONFLICT (idem_uuid(part, '{id}')) DO UPDATE SET name = idem_hash(excluded, '{id,name}')
+    RETURNING name = idem_hash('{"id": 77, "name": "once more"}'::jsonb, '{id,name}') AS excluded;
+SELECT idem_hash(p, '{id}') = as_record(p, '{id}') AS "table", count(*) FROM part p WHERE id < 3 GROUP BY ROLLUP (p) ORDER BY 1;
+SELECT idem_hash(ROW(id), '{f1}') = as_record(ROW(id), '{f1}') AS "row", count(*) FROM part WHERE id < 3 GROUP BY ROLLUP (ROW(id)) ORDER BY 1;
+
 -- who may not call everything gets what he may
 REVOKE EXECUTE ON FUNCTION idem_hash_values FROM PUBLIC;
 SELECT is_simplified($$SELECT idem_hash(p, '{id}') FROM part p$$);

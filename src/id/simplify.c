@@ -155,6 +155,9 @@ whole_row_table(PlannerInfo *root, const Var *var)
 	{
 		RangeTblEntry *rte = rt_fetch(var->varno, root->parse->rtable);
 
+		/* EXCLUDED has no system columns, which unless_null_row asks */
+		if (root->parse->onConflict && root->parse->onConflict->exclRelIndex == var->varno)
+			return InvalidOid;
 		return rte->rtekind == RTE_RELATION && rte->relid == relid ? relid : InvalidOid;
 	}
 	return var->varno == 1 ? relid : InvalidOid;
@@ -220,6 +223,9 @@ simplify_call(PlannerInfo *root, FuncExpr *call)
 	Expr *result;
 
 	if (!IsA(keys, Const) || ((Const *) keys)->constisnull)
+		return NULL;
+	/* a set that leaves the record out makes it NULL, but not what it is made of */
+	if (root && root->parse->groupingSets)
 		return NULL;
 	if (IsA(record, Var))
 		relid = whole_row_table(root, (Var *) record);
