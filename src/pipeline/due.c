@@ -215,9 +215,12 @@ char *
 idem_check_schedule(const IdemPipeline *pipeline)
 {
 	ScheduleCheck check = {pipeline, NULL};
+	IdemIdentity owner = pipeline->identity;
 
+	/* who creates it may be a superuser who has SET ROLE, as one who copies pipelines does */
+	owner.restricted = true;
 	idem_run_as_typed(pipeline, read_start, &check);
-	idem_run_as(&pipeline->identity, check_schedule_as, &check);
+	idem_run_as(&owner, check_schedule_as, &check);
 	return check.start;
 }
 

@@ -238,6 +238,14 @@ foreach my $use (
 	unlike($err, qr/FATAL|PANIC/, "a superuser: $use");
 	is($out, $untouched, 'his session is what it was');
 }
+# he copies it; to look at a ledger's index is to compute her functions, and they may change the role that he has set
+attempt('mallory', q{SET search_path = mallory, public;
+	CREATE FUNCTION rise() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'RESET ROLE'; EXECUTE 'ALTER ROLE mallory SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END $$;
+	CREATE FUNCTION constant() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.rise(); RETURN 1; END $$;
+	CREATE INDEX ON led (run_id) WHERE constant() = 1});
+my $calls = sql(q{SELECT idem_pipeline_calls('mallory')});
+my ($copied, undef, $why) = $node->psql('postgres', "SELECT idem_drop_pipeline('mallory');\n$calls");
+is($copied, 0, 'a superuser copies her pipeline') or diag($why);
 is(sql(q{SELECT string_agg(DISTINCT who, ' ') FROM mallory.reached}), 'mallory', 'her code was never anybody else');
 is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit led source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
 is(sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'she is what she was');
