@@ -3,8 +3,8 @@
  *		SHA-256, by OpenSSL where the server has it.
  *
  * Its functions for this one algorithm keep their state on the stack.  The server's
- * pg_cryptohash makes a context for each text, which costs more than the hash of a
- * short one; OpenSSL's own contexts, kept from row to row, still cost a quarter more.
+ * pg_cryptohash makes a context for each text and ties it to the current resource owner,
+ * so that it cannot be kept from row to row.
  */
 #include "postgres.h"
 

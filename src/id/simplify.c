@@ -36,13 +36,6 @@ PG_FUNCTION_INFO_V1(idem_hash_support);
 /* More arguments than these the executor does not pass, and one is the keys. */
 #define MAX_VALUES (FUNC_MAX_ARGS - 1)
 
-/* True if everybody may call a function. */
-static bool
-is_public(Oid function)
-{
-	return idem_function_aclcheck(function, ACL_ID_PUBLIC) == ACLCHECK_OK;
-}
-
 /*
  * The function of the same name, and schema, over values.  None where not everybody may
  * call both: what one may is asked when a plan runs, and about the function in it.
@@ -56,7 +49,10 @@ find_twin(Oid function)
 							   PointerGetDatum(buildoidvector(types, lengthof(types))),
 							   ObjectIdGetDatum(get_func_namespace(function)));
 
-	return OidIsValid(twin) && is_public(function) && is_public(twin) ? twin : InvalidOid;
+	return OidIsValid(twin) && idem_may_execute(function, ACL_ID_PUBLIC) &&
+				   idem_may_execute(twin, ACL_ID_PUBLIC)
+			   ? twin
+			   : InvalidOid;
 }
 
 /* The names in an array of keys; NULL if one of them is NULL or they are no list of some. */
@@ -78,10 +74,7 @@ read_names(Const *keys, int *nnames)
 	return names;
 }
 
-/*
- * The field of a row that has a name; NULL if there is none.  Its fields may be left
- * out only if nobody notices that they are not computed.
- */
+/* The field of a row that has a name; NULL if there is none. */
 static Expr *
 row_field(RowExpr *row, const char *name)
 {
@@ -96,7 +89,10 @@ row_field(RowExpr *row, const char *name)
 	return NULL;
 }
 
-/* True for a row whose fields can stand for themselves. */
+/*
+ * True for a row whose fields can stand for themselves: nobody notices that those that
+ * are no keys are not computed.
+ */
 static bool
 is_plain_row(const RowExpr *row)
 {

@@ -39,7 +39,7 @@ append_written(StringInfo sql, IdemApply *apply)
 	idem_append_in_window(sql, apply->target, "w");
 }
 
-/* Appends the rows that w, which has a flag for them, tells were written, or were not. */
+/* Appends the rows that were written, as w tells, or those that were not; with a flag which. */
 static void
 append_sorted(StringInfo sql, IdemApply *apply, bool written)
 {

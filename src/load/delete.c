@@ -137,12 +137,19 @@ run_deletion(Deletion *deletion)
 	return deletion->deleted;
 }
 
-/* Builds: DELETE FROM target d USING idem_source s WHERE d.k = s.k AND in window */
+/* Builds: DELETE FROM target d USING idem_source s WHERE d.k = s.k */
 void
-idem_build_delete_gone(StringInfo sql, IdemApply *apply)
+idem_build_delete_everywhere(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
 	idem_append_same_key(sql, apply, "d", "s");
+}
+
+/* Builds it of rows in the window. */
+void
+idem_build_delete_gone(StringInfo sql, IdemApply *apply)
+{
+	idem_build_delete_everywhere(sql, apply);
 	idem_append_by_window(sql, apply, " AND ");
 }
 
@@ -173,15 +180,7 @@ idem_delete_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 	return run_deletion(&deletion);
 }
 
-/* Builds: DELETE FROM target d USING idem_source s WHERE d.k = s.k */
-void
-idem_build_delete_everywhere(StringInfo sql, IdemApply *apply)
-{
-	appendStringInfo(sql, "DELETE FROM %s d USING %s s WHERE ", apply->target->name, IDEM_ROWS);
-	idem_append_same_key(sql, apply, "d", "s");
-}
-
-/* Builds what is left of it. */
+/* Builds it of rows anywhere. */
 void
 idem_build_kept_everywhere(StringInfo sql, IdemApply *apply)
 {
@@ -205,14 +204,11 @@ idem_build_delete_old(StringInfo sql, IdemApply *apply)
 	idem_append_in_window(sql, apply->target, "d");
 }
 
-/* Builds: SELECT d.c, … FROM target d WHERE in window LIMIT 1 */
+/* Builds: SELECT columns FROM target d WHERE d.w >= $1 AND d.w < $2 LIMIT 1 */
 void
 idem_build_left(StringInfo sql, IdemApply *apply)
 {
-	appendStringInfoString(sql, "SELECT ");
-	idem_append_columns(sql, apply->target, "d.");
-	appendStringInfo(sql, " FROM %s d WHERE ", apply->target->name);
-	idem_append_in_window(sql, apply->target, "d");
+	idem_build_window(sql, apply);
 	appendStringInfoString(sql, " LIMIT 1");
 }
 

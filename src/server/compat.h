@@ -74,13 +74,6 @@ idem_call_init(void *memory, void *init)
 #define idem_my_proc_number() (MyProc->pgprocno)
 #endif
 
-/* 16 has one function for the rights on most kinds of objects. */
-#if PG_VERSION_NUM >= 160000
-#define idem_function_aclcheck(function, role) object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE)
-#else
-#define idem_function_aclcheck(function, role) pg_proc_aclcheck(function, role, ACL_EXECUTE)
-#endif
-
 /* 18 can return what a row was, and so has variables of its old and its new version. */
 #if PG_VERSION_NUM >= 180000
 #define idem_is_current_row(var) ((var)->varreturningtype == VAR_RETURNING_DEFAULT)
