@@ -24,7 +24,6 @@ my $seconds = $ENV{IDEM_CHAOS} || 180;
 my $size = 1000;    # windows lie in [0, size)
 my @targets = qw(up re bag parts vw);
 my @pipelines = qw(p1 p2);
-my $all = join ',', @targets, @pipelines;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -86,42 +85,13 @@ $node->safe_psql('postgres', qq{
 		END IF;
 		RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 	END \$\$;
-
-	-- a change of the source, with the windows it touches reopened in the same transaction
-	CREATE PROCEDURE change(kind int, lo int, hi int, invalidate_first bool) LANGUAGE plpgsql AS \$\$
-	DECLARE
-		reopen text := 'SELECT idem_invalidate(''led'', p, int8range(\$1, \$2)) FROM unnest(''{$all}''::text[]) p';
-		source text := CASE kind
-			WHEN 0 THEN 'UPDATE src SET v = md5(random()::text) WHERE w >= \$1 AND w < \$2'
-			WHEN 1 THEN 'DELETE FROM src WHERE w >= \$1 AND w < \$2 AND random() < 0.2'
-			WHEN 2 THEN 'INSERT INTO src (id, w, v) SELECT nextval(''new_id''), w, ''new'' FROM generate_series(\$1, \$2 - 1) w'
-			ELSE 'UPDATE src SET w = \$1 + (w - \$1 + 1) % (\$2 - \$1) WHERE w >= \$1 AND w < \$2' END;
-	BEGIN
-		IF invalidate_first THEN
-			EXECUTE reopen USING lo, hi;
-		END IF;
-		EXECUTE source USING lo, hi;
-		IF NOT invalidate_first THEN
-			EXECUTE reopen USING lo, hi;
-		END IF;
-	END \$\$;
 });
-
-# A window within [0, size), now and then exactly some partitions.
-sub window
-{
-	my $longest = shift;
-	my $lo = int rand($size - 1);
-	my $hi = $lo + 1 + int rand $longest;
-
-	($lo, $hi) = (100 * int($lo / 100), 100 * int($lo / 100) + 100) if rand() < 0.2;
-	return ($lo, $hi > $size ? $size : $hi);
-}
+$node->safe_psql('postgres', 'SET ROLE etl; ' . change_procedure(0.2, @targets, @pipelines));
 
 # The arguments of one random load, with a source of one of many shapes.
 sub arguments
 {
-	my ($lo, $hi) = window(300);
+	my ($lo, $hi) = random_window($size, 300);
 	my $target = one_of(@targets);
 	my $keys = one_of("'{id}'", 'NULL');
 	my $source = one_of('src', 'sv',
@@ -168,7 +138,7 @@ sub load_script
 # What a writer of the source does in one session.
 sub change_script
 {
-	my ($lo, $hi) = window(20);
+	my ($lo, $hi) = random_window($size, 20);
 
 	return settings() . sprintf "CALL change(%d, %d, %d, %s);\n", int rand 4, $lo, $hi, one_of('true', 'false');
 }
@@ -185,7 +155,7 @@ sub finish_script
 # What who runs the pipelines does: all there is to call.
 sub operate_script
 {
-	my ($lo, $hi) = window(400);
+	my ($lo, $hi) = random_window($size, 400);
 	my $pipeline = one_of(@pipelines);
 
 	return settings() . one_of(

@@ -45,42 +45,13 @@ $node->safe_psql('postgres', qq{
 	SELECT format('CREATE TABLE parts%s PARTITION OF parts FOR VALUES FROM (%s) TO (%s)', i, i * 100, i * 100 + 100)
 		FROM generate_series(0, @{[$size / 100 - 1]}) i \\gexec
 	SELECT idem_create_ledger('led', 'int8range');
-
-	-- a change of the source, with the windows it touches reopened in the same transaction
-	CREATE PROCEDURE change(kind int, lo int, hi int, invalidate_first bool) LANGUAGE plpgsql AS \$\$
-	DECLARE
-		reopen text := 'SELECT idem_invalidate(''led'', p, int8range(\$1, \$2)) FROM unnest(''{up,re,bag,parts}''::text[]) p';
-		source text := CASE kind
-			WHEN 0 THEN 'UPDATE src SET v = md5(random()::text) WHERE w >= \$1 AND w < \$2'
-			WHEN 1 THEN 'DELETE FROM src WHERE w >= \$1 AND w < \$2 AND random() < 0.3'
-			WHEN 2 THEN 'INSERT INTO src SELECT nextval(''new_id''), w, ''new'' FROM generate_series(\$1, \$2 - 1) w'
-			ELSE 'UPDATE src SET w = \$1 + (w - \$1 + 1) % (\$2 - \$1) WHERE w >= \$1 AND w < \$2' END;
-	BEGIN
-		IF invalidate_first THEN
-			EXECUTE reopen USING lo, hi;
-		END IF;
-		EXECUTE source USING lo, hi;
-		IF NOT invalidate_first THEN
-			EXECUTE reopen USING lo, hi;
-		END IF;
-	END \$\$;
 });
-
-# A window within [0, size), now and then exactly some partitions.
-sub window
-{
-	my $longest = shift;
-	my $lo = int rand($size - 1);
-	my $hi = $lo + 1 + int rand $longest;
-
-	($lo, $hi) = (100 * int($lo / 100), 100 * int($lo / 100) + 100) if rand() < 0.2;
-	return ($lo, $hi > $size ? $size : $hi);
-}
+$node->safe_psql('postgres', change_procedure(0.3, qw(up re bag parts)));
 
 # The arguments of one random load.
 sub arguments
 {
-	my ($lo, $hi) = window(300);
+	my ($lo, $hi) = random_window($size, 300);
 	my $target = one_of(qw(up re bag parts));
 	my $keys = one_of("'{id}'", 'NULL');
 	my %more = (
@@ -115,7 +86,7 @@ sub load_script
 # What a writer does in one session.
 sub change_script
 {
-	my ($lo, $hi) = window(20);
+	my ($lo, $hi) = random_window($size, 20);
 
 	return sprintf "CALL change(%d, %d, %d, %s);\n", int rand 4, $lo, $hi, one_of('true', 'false');
 }

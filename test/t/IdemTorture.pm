@@ -12,7 +12,7 @@ use POSIX ();
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(one_of begin_torture torturing start_child await_children disturb);
+our @EXPORT = qw(one_of random_window change_procedure begin_torture torturing start_child await_children disturb);
 
 my ($node, $deadline, $results);
 my %expected;
@@ -20,6 +20,44 @@ my @children;
 
 # One of several things.
 sub one_of { return $_[ int rand @_ ]; }
+
+# A window within [0, size), now and then exactly some partitions.
+sub random_window
+{
+	my ($size, $longest) = @_;
+	my $lo = int rand($size - 1);
+	my $hi = $lo + 1 + int rand $longest;
+
+	($lo, $hi) = (100 * int($lo / 100), 100 * int($lo / 100) + 100) if rand() < 0.2;
+	return ($lo, $hi > $size ? $size : $hi);
+}
+
+# SQL for a procedure that changes the source, with the windows it touches reopened in the same transaction,
+# for all of some pipelines; a deletion takes a share of the rows.
+sub change_procedure
+{
+	my ($share, @pipelines) = @_;
+	my $all = join ',', @pipelines;
+
+	return qq{
+	CREATE PROCEDURE change(kind int, lo int, hi int, invalidate_first bool) LANGUAGE plpgsql AS \$\$
+	DECLARE
+		reopen text := 'SELECT idem_invalidate(''led'', p, int8range(\$1, \$2)) FROM unnest(''{$all}''::text[]) p';
+		source text := CASE kind
+			WHEN 0 THEN 'UPDATE src SET v = md5(random()::text) WHERE w >= \$1 AND w < \$2'
+			WHEN 1 THEN 'DELETE FROM src WHERE w >= \$1 AND w < \$2 AND random() < $share'
+			WHEN 2 THEN 'INSERT INTO src (id, w, v) SELECT nextval(''new_id''), w, ''new'' FROM generate_series(\$1, \$2 - 1) w'
+			ELSE 'UPDATE src SET w = \$1 + (w - \$1 + 1) % (\$2 - \$1) WHERE w >= \$1 AND w < \$2' END;
+	BEGIN
+		IF invalidate_first THEN
+			EXECUTE reopen USING lo, hi;
+		END IF;
+		EXECUTE source USING lo, hi;
+		IF NOT invalidate_first THEN
+			EXECUTE reopen USING lo, hi;
+		END IF;
+	END \$\$};
+}
 
 # Says which server is tortured, for how many seconds, and with which SQLSTATEs a session may end.
 sub begin_torture
