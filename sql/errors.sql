@@ -108,6 +108,9 @@ CALL load(keys => '{ID}');
 \echo :SQLSTATE
 CALL load(keys => '{j}');
 \echo :SQLSTATE
+SELECT array_agg('k' || i) AS many FROM generate_series(1, 101) i \gset
+CALL load(keys => :'many');
+\echo :SQLSTATE
 CALL load(wc => 'nope');
 \echo :SQLSTATE
 CALL load(wc => 'v');

@@ -155,13 +155,13 @@ extern void idem_build_delete_everywhere(StringInfo sql, IdemApply *apply);
 extern void idem_build_kept_everywhere(StringInfo sql, IdemApply *apply);
 
 /*
- * Runs a statement on rows, which it sees as IDEM_ROWS, into a receiver; NULL is none.  It
+ * Runs a command on rows, which it sees as IDEM_ROWS, into a receiver; NULL is none.  It
  * reads what a snapshot shows with our own changes since, or, without one, what is now.
  */
-extern void idem_run_on_rows(IdemStatement *statement, IdemPiece *piece, const IdemRows *rows,
+extern void idem_run_on_rows(IdemApply *apply, IdemCommand command, IdemPiece *piece, const IdemRows *rows,
 							 Snapshot since, DestReceiver *receiver);
 
-/* Runs a command on rows, which it sees as IDEM_ROWS; NULL is none. */
+/* The same, without a receiver: returns how many rows it wrote, or returned. */
 extern uint64 idem_run_command(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand command);
 
 /* Leaves one row a key in a piece's rows, unless it has been done or there are no keys. */

@@ -10,6 +10,7 @@
 
 #include "load/apply.h"
 #include "server/query.h"
+#include "server/scope.h"
 #include "utils/memutils.h"
 
 /*
@@ -146,15 +147,16 @@ typedef struct Command
 {
 	IdemBuild build;
 	bool (*may_run)(const IdemApply *apply);
+	bool reads;		/* and nothing else */
 	bool watched;	/* only where something watches the target */
 	bool returning; /* there it returns what it did not write */
 } Command;
 
 static const Command commands[IDEM_COMMANDS] = {
-	[IDEM_OCCUPIED] = {build_occupied, always},
-	[IDEM_WINDOW] = {idem_build_window, idem_may_be_unchanged},
-	[IDEM_COMPARE] = {idem_build_compare, with_arbiter},
-	[IDEM_LOOK] = {idem_build_look, with_keys},
+	[IDEM_OCCUPIED] = {build_occupied, always, .reads = true},
+	[IDEM_WINDOW] = {idem_build_window, idem_may_be_unchanged, .reads = true},
+	[IDEM_COMPARE] = {idem_build_compare, with_arbiter, .reads = true},
+	[IDEM_LOOK] = {idem_build_look, with_keys, .reads = true},
 	[IDEM_INSERT] = {idem_build_insert, plainly_or_by_key, .returning = true},
 	[IDEM_INSERT_COUNTED] = {idem_build_insert_counted, counted},
 	[IDEM_INSERT_NEW] = {idem_build_insert_new, with_arbiter, .returning = true},
@@ -162,11 +164,11 @@ static const Command commands[IDEM_COMMANDS] = {
 	[IDEM_UPDATE] = {idem_build_update, with_updates, .returning = true},
 	[IDEM_UPDATE_ANY] = {idem_build_update_any, updates_by_index, .returning = true},
 	[IDEM_DELETE_GONE] = {idem_build_delete_gone, deletes_rows},
-	[IDEM_KEPT] = {idem_build_kept, deletes_rows, .watched = true},
+	[IDEM_KEPT] = {idem_build_kept, deletes_rows, .reads = true, .watched = true},
 	[IDEM_DELETE_OLD] = {idem_build_delete_old, deletes_windows},
-	[IDEM_LEFT] = {idem_build_left, deletes_windows, .watched = true},
+	[IDEM_LEFT] = {idem_build_left, deletes_windows, .reads = true, .watched = true},
 	[IDEM_DELETE_EVERYWHERE] = {idem_build_delete_everywhere, deletes_everywhere},
-	[IDEM_KEPT_EVERYWHERE] = {idem_build_kept_everywhere, deletes_everywhere, .watched = true},
+	[IDEM_KEPT_EVERYWHERE] = {idem_build_kept_everywhere, deletes_everywhere, .reads = true, .watched = true},
 };
 
 /* True if a load may run a command. */
@@ -237,30 +239,87 @@ idem_check_rights(IdemApply *apply)
 	apply->checked = true;
 }
 
+/* A statement that is run, and what the planner is not to use for it. */
+typedef struct Running
+{
+	IdemStatement *statement;
+	const Datum *bounds;
+	Snapshot since; /* NULL: a new one */
+	DestReceiver *receiver; /* NULL: the rows are counted */
+	uint64 processed;
+	const char *off[3];
+	int noff;
+} Running;
+
+/* Switches what is left to be off off, and runs the statement. */
+static void
+run_without(void *arg)
+{
+	Running *running = arg;
+
+	if (running->noff > 0)
+		idem_run_with(running->off[--running->noff], "off", run_without, running);
+	else if (running->receiver == NULL)
+		running->processed = idem_run(running->statement, running->bounds, NULL);
+	else if (running->since)
+		idem_run_since(running->statement, running->since, running->bounds, running->receiver);
+	else
+		idem_run_into(running->statement, running->bounds, running->receiver);
+}
+
+/*
+ * Says what the planner is not to use.  Keys that may be NULL are joined by expressions, of
+ * which it has no statistics.  It expects few values, and then sorts both sides, which
+ * takes much longer than to hash one; or it goes by an index that has only the keys that
+ * are not NULL, of which there may be few values, in order or for row after row; and the
+ * price that it expects is worth compiling the statement, which takes longer than to run
+ * it.  And where one of the keys cannot be hashed, to hash the others compares all rows
+ * that are equal in them: to sort by all of them does not.
+ *
+ * Some rows may be looked up, though.  And what a trigger does meanwhile is planned under
+ * the same settings: of those there are as few as possible.
+ */
+static void
+restrict_planner(const IdemApply *apply, const Command *command, int64 rows, Running *running)
+{
+	if (!idem_can_hash_all_keys(apply->target))
+		running->off[running->noff++] = "enable_hashjoin";
+	else if (apply->match_nulls)
+		running->off[running->noff++] = "enable_mergejoin";
+	if (!apply->match_nulls || rows < IDEM_MIN_PLAIN || !(command->reads || apply->target->is_plain))
+		return;
+	running->off[running->noff++] = "enable_nestloop";
+	running->off[running->noff++] = "jit";
+}
+
+/* Runs a command. */
+static uint64
+run_command(IdemApply *apply, IdemCommand command, IdemPiece *piece, const IdemRows *rows,
+			Snapshot since, DestReceiver *receiver)
+{
+	int64 count = rows ? rows->count : 0;
+	Running running = {idem_get_statement(apply, command, count), piece->bounds, since, receiver};
+
+	if (rows)
+	{
+		restrict_planner(apply, &commands[command], count, &running);
+		idem_show_rows(rows);
+	}
+	run_without(&running);
+	if (rows)
+		idem_hide_rows();
+	return running.processed;
+}
+
 uint64
 idem_run_command(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand command)
 {
-	IdemStatement *statement = idem_get_statement(apply, command, rows ? rows->count : 0);
-	uint64 processed;
-
-	if (rows)
-		idem_show_rows(rows);
-	processed = idem_run(statement, piece->bounds, NULL);
-	if (rows)
-		idem_hide_rows();
-	return processed;
+	return run_command(apply, command, piece, rows, NULL, NULL);
 }
 
 void
-idem_run_on_rows(IdemStatement *statement, IdemPiece *piece, const IdemRows *rows, Snapshot since,
-				 DestReceiver *receiver)
+idem_run_on_rows(IdemApply *apply, IdemCommand command, IdemPiece *piece, const IdemRows *rows,
+				 Snapshot since, DestReceiver *receiver)
 {
-	if (rows)
-		idem_show_rows(rows);
-	if (since)
-		idem_run_since(statement, since, piece->bounds, receiver);
-	else
-		idem_run_into(statement, piece->bounds, receiver);
-	if (rows)
-		idem_hide_rows();
+	(void) run_command(apply, command, piece, rows, since, receiver);
 }

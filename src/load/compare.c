@@ -10,7 +10,6 @@
 #include "executor/tuptable.h"
 #include "load/apply.h"
 #include "server/query.h"
-#include "server/scope.h"
 #include "utils/builtins.h"
 
 /* A name that no column of the target has, for the flag that a row is there. */
@@ -45,7 +44,7 @@ append_target(StringInfo sql, IdemApply *apply, bool by_window)
 }
 
 /*
- * Appends the join: s.*, d's keys, is it gone, is it missing
+ * Appends the join: s.*, d's keys if rows can be gone, is it gone, is it missing
  *
  * SELECT s.c, …, d.k, …, s.here IS NULL, d.here IS NULL
  *     FROM (SELECT c, …, true AS here FROM idem_source s) s
@@ -54,15 +53,18 @@ append_target(StringInfo sql, IdemApply *apply, bool by_window)
  *     WHERE s.here IS NULL OR d.here IS NULL OR changed
  */
 static void
-append_join(StringInfo sql, IdemApply *apply, const char *join, bool by_window)
+append_join(StringInfo sql, IdemApply *apply, const char *join, bool by_window, bool gone)
 {
 	const IdemTarget *target = apply->target;
 	const char *here = flag_name(target);
 
 	appendStringInfoString(sql, "SELECT ");
 	idem_append_columns(sql, target, "s.");
-	appendStringInfoString(sql, ", ");
-	idem_append_keys(sql, target, "d.");
+	if (gone)
+	{
+		appendStringInfoString(sql, ", ");
+		idem_append_keys(sql, target, "d.");
+	}
 	appendStringInfo(sql, ", s.%s IS NULL, d.%s IS NULL FROM ", here, here);
 	append_rows(sql, apply);
 	appendStringInfo(sql, " %s JOIN ", join);
@@ -101,7 +103,7 @@ idem_build_compare(StringInfo sql, IdemApply *apply)
 {
 	bool full = apply->reload && idem_can_hash_keys(apply->target);
 
-	append_join(sql, apply, full ? "FULL" : "LEFT", true);
+	append_join(sql, apply, full ? "FULL" : "LEFT", true, apply->reload);
 	if (apply->reload && !full)
 		append_gone(sql, apply);
 }
@@ -110,7 +112,7 @@ idem_build_compare(StringInfo sql, IdemApply *apply)
 void
 idem_build_look(StringInfo sql, IdemApply *apply)
 {
-	append_join(sql, apply, "LEFT", false);
+	append_join(sql, apply, "LEFT", false, false);
 }
 
 /* Sorts the join's rows by what is to be done. */
@@ -162,7 +164,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	DifferenceReceiver *receiver = (DifferenceReceiver *) self;
 	IdemDifference *difference = receiver->difference;
 	int natts = receiver->apply->desc->natts;
-	int flags = natts + receiver->apply->target->nkeys;
+	int flags = slot->tts_tupleDescriptor->natts - 2;
 
 	slot_getallattrs(slot);
 	if (DatumGetBool(slot->tts_values[flags]))
@@ -183,61 +185,7 @@ shutdown_receiver(DestReceiver *self)
 	pfree(receiver->nulls);
 }
 
-/* A comparison, as an argument of idem_run_with. */
-typedef struct Comparison
-{
-	IdemApply *apply;
-	IdemPiece *piece;
-	const IdemRows *rows;
-	IdemCommand command;
-	Snapshot since; /* NULL: a new one */
-	DestReceiver *receiver;
-} Comparison;
-
-static void
-run_compare(void *arg)
-{
-	Comparison *comparison = arg;
-	IdemStatement *statement = idem_get_statement(comparison->apply, comparison->command,
-												  comparison->rows->count);
-
-	idem_run_on_rows(statement, comparison->piece, comparison->rows, comparison->since, comparison->receiver);
-}
-
-/* Runs it without nested loops, and not compiled. */
-static void
-run_uncompiled(void *arg)
-{
-	idem_run_with("jit", "off", run_compare, arg);
-}
-
-static void
-run_without_loops(void *arg)
-{
-	idem_run_with("enable_nestloop", "off", run_uncompiled, arg);
-}
-
-/*
- * Runs a comparison.  Keys that may be NULL are joined by expressions, of which the
- * planner has no statistics.  It expects few values, and then sorts both sides, which
- * takes much longer than to hash one; or it looks up by an index only the keys that are
- * not NULL, of which there may be few values, for row after row; and the price that it
- * expects is worth compiling the query, which takes longer than to run it.  And where one of the
- * keys cannot be hashed, to hash the others compares all rows that are equal in them: to
- * sort by all of them does not.
- */
-static void
-run_planned(Comparison *comparison)
-{
-	const IdemApply *apply = comparison->apply;
-	bool loops = !apply->null_keys || comparison->rows->count < IDEM_MIN_PLAIN;
-	const char *off = !idem_can_hash_all_keys(apply->target) ? "enable_hashjoin"
-					  : apply->null_keys					 ? "enable_mergejoin"
-															 : NULL;
-
-	idem_run_with(off, "off", loops ? run_compare : run_without_loops, comparison);
-}
-
+/* Runs a comparison. */
 static IdemDifference
 compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand command, Snapshot since)
 {
@@ -251,9 +199,8 @@ compare(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand co
 		.apply = apply,
 		.difference = &difference,
 	};
-	Comparison comparison = {apply, piece, rows, command, since, &receiver.pub};
 
-	run_planned(&comparison);
+	idem_run_on_rows(apply, command, piece, rows, since, &receiver.pub);
 	return difference;
 }
 

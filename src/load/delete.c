@@ -62,10 +62,8 @@ look_left(const Deletion *deletion, Snapshot since)
 		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 		.rows = &left,
 	};
-	IdemStatement *statement = idem_get_statement(deletion->apply, deletion->look,
-												  deletion->rows ? deletion->rows->count : 0);
 
-	idem_run_on_rows(statement, deletion->piece, deletion->rows, since, &receiver.pub);
+	idem_run_on_rows(deletion->apply, deletion->look, deletion->piece, deletion->rows, since, &receiver.pub);
 	return left;
 }
 

@@ -340,12 +340,20 @@ read_columns(IdemTarget *target, Relation rel, Relation base, const AttrNumber *
 	}
 }
 
+/* The planner's time grows with the cube of the columns that are joined by: a thousand take it a minute. */
+#define MAX_KEYS 100
+
 /* Marks the key columns. */
 static void
 set_keys(IdemTarget *target, char **keys, int nkeys)
 {
 	int i;
 
+	if (nkeys > MAX_KEYS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("argument keys names %d columns, more than %d", nkeys, MAX_KEYS),
+				 errhint("Have the source return one column made of them, for example by idem_uuid, and name that.")));
 	target->nkeys = nkeys;
 	target->keys = palloc(Max(nkeys, 1) * sizeof(IdemColumn *));
 	for (i = 0; i < nkeys; i++)

@@ -114,14 +114,13 @@ prove_seen(const Write *write, const IdemRows *rows)
 static IdemRows
 run_returning(const Write *write)
 {
-	IdemStatement *statement = idem_get_statement(write->apply, write->command, write->rows->count);
 	Written written = {
 		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 		.rest = idem_make_rows(write->apply->desc),
 		.seen = idem_make_rows(write->apply->desc),
 	};
 
-	idem_run_on_rows(statement, write->piece, write->rows, NULL, &written.pub);
+	idem_run_on_rows(write->apply, write->command, write->piece, write->rows, NULL, &written.pub);
 	if (written.count > write->rows->count - written.rest.count)
 		idem_report_moved(write->apply, write->piece, &written.rest);
 	if (written.seen.count > 0)

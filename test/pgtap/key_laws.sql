@@ -6,7 +6,7 @@ CREATE EXTENSION IF NOT EXISTS idem CASCADE;
 CREATE EXTENSION IF NOT EXISTS citext;
 CREATE SCHEMA key_laws;
 SET search_path = key_laws, public;
-SELECT plan(57);
+SELECT plan(59);
 
 SELECT setseed(0.4);
 SELECT idem_create_ledger('led', 'int8range');
@@ -99,5 +99,19 @@ SELECT format('SELECT is(load_many(%L, %L, %L, %L, %L), %L, %L)', nullable, expr
 FROM (VALUES ('aB', 'i', 'int', true, false), ('aB', 'i', 'int', false, true), ('aBC', 'i', 'int', true, true), ('aBC', 'i', 'int', false, false),
     ('aB', 'make_interval(secs => i)', 'interval', true, true), ('aB', 'make_interval(secs => i)', 'interval', false, false), ('A', 'make_interval(secs => i)', 'interval', false, true),
     ('aB', 'i::money', 'money', true, false), ('aB', 'i::money', 'money', false, true)) x(nullable, expression, type, reload, analyzed) \gexec
+
+-- Few rows of many differ: no index is gone by in the order of its first key, which has one value.
+CREATE TABLE many (a int NOT NULL, b int, v int);
+INSERT INTO many SELECT 1, nullif(i, 7), 0 FROM generate_series(1, 2000000) i;
+CREATE UNIQUE INDEX ON many (a, b) NULLS NOT DISTINCT;
+ANALYZE many;
+CREATE TABLE few AS SELECT * FROM many WHERE b <= 600 OR b IS NULL;
+CREATE FUNCTION load_few(value int) RETURNS text LANGUAGE sql AS $$
+    SELECT format('%s %s', inserted_rows, updated_rows) FROM idem_load('led', 'many', format('SELECT a, b, %s AS v FROM few', value), '[0,1)', 'upsert', keys => '{a,b}', pipeline => 'few', force => true) $$;
+SET statement_timeout = '30s';
+SELECT is(load_few(1), '0 600', 'few rows differ');
+CREATE FUNCTION passes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER t BEFORE INSERT OR UPDATE ON many FOR EACH ROW EXECUTE FUNCTION passes();
+SELECT is(load_few(2), '0 600', 'few rows differ, and are watched');
 
 SELECT * FROM finish();
