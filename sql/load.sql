@@ -145,6 +145,29 @@ INSERT INTO ver_src VALUES (1, 0, 'older'), (2, 3, 'same version'), (3, 1, 'now 
 CALL idem_load_window('oled', 'ver', 'SELECT * FROM ver_src', '[2,3)', 'upsert', keys => '{k}', version_column => 'rev');
 SELECT * FROM ver ORDER BY k;
 
+-- whether keys arrive in order, in another from some row on, or in none: who is there twice is found; a bit string has no hash
+CREATE TABLE turn (k int, g text, v text, UNIQUE NULLS NOT DISTINCT (k, g));
+CREATE TABLE turn_bit (k int, g bit(4), v text, UNIQUE NULLS NOT DISTINCT (k, g));
+CREATE FUNCTION turns(target regclass, source text) RETURNS TABLE (rows bigint, kept bigint, lost bigint, error text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE 'TRUNCATE ' || target;
+    EXECUTE 'INSERT INTO ' || target || ' VALUES (-1)';
+    SELECT source_rows, inserted_rows INTO rows, kept FROM idem_load('oled', target, source, '[0,1)', 'upsert', keys => '{k,g}', force => true);
+    EXECUTE format('SELECT count(*) FROM (%s EXCEPT TABLE %s) m', source, target) INTO lost;
+    RETURN NEXT;
+EXCEPTION WHEN cardinality_violation THEN
+    error := SQLERRM;
+    RETURN NEXT;
+END $$;
+CREATE FUNCTION turn_source(type text, twice text, v text, o text) RETURNS text RETURN format('SELECT k, g, v FROM (SELECT nullif(k, 50) AS k,
+    nullif(k & 3, 0)::bit(4)::%s AS g, %s::text AS v, n FROM generate_series(1, 100) k, generate_series(1, 1 + (k IN (%s))::int) n ORDER BY %s) s', type, v, twice, o);
+SELECT target, o AS "order", t.rows, t.kept, t.lost, u.rows, u.kept, u.lost, e.error
+FROM (VALUES ('turn', 'text'), ('turn_bit', 'bit(4)')) types(target, type),
+    unnest('{k,k DESC,"n, k","k & 7, k","k > 90, k DESC","k = 1 DESC, k DESC","k = 50, k","2, k"}'::text[]) o,
+    turns(target::regclass, turn_source(type, '0', '1', o)) t, turns(target::regclass, turn_source(type, '2,50,99', '1', o)) u,
+    turns(target::regclass, turn_source(type, '99', 'n', o)) e
+ORDER BY 1, 2;
+
 -- reload without keys: identical rows collapse too, whatever their types
 CREATE TABLE nokey (i int, j json, p point, n numeric);
 CALL idem_load_window('oled', 'nokey', $$VALUES (1, '{"a": 1}'::json, '(1,2)'::point, 1.0)$$,

@@ -4,12 +4,13 @@
  *
  * Without keys nothing says that equal rows are one, and they stay.
  *
- * Sources rarely hold duplicates, so the hashes of the keys are watched first: if
- * none is there twice, no key is.  If there are too many to keep, the distinct keys
- * are counted.  Only if there may be duplicates are the rows sorted by key and
- * version and every run of one key is looked at: content is compared image by
- * image, because which of two merely equal rows (1.0 and 1.00) is loaded must not
- * be left to chance.
+ * Sources rarely hold duplicates, so the keys are watched first.  While each is greater
+ * than the one before, or each less, none is there twice, and one comparison a row says
+ * so.  When that order breaks, the hashes of the keys are kept: if none is there twice,
+ * no key is.  If there are too many to keep, the distinct keys are counted.  Only if
+ * there may be duplicates are the rows sorted by key and version and every run of one
+ * key is looked at: content is compared image by image, because which of two merely
+ * equal rows (1.0 and 1.00) is loaded must not be left to chance.
  */
 #include "postgres.h"
 
@@ -47,9 +48,19 @@ typedef struct SeenHash
 typedef enum Watch
 {
 	WATCH_NONE,		/* nothing: not watched, or too many rows */
-	WATCH_DISTINCT, /* no hash twice */
-	WATCH_REPEATED, /* a hash twice */
+	WATCH_ORDERED,	/* each key after the one before */
+	WATCH_DISTINCT, /* no hash twice, of the rows since they were in order */
+	WATCH_REPEATED, /* a key, or a hash, twice */
 } Watch;
+
+/* A key of the last row, in room of our own unless it is passed by value. */
+typedef struct LastKey
+{
+	Datum value;
+	bool isnull;
+	char *room;
+	Size size; /* of the room */
+} LastKey;
 
 struct IdemCollapse
 {
@@ -65,7 +76,11 @@ struct IdemCollapse
 	FmgrInfo compare; /* of versions */
 	bool hashable;	  /* every key has a hash function */
 	FmgrInfo *hashes; /* of each key */
+	FmgrInfo *orders; /* of each key */
+	LastKey *last;
 	Watch watch;
+	int64 ordered;			/* rows that were in order; they are not among those seen */
+	int direction;			/* of the order: 1 or -1, or 0 until there are two */
 	struct seen_hash *seen; /* NULL unless WATCH_DISTINCT */
 	uint64 max_seen;		/* as many as memory allows */
 };
@@ -110,13 +125,16 @@ set_comparisons(IdemCollapse *collapse)
 	collapse->keys = palloc(Max(target->nkeys, 1) * sizeof(int));
 	collapse->equals = palloc0(Max(target->nkeys, 1) * sizeof(FmgrInfo));
 	collapse->hashes = palloc0(Max(target->nkeys, 1) * sizeof(FmgrInfo));
+	collapse->orders = palloc0(Max(target->nkeys, 1) * sizeof(FmgrInfo));
+	collapse->last = palloc0(Max(target->nkeys, 1) * sizeof(LastKey));
 	collapse->hashable = true;
 	for (i = 0; i < target->nkeys; i++)
 	{
 		collapse->keys[i] = idem_column_index(collapse->desc, target->keys[i]->name);
 		type = lookup_type_cache(target->keys[i]->type,
-								 TYPECACHE_EQ_OPR_FINFO | TYPECACHE_HASH_EXTENDED_PROC_FINFO);
+								 TYPECACHE_EQ_OPR_FINFO | TYPECACHE_CMP_PROC_FINFO | TYPECACHE_HASH_EXTENDED_PROC_FINFO);
 		fmgr_info_copy(&collapse->equals[i], &type->eq_opr_finfo, CurrentMemoryContext);
+		fmgr_info_copy(&collapse->orders[i], &type->cmp_proc_finfo, CurrentMemoryContext);
 		if (OidIsValid(type->hash_extended_proc))
 			fmgr_info_copy(&collapse->hashes[i], &type->hash_extended_proc_finfo,
 						   CurrentMemoryContext);
@@ -161,18 +179,18 @@ void
 idem_begin_watch(IdemCollapse *collapse)
 {
 	idem_end_watch(collapse);
-	if (!collapse->hashable)
+	if (collapse->nkeys == 0)
 		return;
-	collapse->seen = seen_create(collapse->context, 256, NULL);
-	collapse->watch = WATCH_DISTINCT;
+	collapse->watch = WATCH_ORDERED;
+	collapse->ordered = 0;
+	collapse->direction = 0;
 
 	/* the table doubles when it is nine tenths full, and both halves are there then */
 	collapse->max_seen = get_hash_memory_limit() / sizeof(SeenHash) / 3;
 }
 
-/* The hash of a row's keys: the same for keys that are equal. */
-static uint64
-hash_keys(const IdemCollapse *collapse, const TupleTableSlot *slot)
+uint64
+idem_hash_row_keys(const IdemCollapse *collapse, const TupleTableSlot *slot)
 {
 	uint64 hash = 0;
 	int i;
@@ -191,24 +209,122 @@ hash_keys(const IdemCollapse *collapse, const TupleTableSlot *slot)
 	return hash;
 }
 
-void
-idem_watch_row(IdemCollapse *collapse, TupleTableSlot *slot)
+/* Watching ends with a result. */
+static void
+conclude(IdemCollapse *collapse, Watch found)
 {
-	Watch found = WATCH_DISTINCT;
+	idem_end_watch(collapse);
+	collapse->watch = found;
+}
+
+/* Adds the hash of a row's keys to those seen, unless the result is there. */
+static void
+see_row(IdemCollapse *collapse, const TupleTableSlot *slot)
+{
 	bool repeated;
 
 	if (collapse->seen == NULL)
 		return;
-	(void) seen_insert(collapse->seen, hash_keys(collapse, slot), &repeated);
+	(void) seen_insert(collapse->seen, idem_hash_row_keys(collapse, slot), &repeated);
 	if (repeated)
-		found = WATCH_REPEATED;
+		conclude(collapse, WATCH_REPEATED);
 	else if (collapse->seen->members > collapse->max_seen)
-		found = WATCH_NONE;
-	if (found != WATCH_DISTINCT)
+		conclude(collapse, WATCH_NONE);
+}
+
+/* Compares a row's keys with the last row's; NULL is greater than any value. */
+static int
+compare_to_last(const IdemCollapse *collapse, const TupleTableSlot *slot)
+{
+	int i;
+
+	for (i = 0; i < collapse->nkeys; i++)
 	{
-		idem_end_watch(collapse);
-		collapse->watch = found;
+		const LastKey *last = &collapse->last[i];
+		int k = collapse->keys[i];
+		int result;
+
+		if (slot->tts_isnull[k] || last->isnull)
+			result = slot->tts_isnull[k] - last->isnull;
+		else
+			result = DatumGetInt32(FunctionCall2Coll(&collapse->orders[i],
+													 TupleDescAttr(collapse->desc, k)->attcollation,
+													 slot->tts_values[k], last->value));
+		if (result != 0)
+			return result > 0 ? 1 : -1;
 	}
+	return 0;
+}
+
+/* Copies a value that is passed by reference to the room of a key. */
+static void
+keep_value(const IdemCollapse *collapse, LastKey *last, Datum value, int16 len)
+{
+	Size size;
+
+	if (len == -1)
+		value = PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
+	size = datumGetSize(value, false, len);
+	if (size > last->size)
+	{
+		last->room = last->room ? repalloc(last->room, 2 * size) : MemoryContextAlloc(collapse->context, 2 * size);
+		last->size = 2 * size;
+	}
+	memcpy(last->room, DatumGetPointer(value), size);
+	last->value = PointerGetDatum(last->room);
+}
+
+/* Remembers a row's keys. */
+static void
+keep_keys(IdemCollapse *collapse, const TupleTableSlot *slot)
+{
+	int i;
+
+	for (i = 0; i < collapse->nkeys; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(collapse->desc, collapse->keys[i]);
+		LastKey *last = &collapse->last[i];
+
+		last->isnull = slot->tts_isnull[collapse->keys[i]];
+		if (last->isnull)
+			continue;
+		if (att->attbyval)
+			last->value = slot->tts_values[collapse->keys[i]];
+		else
+			keep_value(collapse, last, slot->tts_values[collapse->keys[i]], att->attlen);
+	}
+}
+
+/* True if a row goes on in the order of those before. */
+static bool
+goes_on(IdemCollapse *collapse, const TupleTableSlot *slot)
+{
+	int direction;
+
+	if (collapse->ordered == 0)
+		return true;
+	direction = compare_to_last(collapse, slot);
+	if (collapse->ordered == 1)
+		collapse->direction = direction;
+	return direction != 0 && direction == collapse->direction;
+}
+
+void
+idem_watch_row(IdemCollapse *collapse, TupleTableSlot *slot)
+{
+	if (collapse->watch == WATCH_ORDERED && goes_on(collapse, slot))
+	{
+		keep_keys(collapse, slot);
+		collapse->ordered++;
+		return;
+	}
+	if (collapse->watch == WATCH_ORDERED)
+	{
+		conclude(collapse, collapse->hashable ? WATCH_DISTINCT : WATCH_NONE);
+		if (collapse->hashable)
+			collapse->seen = seen_create(collapse->context, 256, NULL);
+	}
+	see_row(collapse, slot);
 }
 
 /* Receives the sorted rows and passes on the first of each run. */
@@ -228,9 +344,8 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 	receiver->kept = MakeSingleTupleTableSlot(receiver->collapse->desc, &TTSOpsHeapTuple);
 }
 
-/* True if two rows have one key. */
-static bool
-same_key(IdemCollapse *collapse, TupleTableSlot *a, TupleTableSlot *b)
+bool
+idem_same_row_keys(const IdemCollapse *collapse, const TupleTableSlot *a, const TupleTableSlot *b)
 {
 	int i;
 
@@ -268,16 +383,15 @@ same_image(IdemCollapse *collapse, TupleTableSlot *a, TupleTableSlot *b)
 	return true;
 }
 
-/* True if kept, which sorts first, is of a higher version than row. */
-static bool
-is_newer(IdemCollapse *collapse, TupleTableSlot *kept, TupleTableSlot *row)
+bool
+idem_is_newer_row(const IdemCollapse *collapse, const TupleTableSlot *kept, const TupleTableSlot *row)
 {
 	int v = collapse->version;
 
 	if (v < 0 || kept->tts_isnull[v])
 		return false;
 	return row->tts_isnull[v] ||
-		   DatumGetInt32(FunctionCall2Coll(&collapse->compare,
+		   DatumGetInt32(FunctionCall2Coll(unconstify(FmgrInfo *, &collapse->compare),
 										   TupleDescAttr(collapse->desc, v)->attcollation,
 										   kept->tts_values[v], row->tts_values[v])) > 0;
 }
@@ -310,9 +424,9 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 		slot_getallattrs(kept);
 		if (same_image(collapse, kept, slot))
 			return true;
-		if (same_key(collapse, kept, slot))
+		if (idem_same_row_keys(collapse, kept, slot))
 		{
-			if (!is_newer(collapse, kept, slot))
+			if (!idem_is_newer_row(collapse, kept, slot))
 				report_conflict(collapse, slot);
 			return true;
 		}
@@ -329,18 +443,42 @@ shutdown_receiver(DestReceiver *self)
 	ExecDropSingleTupleTableSlot(((CollapseReceiver *) self)->kept);
 }
 
+/* Adds the rows that came in order to those seen since. */
+static void
+see_ordered(IdemCollapse *collapse, const IdemRows *rows)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(rows->desc, &TTSOpsMinimalTuple);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "idem ordered row", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int64 i;
+
+	tuplestore_rescan(rows->store);
+	for (i = 0; i < collapse->ordered && collapse->seen; i++)
+	{
+		(void) tuplestore_gettupleslot(rows->store, true, false, slot);
+		slot_getallattrs(slot);
+		see_row(collapse, slot);
+		MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
 /* True if no two rows, which are shown, have one key. */
 static bool
-is_distinct(IdemCollapse *collapse, int64 rows)
+is_distinct(IdemCollapse *collapse, const IdemRows *rows)
 {
 	Datum count;
 	bool isnull;
 
+	see_ordered(collapse, rows);
 	if (collapse->watch != WATCH_NONE)
-		return collapse->watch == WATCH_DISTINCT;
-	idem_fit_statement(collapse->count, rows, 0);
+		return collapse->watch != WATCH_REPEATED;
+	idem_fit_statement(collapse->count, rows->count, 0);
 	(void) idem_fetch(collapse->count, NULL, NULL, 1, &count, &isnull);
-	return DatumGetInt64(count) == rows;
+	return DatumGetInt64(count) == rows->count;
 }
 
 int64
@@ -356,7 +494,7 @@ idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows)
 	};
 
 	idem_show_rows(rows);
-	distinct = is_distinct(collapse, rows->count);
+	distinct = is_distinct(collapse, rows);
 	idem_end_watch(collapse);
 	if (!distinct)
 	{
