@@ -98,6 +98,91 @@ UPDATE loose SET w = 100 WHERE id = 6;
 CREATE OR REPLACE TRIGGER d AFTER DELETE ON loose FOR EACH ROW WHEN (OLD.w = 100 OR OLD.id > 1000) EXECUTE FUNCTION put_in();
 CALL load('loose', 'reload');
 
+-- what is written deletes and changes rows that are as they should be, and adds others
+CREATE TABLE eats (id int PRIMARY KEY, w int, v text);
+CREATE FUNCTION eat() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.id = 5 AND NEW.v <> 'v5' THEN
+        EXECUTE format('DELETE FROM %s WHERE id = 6', TG_RELID::regclass);
+        EXECUTE format('UPDATE %s SET v = ''bitten'' WHERE id = 7', TG_RELID::regclass);
+        EXECUTE format('INSERT INTO %s VALUES (1000, 1, ''more'')', TG_RELID::regclass);
+    END IF;
+    RETURN NEW; END $$;
+CREATE TRIGGER b BEFORE INSERT OR UPDATE ON eats FOR EACH ROW EXECUTE FUNCTION eat();
+\set five 'SELECT id, w, v || CASE id WHEN 5 THEN \'!\' ELSE \'\' END AS v FROM src'
+CALL load('eats', 'reload');
+CALL load('eats', 'reload', source => :'five');
+SELECT differ('eats', :'five');
+UPDATE eats SET v = 'v5' WHERE id = 5;
+CALL load('eats', 'upsert', source => :'five');
+SELECT differ('eats', :'five'), count(*) FROM eats;
+-- where the server does not count what is done to rows, too
+SET track_counts = off;
+DELETE FROM eats WHERE id = 1000;
+UPDATE eats SET v = 'v5' WHERE id = 5;
+CALL load('eats', 'reload', source => :'five');
+CALL load('eats', 'reload', source => :'five');
+RESET track_counts;
+SELECT differ('eats', :'five');
+-- in an empty window; what came after it was written has been altered, as ever
+TRUNCATE eats;
+CALL load('eats', 'reload', source => :'five');
+SELECT differ('eats', :'five');
+TRUNCATE eats;
+CALL load('eats', 'reload', source => :'five' || ' ORDER BY id DESC');
+SELECT * FROM eats EXCEPT SELECT * FROM src WHERE id <> 5 ORDER BY id;
+-- once a statement has ended, by a key that may be NULL, and through a view
+CREATE TABLE eats_later (id int, w int, v text, UNIQUE NULLS NOT DISTINCT (id));
+CREATE VIEW glass AS SELECT * FROM eats_later;
+CREATE FUNCTION eat_later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM watched.eats_later WHERE id = 5 AND v = 'v5!') THEN
+        DELETE FROM watched.eats_later WHERE id = 6 OR id IS NULL AND pg_trigger_depth() = 1; END IF; RETURN NULL; END $$;
+CREATE TRIGGER a AFTER UPDATE ON eats_later EXECUTE FUNCTION eat_later();
+CALL load('glass', 'reload', source => 'SELECT nullif(id, 8) AS id, w, v FROM src');
+CALL load('glass', 'reload', source => replace(:'five', 'id, w', 'nullif(id, 8) AS id, w'));
+SELECT differ('eats_later', replace(:'five', 'id, w', 'nullif(id, 8) AS id, w'));
+-- by an action of a foreign key: a code moves to another row
+CREATE TABLE coded (id int PRIMARY KEY, w int, v text, code int UNIQUE, ref int REFERENCES coded (code) ON UPDATE SET NULL);
+CALL load('coded', 'reload', source => 'SELECT *, id AS code, CASE id WHEN 2 THEN 1 END AS ref FROM src');
+CALL load('coded', 'reload', source => $$SELECT *, CASE id WHEN 1 THEN 100 WHEN 61 THEN 1 ELSE id END AS code, CASE id WHEN 2 THEN 1 END AS ref
+    FROM (TABLE src UNION ALL VALUES (61, 1, 'v61')) s$$);
+SELECT id, code, ref FROM coded WHERE id IN (1, 2, 61) ORDER BY id;
+-- a row that is moved out of the window by each upsert is there all the same
+CREATE TABLE moves (id int PRIMARY KEY, w int, v text);
+CREATE INDEX ON moves (w);
+CREATE FUNCTION carry() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.id = 5 THEN NEW.w := 100; DELETE FROM watched.moves WHERE id = 6; END IF; RETURN NEW; END $$;
+CREATE TRIGGER b BEFORE INSERT OR UPDATE ON moves FOR EACH ROW EXECUTE FUNCTION carry();
+CALL load('moves', 'upsert', source => 'SELECT * FROM src ORDER BY id DESC');
+CALL load('moves', 'upsert');
+SELECT * FROM moves EXCEPT TABLE src;
+-- without end
+CREATE TABLE rivals (id int PRIMARY KEY, w int, v text);
+CREATE FUNCTION oust() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    DELETE FROM watched.rivals WHERE id = 11 - NEW.id AND id IN (5, 6); RETURN NEW; END $$;
+CREATE TRIGGER b BEFORE INSERT OR UPDATE ON rivals FOR EACH ROW EXECUTE FUNCTION oust();
+CALL load('rivals', 'upsert');
+CALL load('rivals', 'reload');
+DROP TRIGGER b ON rivals;
+CALL load('rivals', 'upsert');
+CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE watched.rivals SET v = 'spoilt' WHERE id = NEW.id + 1; RETURN NULL; END $$;
+CREATE TRIGGER a AFTER UPDATE ON rivals FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION spoil();
+CALL load('rivals', 'upsert', source => :'five');
+CALL load('rivals', 'reload', source => 'SELECT id, w, v || CASE id WHEN 55 THEN ''!'' ELSE '''' END AS v FROM src WHERE id > 54');
+-- without an index over the keys, and without keys, nothing tells which row is missing: an error
+CREATE TABLE eats_loose (id int, w int, v text);
+CREATE TRIGGER b BEFORE INSERT ON eats_loose FOR EACH ROW EXECUTE FUNCTION eat();
+CALL load('eats_loose', 'reload');
+CALL load('eats_loose', 'reload', source => :'five');
+CALL load('eats_loose', 'reload', NULL, :'five');
+CREATE FUNCTION eat_one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM watched.eats_loose WHERE id = 6; RETURN NEW; END $$;
+CREATE OR REPLACE TRIGGER b BEFORE INSERT ON eats_loose FOR EACH ROW WHEN (NEW.id = 60) EXECUTE FUNCTION eat_one();
+CALL load('eats_loose', 'reload', NULL, :'five');
+CALL load('eats_loose', 'reload', source => :'five');
+TRUNCATE eats_loose;
+CALL load('eats_loose', 'reload', NULL);
+SELECT count(*) FROM eats_loose;
+
 -- rows that a view's filter hides once they are written
 CREATE TABLE behind (id int PRIMARY KEY, w int, v text, tenant int DEFAULT 1);
 CREATE VIEW inner_view AS SELECT id, w, v FROM behind WHERE tenant = 2;

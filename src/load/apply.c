@@ -57,6 +57,7 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 	set_nullable(apply);
 	apply->key = idem_draw_key();
 	apply->replaceable = reload && idem_is_replaceable(target);
+	apply->acts = target->acts_on_write || (reload && target->acts_on_delete);
 	if (reload)
 		idem_check_reload(target);
 	return apply;

@@ -30,6 +30,7 @@ typedef enum IdemCommand
 	IDEM_WINDOW,	  /* the window's rows */
 	IDEM_COMPARE,	  /* rows and window, joined by key */
 	IDEM_LOOK,		  /* rows and target, joined by key */
+	IDEM_OTHERS,	  /* rows that are not among those written */
 	IDEM_INSERT,	  /* all rows */
 	IDEM_INSERT_COUNTED,
 	IDEM_INSERT_NEW,  /* those whose keys are not there */
@@ -56,6 +57,7 @@ typedef struct IdemApply
 	bool overriding;  /* the source has an identity column's values */
 	bool by_window;	  /* rows are looked for in the window, not everywhere */
 	bool replaceable; /* nobody notices if rows are replaced instead of updated */
+	bool acts;		  /* what the load does to a row may change others */
 	bool checked;	  /* that the user has the rights */
 	bool null_keys;	  /* a row with a NULL key has been seen in this call */
 	int nnullable;	  /* keys that can be NULL, */
@@ -141,6 +143,7 @@ typedef void (*IdemBuild)(StringInfo sql, IdemApply *apply);
 extern void idem_build_window(StringInfo sql, IdemApply *apply);
 extern void idem_build_compare(StringInfo sql, IdemApply *apply);
 extern void idem_build_look(StringInfo sql, IdemApply *apply);
+extern void idem_build_others(StringInfo sql, IdemApply *apply);
 extern void idem_build_insert(StringInfo sql, IdemApply *apply);
 extern void idem_build_insert_counted(StringInfo sql, IdemApply *apply);
 extern void idem_build_insert_new(StringInfo sql, IdemApply *apply);
@@ -192,6 +195,31 @@ extern void idem_free_difference(IdemDifference *difference);
 extern void idem_insert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 extern void idem_upsert_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
 extern void idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+
+/*
+ * Deletes what a comparison has found to be gone, updates what has changed and inserts what
+ * is missing, in this order, so that a unique value can move.  Returns true if there was
+ * something to do.
+ */
+extern bool idem_write_difference(IdemApply *apply, IdemPiece *piece, const IdemDifference *difference);
+
+/*
+ * What triggers and the actions of foreign keys do to other rows while a method writes its
+ * own.  It begins, notes which rows it has written, if not all of the piece, and ends: then
+ * the window holds the rows, or 09000 is raised.  Costs nothing where nothing acts.
+ */
+typedef struct IdemSettling
+{
+	Snapshot since;	  /* from before anything was written */
+	Snapshot seen;	  /* from before the last comparison; NULL: there was none */
+	int64 touched;	  /* rows of the target, by the server's count, */
+	int64 reported;	  /* and by ours, when that began */
+	IdemRows written; /* no store: all of the piece */
+} IdemSettling;
+
+extern void idem_begin_settling(IdemApply *apply, IdemPiece *piece, IdemSettling *settling);
+extern void idem_note_written(IdemApply *apply, IdemSettling *settling, const IdemDifference *difference);
+extern void idem_end_settling(IdemApply *apply, IdemPiece *piece, IdemSettling *settling);
 
 /* Inserts rows of a plain target with an arbiter, or none; then returns false. */
 extern bool idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);

@@ -124,6 +124,25 @@ updates_by_arbiter(const IdemApply *apply)
 	return with_updates(apply) && !idem_has_not_null_key(apply->target);
 }
 
+/* How a load sees what others than its own statements do: by key, or by the window. */
+static bool
+compares(const IdemApply *apply)
+{
+	return with_arbiter(apply) || (apply->acts && with_keys(apply));
+}
+
+static bool
+counts_windows(const IdemApply *apply)
+{
+	return idem_may_be_unchanged(apply) || (apply->acts && !with_arbiter(apply));
+}
+
+static bool
+settles_rows(const IdemApply *apply)
+{
+	return apply->acts && with_arbiter(apply);
+}
+
 static bool
 deletes_rows(const IdemApply *apply)
 {
@@ -154,9 +173,10 @@ typedef struct Command
 
 static const Command commands[IDEM_COMMANDS] = {
 	[IDEM_OCCUPIED] = {build_occupied, always, .reads = true},
-	[IDEM_WINDOW] = {idem_build_window, idem_may_be_unchanged, .reads = true},
-	[IDEM_COMPARE] = {idem_build_compare, with_arbiter, .reads = true},
+	[IDEM_WINDOW] = {idem_build_window, counts_windows, .reads = true},
+	[IDEM_COMPARE] = {idem_build_compare, compares, .reads = true},
 	[IDEM_LOOK] = {idem_build_look, with_keys, .reads = true},
+	[IDEM_OTHERS] = {idem_build_others, settles_rows, .reads = true},
 	[IDEM_INSERT] = {idem_build_insert, plainly_or_by_key, .returning = true},
 	[IDEM_INSERT_COUNTED] = {idem_build_insert_counted, counted},
 	[IDEM_INSERT_NEW] = {idem_build_insert_new, with_arbiter, .returning = true},
@@ -228,6 +248,7 @@ idem_check_rights(IdemApply *apply)
 	int i;
 
 	idem_show_rows(&none);
+	idem_show_written(&none);
 	for (i = 0; i < IDEM_COMMANDS; i++)
 	{
 		if (may_run(apply, &commands[i]))

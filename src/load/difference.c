@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "load/apply.h"
-#include "miscadmin.h"
 #include "server/transaction.h"
 
 /* Builds: UPDATE target d SET c = s.c, … FROM idem_source s WHERE d.k = s.k AND changed AND in window */
@@ -29,44 +28,6 @@ difference_applies(IdemApply *apply, IdemPiece *piece)
 		return false;
 	piece->reason = "The keys have a unique index.";
 	return true;
-}
-
-/*
- * Deletes what is gone.  Where that may delete or change rows that stay, or add others,
- * rows are compared again, and again until nothing is deleted any more.  They are compared
- * as the first time, with our own changes since, for what others write meanwhile is theirs.
- */
-static void
-delete_gone(IdemApply *apply, IdemPiece *piece, IdemDifference *difference, Snapshot since)
-{
-	int round;
-
-	for (round = 0; difference->gone.count > 0; round++)
-	{
-		int64 deleted = idem_delete_rows(apply, piece, &difference->gone);
-
-		piece->run->deleted_rows += deleted;
-		if (deleted == 0 || !apply->target->acts_on_delete)
-			break;
-		if (round == IDEM_MAX_ROUNDS)
-			idem_report_kept(apply, &difference->gone);
-		CHECK_FOR_INTERRUPTS();
-		idem_free_difference(difference);
-		*difference = idem_compare_window(apply, piece, since);
-	}
-}
-
-/* Compares, deletes what is gone, and returns what is to be written then. */
-static IdemDifference
-find_difference(IdemApply *apply, IdemPiece *piece)
-{
-	Snapshot since = apply->target->acts_on_delete ? idem_take_snapshot() : NULL;
-	IdemDifference difference = idem_compare_window(apply, piece, since);
-
-	delete_gone(apply, piece, &difference, since);
-	if (since)
-		idem_release_snapshot(since);
-	return difference;
 }
 
 /* An update, as an argument of idem_try. */
@@ -120,19 +81,35 @@ write_changed(IdemApply *apply, IdemPiece *piece, const IdemRows *changed)
 	piece->run->inserted_rows = 0;
 }
 
-/* Deletes, updates and inserts, in this order, so that a unique value can move. */
+bool
+idem_write_difference(IdemApply *apply, IdemPiece *piece, const IdemDifference *difference)
+{
+	int64 deleted = 0;
+
+	if (difference->gone.count > 0)
+		deleted = idem_delete_rows(apply, piece, &difference->gone);
+	piece->run->deleted_rows += deleted;
+	if (difference->changed.count > 0)
+		write_changed(apply, piece, &difference->changed);
+	if (difference->missing.count > 0)
+		idem_insert_rows(apply, piece, &difference->missing);
+	return deleted > 0 || difference->changed.count > 0 || difference->missing.count > 0;
+}
+
+/* Writes what differs, and what others have done then. */
 static void
 run_difference(IdemApply *apply, IdemPiece *piece)
 {
 	IdemDifference difference;
+	IdemSettling settling;
 
 	idem_collapse_piece(apply, piece);
-	difference = find_difference(apply, piece);
-	if (difference.changed.count > 0)
-		write_changed(apply, piece, &difference.changed);
-	if (difference.missing.count > 0)
-		idem_insert_rows(apply, piece, &difference.missing);
+	idem_begin_settling(apply, piece, &settling);
+	difference = idem_compare_window(apply, piece, NULL);
+	idem_note_written(apply, &settling, &difference);
+	(void) idem_write_difference(apply, piece, &difference);
 	idem_free_difference(&difference);
+	idem_end_settling(apply, piece, &settling);
 }
 
 const IdemMethod idem_method_difference = {"difference", difference_applies, run_difference};

@@ -27,7 +27,7 @@ insert_applies(IdemApply *apply, IdemPiece *piece)
  * another session meanwhile.
  */
 static void
-run_insert(IdemApply *apply, IdemPiece *piece)
+insert_rows(IdemApply *apply, IdemPiece *piece)
 {
 	if (piece->watched)
 	{
@@ -39,6 +39,17 @@ run_insert(IdemApply *apply, IdemPiece *piece)
 		idem_collapse_piece(apply, piece);
 		idem_upsert_rows(apply, piece, &piece->rows);
 	}
+}
+
+/* Inserts them, and sees what came of it. */
+static void
+run_insert(IdemApply *apply, IdemPiece *piece)
+{
+	IdemSettling settling;
+
+	idem_begin_settling(apply, piece, &settling);
+	insert_rows(apply, piece);
+	idem_end_settling(apply, piece, &settling);
 }
 
 const IdemMethod idem_method_insert = {"insert", insert_applies, run_insert};

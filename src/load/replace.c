@@ -48,10 +48,13 @@ static void
 run_replace(IdemApply *apply, IdemPiece *piece)
 {
 	IdemRun *run = piece->run;
+	IdemSettling settling;
 
 	idem_collapse_piece(apply, piece);
 	run->deleted_rows = delete_old(apply, piece);
+	idem_begin_settling(apply, piece, &settling);
 	idem_insert_rows(apply, piece, &piece->rows);
+	idem_end_settling(apply, piece, &settling);
 	piece->reason = "No unique index over keys tells which row is which.";
 }
 

@@ -47,6 +47,13 @@ void
 idem_hide_rows(void)
 {
 	idem_unregister_rows(IDEM_ROWS);
+	idem_unregister_rows(IDEM_WRITTEN);
+}
+
+void
+idem_show_written(const IdemRows *rows)
+{
+	idem_register_rows(IDEM_WRITTEN, rows->desc, rows->store, rows->count);
 }
 
 int

@@ -13,6 +13,7 @@
 #include "utils/tuplestore.h"
 
 #define IDEM_ROWS "idem_source"
+#define IDEM_WRITTEN "idem_written"
 
 typedef struct IdemRows
 {
@@ -37,6 +38,9 @@ extern void idem_free_rows(IdemRows *rows);
  */
 extern void idem_show_rows(const IdemRows *rows);
 extern void idem_hide_rows(void);
+
+/* Makes rows visible as IDEM_WRITTEN beside those that are shown then; they are hidden with them. */
+extern void idem_show_written(const IdemRows *rows);
 
 /* The index of a column that a descriptor is known to have, by name. */
 extern int idem_column_index(TupleDesc desc, const char *name);

@@ -677,6 +677,7 @@ set_watchers(IdemTarget *target, Relation rel)
 			continue;
 		target->is_plain = false;
 		target->acts_on_delete |= TRIGGER_FOR_DELETE(trigger->tgtype);
+		target->acts_on_write |= TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype);
 	}
 }
 

@@ -65,7 +65,8 @@ typedef struct IdemTarget
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
 	bool is_plain;		 /* a table where nothing alters, hides or reacts to what is written */
 	bool is_referenced;	 /* by a foreign key, which may object to a DELETE */
-	bool acts_on_delete; /* a DELETE may change other rows: it has triggers, or actions of foreign keys */
+	bool acts_on_delete; /* a DELETE may change other rows: it has triggers, or actions of foreign keys; */
+	bool acts_on_write;	 /* an INSERT or UPDATE may */
 	bool has_policies;	 /* the table has row security */
 	bool may_hide;		 /* a view's filter may hide a row that was written through it */
 	const char *takes_along; /* a table whose rows go along with deleted ones; NULL if none */

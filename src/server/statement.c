@@ -259,6 +259,15 @@ idem_run_since(IdemStatement *statement, Snapshot snapshot, const Datum *args,
 	PopActiveSnapshot();
 }
 
+void
+idem_run_at(IdemStatement *statement, Snapshot snapshot, const Datum *args,
+			DestReceiver *receiver)
+{
+	PushActiveSnapshot(snapshot);
+	run_into(statement, args, receiver, true);
+	PopActiveSnapshot();
+}
+
 bool
 idem_fetch(IdemStatement *statement, const Datum *args, const bool *isnull,
 		   int ncols, Datum *values, bool *nulls)

@@ -75,6 +75,10 @@ extern void idem_release_snapshot(Snapshot snapshot);
 extern void idem_run_since(IdemStatement *statement, Snapshot snapshot, const Datum *args,
 						   DestReceiver *receiver);
 
+/* The same without what this transaction has changed since. */
+extern void idem_run_at(IdemStatement *statement, Snapshot snapshot, const Datum *args,
+						DestReceiver *receiver);
+
 /*
  * Runs a statement of ncols columns and copies its first row to values and
  * nulls, in the current memory context.  Returns false if there is none.

@@ -131,5 +131,21 @@ $node->safe_psql('far', 'ALTER TABLE there DROP CONSTRAINT there_w_check');
 $node->safe_psql('postgres', sprintf($load, 'there', 'reload', 'NULL', 'false'));
 is($node->safe_psql('postgres', "SELECT differ('there')"), '0', 'then it is loaded');
 
+# a trigger of ours on what lies there: it passes every row, or deletes one that has been written
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION passes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF NEW.id = (SELECT max(id) FROM src) THEN EXECUTE TG_ARGV[0]; END IF; RETURN NEW; END $$;
+	CREATE TRIGGER t BEFORE INSERT ON there FOR EACH ROW EXECUTE FUNCTION passes('SELECT 1');
+	UPDATE src SET v = v || '!' WHERE w < 10;
+});
+foreach my $keys ('NULL', "'{id}'")
+{
+	$node->safe_psql('postgres', sprintf($load, 'there', 'reload', $keys, 'true'));
+	is($node->safe_psql('postgres', "SELECT differ('there')"), '0', "a target there is loaded past a trigger here, keys $keys");
+	$node->safe_psql('postgres', 'UPDATE src SET v = v || 1');
+}
+$node->safe_psql('postgres', q{CREATE OR REPLACE TRIGGER t BEFORE INSERT ON there FOR EACH ROW EXECUTE FUNCTION passes('DELETE FROM there WHERE id = (SELECT id FROM src WHERE w = (SELECT w FROM src ORDER BY id DESC LIMIT 1) ORDER BY id LIMIT 1)')});
+is(sqlstate(sprintf($load, 'there', 'reload', $_, 'true')), '09000', "one that deletes a row there is an error, keys $_") foreach 'NULL', "'{id}'";
+
 $node->stop;
 done_testing();
