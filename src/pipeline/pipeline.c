@@ -92,8 +92,9 @@ report_missing(const char *name)
 			 errhint("SELECT name FROM idem_pipeline shows yours; idem_create_pipeline makes one.")));
 }
 
-void
-idem_read_pipeline_row(const char *schema, const char *name, bool lock, IdemPipelineRow *row)
+/* Reads the row of a pipeline that is the current role's, locked as it says. */
+static void
+read_row(const char *schema, const char *name, const char *locking, IdemPipelineRow *row)
 {
 	StringInfoData sql;
 	Datum args[] = {CStringGetTextDatum(name)};
@@ -103,12 +104,23 @@ idem_read_pipeline_row(const char *schema, const char *name, bool lock, IdemPipe
 	appendStringInfoString(&sql, "SELECT ");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%sp.%s", i > 0 ? ", " : "", columns[i].name);
-	appendStringInfo(&sql, " FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1%s",
-					 lock ? " FOR NO KEY UPDATE" : "");
+	appendStringInfo(&sql, " FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1%s", locking);
 	if (!idem_fetch_own(schema, sql.data, lengthof(name_types), name_types, args, NULL,
 						PIPELINE_COLUMNS, row->values, row->nulls) ||
 		!idem_may_act_as(DatumGetObjectId(row->values[PIPELINE_OWNER])))
 		report_missing(name);
+}
+
+/*
+ * Whose it is, is asked before the row is locked, and again afterwards: a role that has no
+ * business with it neither waits for its owner nor has him wait.
+ */
+void
+idem_read_pipeline_row(const char *schema, const char *name, bool lock, IdemPipelineRow *row)
+{
+	read_row(schema, name, "", row);
+	if (lock)
+		read_row(schema, name, " FOR NO KEY UPDATE", row);
 }
 
 void
