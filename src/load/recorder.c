@@ -70,6 +70,57 @@ init_recorder(void *part)
 
 const IdemSharedPart idem_recorder_part = {recorder_size, init_recorder};
 
+/* The i-th failure of the ring, from the oldest on. */
+static IdemRemembered *
+nth_failure(Ring *ring, int i)
+{
+	return &ring->failures[(ring->first + i) % MAX_FAILURES];
+}
+
+/* Takes the i-th failure out of the ring, filling the hole with those before it. */
+static void
+remove_failure(Ring *ring, int i)
+{
+	for (; i > 0; i--)
+		*nth_failure(ring, i) = *nth_failure(ring, i - 1);
+	ring->first = (ring->first + 1) % MAX_FAILURES;
+	ring->n--;
+}
+
+/* True if two failures are the same role's in the same database. */
+static bool
+are_of_one(const IdemRemembered *one, const IdemRemembered *other)
+{
+	return one->database == other->database && one->role == other->role;
+}
+
+/*
+ * Which failure of a full ring goes for a new one: the oldest of the role that would have
+ * most, so that the many of one role never push out the few of another.
+ */
+static int
+choose_victim(Ring *ring, const IdemRemembered *failure)
+{
+	int victim = 0;
+	int most = 0;
+	int i;
+	int j;
+
+	for (i = 0; i < ring->n; i++)
+	{
+		const IdemRemembered *one = nth_failure(ring, i);
+		int n = are_of_one(one, failure);
+
+		for (j = i; j < ring->n; j++)
+			n += are_of_one(one, nth_failure(ring, j));
+		if (n <= most)
+			continue;
+		most = n;
+		victim = i;
+	}
+	return victim;
+}
+
 /* Puts a failure into the ring. */
 static void
 put_failure(Ring *ring, const IdemRemembered *failure)
@@ -77,12 +128,11 @@ put_failure(Ring *ring, const IdemRemembered *failure)
 	SpinLockAcquire(&ring->mutex);
 	if (ring->n == MAX_FAILURES)
 	{
-		ring->first = (ring->first + 1) % MAX_FAILURES;
-		ring->n--;
+		remove_failure(ring, choose_victim(ring, failure));
 		ring->lost++;
 	}
-	ring->failures[(ring->first + ring->n) % MAX_FAILURES] = *failure;
-	ring->failures[(ring->first + ring->n) % MAX_FAILURES].serial = ++ring->serial;
+	*nth_failure(ring, ring->n) = *failure;
+	nth_failure(ring, ring->n)->serial = ++ring->serial;
 	ring->n++;
 	SpinLockRelease(&ring->mutex);
 }
@@ -275,16 +325,6 @@ idem_remember_failure(const IdemRangeType *type, const IdemRun *run,
 	keep_pending(&failure);
 }
 
-/* Takes the i-th failure out of the ring, filling the hole with those before it. */
-static void
-remove_failure(Ring *ring, int i)
-{
-	for (; i > 0; i--)
-		ring->failures[(ring->first + i) % MAX_FAILURES] = ring->failures[(ring->first + i - 1) % MAX_FAILURES];
-	ring->first = (ring->first + 1) % MAX_FAILURES;
-	ring->n--;
-}
-
 bool
 idem_take_failure(Oid role, IdemRemembered *failure)
 {
@@ -297,7 +337,7 @@ idem_take_failure(Oid role, IdemRemembered *failure)
 	SpinLockAcquire(&ring->mutex);
 	for (i = 0; i < ring->n && !found; i++)
 	{
-		IdemRemembered *one = &ring->failures[(ring->first + i) % MAX_FAILURES];
+		IdemRemembered *one = nth_failure(ring, i);
 
 		if (one->database != MyDatabaseId || one->role != role)
 			continue;
@@ -322,7 +362,7 @@ idem_remembered_roles(Oid roles[IDEM_MAX_REMEMBERED])
 	SpinLockAcquire(&ring->mutex);
 	for (i = 0; i < ring->n; i++)
 	{
-		const IdemRemembered *one = &ring->failures[(ring->first + i) % MAX_FAILURES];
+		const IdemRemembered *one = nth_failure(ring, i);
 
 		for (j = 0; j < n && roles[j] != one->role; j++)
 			;
@@ -345,7 +385,7 @@ idem_oldest_remembered(Oid role)
 	SpinLockAcquire(&ring->mutex);
 	for (i = 0; i < ring->n && serial == 0; i++)
 	{
-		const IdemRemembered *one = &ring->failures[(ring->first + i) % MAX_FAILURES];
+		const IdemRemembered *one = nth_failure(ring, i);
 
 		if (one->database == MyDatabaseId && one->role == role)
 			serial = one->serial;

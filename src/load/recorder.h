@@ -4,8 +4,9 @@
  *
  * A load in its caller's transaction cannot write its failure down: the record would
  * be rolled back with the rest.  So it leaves it in shared memory when its transaction has
- * ended, and the database's scheduler has it written to the ledger.  There is room for a few; the oldest go first,
- * and are counted.  Does nothing where there is no shared memory.
+ * ended, and the database's scheduler has it written to the ledger.  There is room for a
+ * few; of whoever has most the oldest go first, and are counted.  Does nothing where there
+ * is no shared memory.
  */
 #ifndef IDEM_LOAD_RECORDER_H
 #define IDEM_LOAD_RECORDER_H
