@@ -18,6 +18,7 @@
 #include "pipeline/due.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/right.h"
+#include "pipeline/state.h"
 #include "pipeline/worker.h"
 #include "port/atomics.h"
 #include "server/extension.h"
@@ -60,6 +61,7 @@ typedef struct Crew
 {
 	Backfill *shared;
 	dsm_segment *segment;
+	Oid owner; /* as whom the workers run */
 	int nplaces;
 	int places[MAX_WORKERS]; /* of idem.max_backfill_workers */
 	int nworkers;
@@ -314,23 +316,63 @@ stop_crew(int code, Datum arg)
 	RESUME_INTERRUPTS();
 	crew->nworkers = 0;
 	while (crew->nplaces > 0)
-		idem_give_place_back(crew->places[--crew->nplaces]);
+		idem_give_place_back(crew->places[--crew->nplaces], crew->owner);
+}
+
+/* True if a role has no place but may have pipelines that run by themselves. */
+static bool
+is_kept_for(const char *schema, Oid role, const List *holders)
+{
+	return !list_member_oid(holders, role) && idem_why_not_run(schema, role) == NULL;
+}
+
+/*
+ * True if an owner who has places has to leave the last one to others.  It is kept for a
+ * role that has none and the right to have workers, as long as there is one: otherwise
+ * the long backfills of one role would keep all others from theirs.
+ */
+static bool
+must_leave_last(const char *schema, Oid owner, const List *owners)
+{
+	List *holders = idem_place_holders();
+	ListCell *lc;
+
+	if (idem_max_backfill_workers - list_length(holders) != 1 || !list_member_oid(holders, owner))
+		return false;
+	foreach (lc, owners)
+	{
+		if (is_kept_for(schema, lfirst_oid(lc), holders))
+			return true;
+	}
+	return false;
 }
 
 /* Takes so many places, or as many as are free; nobody's code runs while we hold them. */
 static void
-take_places(Crew *crew, int workers)
+take_places(Crew *crew, const IdemPipeline *pipeline, int workers)
 {
-	int place;
+	List *owners = idem_pipeline_owners(pipeline->schema, false);
+	int place = -1;
 
-	while (crew->nplaces < workers && (place = idem_take_place(idem_max_backfill_workers)) != 0)
-		crew->places[crew->nplaces++] = place;
-	if (crew->nplaces == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no worker is free for a backfill: all of idem.max_backfill_workers, %d, are busy",
-						idem_max_backfill_workers),
-				 errhint("Try again when other backfills have ended, or increase idem.max_backfill_workers.")));
+	crew->owner = pipeline->identity.role;
+	idem_queue_for_places();
+	while (place != 0 && crew->nplaces < workers && !must_leave_last(pipeline->schema, crew->owner, owners))
+	{
+		place = idem_take_place(idem_max_backfill_workers, crew->owner);
+		if (place != 0)
+			crew->places[crew->nplaces++] = place;
+	}
+	idem_leave_queue();
+	if (crew->nplaces > 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 place == 0
+			 ? errmsg("no worker is free for a backfill: all of idem.max_backfill_workers, %d, are busy",
+					  idem_max_backfill_workers)
+			 : errmsg("no worker is free for a backfill: the last of idem.max_backfill_workers, %d, is kept for other roles",
+					  idem_max_backfill_workers),
+			 errhint("Try again when other backfills have ended, or increase idem.max_backfill_workers.")));
 }
 
 /* Starts so many workers, or as many as there are places and slots for. */
@@ -339,7 +381,7 @@ start_crew(Crew *crew, const IdemPipeline *pipeline, int workers)
 {
 	const char *setting;
 
-	take_places(crew, workers);
+	take_places(crew, pipeline, workers);
 	while (crew->nworkers < crew->nplaces &&
 		   start_part(pipeline, crew->segment, &crew->handles[crew->nworkers]))
 		crew->nworkers++;

@@ -392,7 +392,7 @@ find_able_owners(Scheduler *scheduler, const char *schema)
 	List *able = NIL;
 	ListCell *lc;
 
-	foreach (lc, idem_pipeline_owners(schema))
+	foreach (lc, idem_pipeline_owners(schema, true))
 	{
 		const char *why = idem_why_not_run(schema, lfirst_oid(lc));
 

@@ -79,7 +79,6 @@ error_datum(const char *text)
 }
 
 /* Where this database is, as NOT_PAUSED wants to know it. */
-static const Oid here_types[] = {INT8OID, OIDOID};
 #define HERE Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)
 
 /* The names in an array; those of no array are none. */
@@ -145,9 +144,10 @@ roles_datum(List *roles)
 }
 
 List *
-idem_pipeline_owners(const char *schema)
+idem_pipeline_owners(const char *schema, bool enabled)
 {
-	Datum args[] = {HERE};
+	static const Oid types[] = {INT8OID, OIDOID, BOOLOID};
+	Datum args[] = {HERE, BoolGetDatum(enabled)};
 	Datum array;
 	bool isnull;
 	Oid *roles;
@@ -157,8 +157,8 @@ idem_pipeline_owners(const char *schema)
 
 	(void) idem_fetch_own(schema,
 						  "SELECT pg_catalog.array_agg(DISTINCT d.owner::pg_catalog.oid)"
-						  " FROM @.idem_pipeline d WHERE" NOT_PAUSED,
-						  lengthof(here_types), here_types, args, NULL, 1, &array, &isnull);
+						  " FROM @.idem_pipeline d WHERE ($3 AND" NOT_PAUSED ") OR NOT $3",
+						  lengthof(types), types, args, NULL, 1, &array, &isnull);
 	roles = read_roles(array, isnull, &n);
 	for (i = 0; i < n; i++)
 		owners = lappend_oid(owners, roles[i]);

@@ -19,8 +19,11 @@ typedef struct IdemDuePipeline
 	Oid owner;
 } IdemDuePipeline;
 
-/* The owners of the pipelines that are enabled and not paused, a list of OIDs, each once. */
-extern List *idem_pipeline_owners(const char *schema);
+/*
+ * The owners of the pipelines, or of those that are enabled and not paused, a list of OIDs,
+ * each once.
+ */
+extern List *idem_pipeline_owners(const char *schema, bool enabled);
 
 /* What the scheduler looks for: pipelines of some owners (OIDs), but for some (names). */
 typedef struct IdemDueSearch

@@ -16,11 +16,12 @@
 #include "storage/procarray.h"
 
 /*
- * Advisory locks of SQL have 1 or 2 in the last field of their tag; ours is another
- * class, which SQL cannot take.  The numbers are "idem" in ASCII.
+ * Advisory locks of SQL have 1 or 2 in the last field of their tag; ours are other
+ * classes, which SQL cannot take.  The first numbers are "idem" in ASCII.
  */
 #define LOCK_CLASS 0x6964
 #define PLACE_CLASS 0x6965
+#define HOLDER_CLASS 0x6966
 #define LOCK_KEY 0x6964656d
 
 /* The tag of this database's lock. */
@@ -57,7 +58,7 @@ idem_scheduler_pid(void)
 	return 0;
 }
 
-/* The tag of a place, of no database. */
+/* The tag of a place, of no database; place 0 is the queue for them. */
 static LOCKTAG
 place_tag(int place)
 {
@@ -67,8 +68,70 @@ place_tag(int place)
 	return tag;
 }
 
+/* The tag that says for which role a place is taken. */
+static LOCKTAG
+holder_tag(int place, Oid role)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, InvalidOid, role, place, HOLDER_CLASS);
+	return tag;
+}
+
+/* Takes a lock for the session if it is free and not the session's already. */
+static bool
+take_free(const LOCKTAG *tag)
+{
+	switch (LockAcquire(tag, ExclusiveLock, true, true))
+	{
+		case LOCKACQUIRE_OK:
+			return true;
+		case LOCKACQUIRE_NOT_AVAIL:
+			return false;
+		default:
+			/* one lock of it is enough */
+			(void) LockRelease(tag, ExclusiveLock, true);
+			return false;
+	}
+}
+
+/* Says for which role a place is taken that was free; without saying so it is given back. */
+static void
+name_holder(int place, Oid role)
+{
+	LOCKTAG place_lock = place_tag(place);
+	LOCKTAG holder_lock = holder_tag(place, role);
+
+	PG_TRY();
+	{
+		(void) LockAcquire(&holder_lock, ExclusiveLock, true, false);
+	}
+	PG_CATCH();
+	{
+		(void) LockRelease(&place_lock, ExclusiveLock, true);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+void
+idem_queue_for_places(void)
+{
+	LOCKTAG tag = place_tag(0);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+void
+idem_leave_queue(void)
+{
+	LOCKTAG tag = place_tag(0);
+
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
 int
-idem_take_place(int max)
+idem_take_place(int max, Oid role)
 {
 	int place;
 
@@ -76,26 +139,40 @@ idem_take_place(int max)
 	{
 		LOCKTAG tag = place_tag(place);
 
-		switch (LockAcquire(&tag, ExclusiveLock, true, true))
-		{
-			case LOCKACQUIRE_OK:
-				return place;
-			case LOCKACQUIRE_NOT_AVAIL:
-				break;
-			default:
-				/* it is ours already: one lock of it is enough */
-				(void) LockRelease(&tag, ExclusiveLock, true);
-		}
+		if (!take_free(&tag))
+			continue;
+		name_holder(place, role);
+		return place;
 	}
 	return 0;
 }
 
 void
-idem_give_place_back(int place)
+idem_give_place_back(int place, Oid role)
 {
-	LOCKTAG tag = place_tag(place);
+	LOCKTAG place_lock = place_tag(place);
+	LOCKTAG holder_lock = holder_tag(place, role);
 
-	(void) LockRelease(&tag, ExclusiveLock, true);
+	(void) LockRelease(&holder_lock, ExclusiveLock, true);
+	(void) LockRelease(&place_lock, ExclusiveLock, true);
+}
+
+List *
+idem_place_holders(void)
+{
+	LockData *locks = GetLockStatusData();
+	List *roles = NIL;
+	int i;
+
+	for (i = 0; i < locks->nelements; i++)
+	{
+		const LOCKTAG *tag = &locks->locks[i].locktag;
+
+		if (tag->locktag_type == LOCKTAG_ADVISORY && tag->locktag_field4 == HOLDER_CLASS &&
+			locks->locks[i].holdMask != 0)
+			roles = lappend_oid(roles, tag->locktag_field2);
+	}
+	return roles;
 }
 
 static bool wake_at_end = false;

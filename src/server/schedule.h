@@ -9,6 +9,8 @@
 #ifndef IDEM_SERVER_SCHEDULE_H
 #define IDEM_SERVER_SCHEDULE_H
 
+#include "nodes/pg_list.h"
+
 /* Makes this session the scheduler of its database; false if there is one already. */
 extern bool idem_become_scheduler(void);
 
@@ -17,10 +19,21 @@ extern int idem_scheduler_pid(void);
 
 /*
  * Takes one of max places for workers of backfills that all sessions of the server share,
- * until it is given back or the session ends; returns its number, or 0 if none is free.
+ * for a role, until it is given back or the session ends; returns its number, or 0 if none
+ * is free.
  */
-extern int idem_take_place(int max);
-extern void idem_give_place_back(int place);
+extern int idem_take_place(int max, Oid role);
+extern void idem_give_place_back(int place, Oid role);
+
+/* The roles for which places are taken, each as often as it has some. */
+extern List *idem_place_holders(void);
+
+/*
+ * Who looks at who has places before he takes one does both in the queue, so that nobody
+ * takes one in between.  It is left by the end of the transaction at the latest.
+ */
+extern void idem_queue_for_places(void);
+extern void idem_leave_queue(void);
 
 /* Wakes this database's scheduler, now. */
 extern void idem_wake_scheduler(void);
