@@ -4,6 +4,10 @@
  *
  * It connects as the role whose load has failed: what the ledger's triggers and policies
  * do, they do with that role's rights, as they would have in its own session.
+ *
+ * They may take all the time they want, and others are waiting: one failure has so long
+ * and then is cancelled, code that catches the cancel is ended with its process, and a
+ * process that has written for a while makes room for another role's.
  */
 #include "postgres.h"
 
@@ -17,6 +21,7 @@
 #include "pipeline/record.h"
 #include "pipeline/right.h"
 #include "pipeline/worker.h"
+#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "server/compat.h"
 #include "server/extension.h"
@@ -31,8 +36,14 @@
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 
-/* A ledger's trigger has so long for one failure, in milliseconds: others are waiting. */
-#define PATIENCE 60000
+/* A ledger's triggers have so long for one failure, in milliseconds, until they are cancelled; */
+#define PATIENCE 30000
+
+/* and so much longer until the process ends. */
+#define GRACE 5000
+
+/* After so long a process takes no other failure, in milliseconds. */
+#define LONGEST_RUN 30000
 
 /* A failure to be written, as an argument of idem_run_as. */
 typedef struct FailureWriting
@@ -101,6 +112,55 @@ write_failure(const char *schema, const IdemRemembered *remembered)
 	idem_run_as(&identity, write_failure_as, &writing);
 }
 
+/* The failure that this process is writing down; NULL if it is at none. */
+static const IdemRemembered *at_work_on = NULL;
+
+/* Ends the process, as SIGTERM does; the handler of a timeout. */
+static void
+end_process(void)
+{
+	kill(MyProcPid, SIGTERM);
+}
+
+/* Begins to write a failure down: from now on time runs. */
+static void
+start_clock(const IdemRemembered *remembered)
+{
+	static TimeoutId end = MAX_TIMEOUTS;
+
+	if (end == MAX_TIMEOUTS)
+		end = RegisterTimeout(USER_TIMEOUT, end_process);
+	at_work_on = remembered;
+	enable_timeout_after(STATEMENT_TIMEOUT, PATIENCE);
+	enable_timeout_after(end, PATIENCE + GRACE);
+}
+
+/* Stops it. */
+static void
+stop_clock(void)
+{
+	disable_all_timeouts(false);
+	at_work_on = NULL;
+}
+
+/* Logs that a failure is lost. */
+static void
+log_unrecorded(const IdemRemembered *remembered, int sqlerrcode, const char *why)
+{
+	ereport(LOG,
+			(errcode(sqlerrcode),
+			 errmsg("could not record the failure of pipeline \"%s\": %s", remembered->pipeline, why),
+			 errdetail("It had failed with: %s", remembered->message)));
+}
+
+/* Logs what the process is at when it is ended. */
+static void
+log_ended(int code, Datum arg)
+{
+	if (at_work_on)
+		log_unrecorded(at_work_on, ERRCODE_ADMIN_SHUTDOWN, "the process that writes it down was ended");
+}
+
 /* Writes down one failure in a transaction of its own, or logs that it could not. */
 static void
 write_failure_or_log(const IdemRemembered *remembered)
@@ -111,29 +171,25 @@ write_failure_or_log(const IdemRemembered *remembered)
 	{
 		char *schema;
 
-		enable_timeout_after(STATEMENT_TIMEOUT, PATIENCE);
+		start_clock(remembered);
 		idem_begin_work(true);
 		schema = idem_find_schema();
 		if (schema)
 			write_failure(schema, remembered);
 		idem_end_work();
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		stop_clock();
 	}
 	PG_CATCH();
 	{
 		ErrorData *error;
 
-		disable_all_timeouts(false);
+		stop_clock();
 		QueryCancelPending = false;
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		ereport(LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg("could not record the failure of pipeline \"%s\": %s",
-						remembered->pipeline, error->message),
-				 errdetail("It had failed with: %s", remembered->message)));
+		log_unrecorded(remembered, error->sqlerrcode, error->message);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
@@ -197,6 +253,7 @@ start_writer(IdemWriters *writers, Oid role)
 	writer->context = context;
 	writer->role = role;
 	writer->oldest = idem_oldest_remembered(role);
+	writers->last = role;
 	idem_fill_worker(&worker, "idem_record_main", "idem recorder", &args);
 	started = RegisterDynamicBackgroundWorker(&worker, &writer->handle);
 	MemoryContextSwitchTo(writers->context);
@@ -227,11 +284,32 @@ serve_role(IdemWriters *writers, Oid role)
 	return true;
 }
 
+/* Compares roles by how far they are from another one, in the circle that their OIDs make. */
+static int
+compare_distance(const void *one, const void *other, void *from)
+{
+	Oid first = *(const Oid *) one - *(const Oid *) from - 1;
+	Oid second = *(const Oid *) other - *(const Oid *) from - 1;
+
+	return first < second ? -1 : first > second;
+}
+
+/* The roles that have left failures, by turns: from the one on that comes after the last. */
+static int
+find_roles(const IdemWriters *writers, Oid roles[IDEM_MAX_REMEMBERED])
+{
+	Oid last = writers->last;
+	int n = idem_remembered_roles(roles);
+
+	qsort_arg(roles, n, sizeof(Oid), compare_distance, &last);
+	return n;
+}
+
 bool
 idem_have_failures_written(IdemWriters *writers)
 {
 	Oid roles[IDEM_MAX_REMEMBERED];
-	int n = idem_remembered_roles(roles);
+	int n = find_roles(writers, roles);
 	bool all = true;
 	uint64 lost;
 	int i;
@@ -253,11 +331,19 @@ idem_record_main(Datum arg)
 {
 	const IdemWorkerArgs *args = idem_begin_process("idem recorder");
 	IdemRemembered remembered;
+	instr_time begun;
+	instr_time run;
 
-	while (idem_take_failure(args->role, &remembered))
+	before_shmem_exit(log_ended, (Datum) 0);
+	INSTR_TIME_SET_CURRENT(begun);
+	do
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (!idem_take_failure(args->role, &remembered))
+			break;
 		write_failure_or_log(&remembered);
-	}
+		INSTR_TIME_SET_CURRENT(run);
+		INSTR_TIME_SUBTRACT(run, begun);
+	} while (INSTR_TIME_GET_MILLISEC(run) < LONGEST_RUN);
 	proc_exit(0);
 }

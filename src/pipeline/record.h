@@ -13,6 +13,7 @@ typedef struct IdemWriters
 {
 	MemoryContext context; /* of what is kept about them */
 	List *list;
+	Oid last; /* role that was given one */
 } IdemWriters;
 
 /*

@@ -56,8 +56,11 @@ PG_FUNCTION_INFO_V1(idem_stop_worker);
 /* However long nothing is due, in milliseconds. */
 #define LONGEST_SLEEP 600000
 
-/* How long idem_start_worker and idem_stop_worker wait, in milliseconds. */
+/* How long idem_start_worker and idem_stop_worker wait, in milliseconds; */
 #define PATIENCE 10000
+
+/* and how long of that a scheduler that ends has for its workers. */
+#define END_PATIENCE 5000
 
 /* Without idem.databases, the server starts a lost scheduler again after so many seconds. */
 #define RESTART_SECONDS 5
@@ -580,10 +583,35 @@ run_round_safely(Scheduler *scheduler)
 	return sleep;
 }
 
+/*
+ * Waits for a turn's worker that was told to end, for as much as is left of our patience.
+ * It may be at something that cannot be interrupted.
+ */
+static void
+await_end(const Turn *turn, int *patience)
+{
+	BgwHandleStatus status;
+	pid_t pid = 0;
+
+	while ((status = GetBackgroundWorkerPid(turn->handle, &pid)) != BGWH_STOPPED && *patience > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		QueryCancelPending = false;
+		CHECK_FOR_INTERRUPTS();
+		*patience -= 10;
+	}
+	if (status != BGWH_STOPPED)
+		ereport(LOG,
+				(errmsg("the worker of pipeline \"%s\" does not end", turn->name),
+				 errdetail("Its PID is %d. Its turn is given up as lost.", (int) pid)));
+}
+
 /* Stops all workers, and books that their turns have ended. */
 static void
 end_turns(Scheduler *scheduler)
 {
+	int patience = END_PATIENCE;
 	ListCell *lc;
 	char *schema;
 
@@ -595,7 +623,7 @@ end_turns(Scheduler *scheduler)
 	foreach (lc, scheduler->turns)
 	{
 		if (((Turn *) lfirst(lc))->handle)
-			(void) WaitForBackgroundWorkerShutdown(((Turn *) lfirst(lc))->handle);
+			await_end(lfirst(lc), &patience);
 	}
 	if (scheduler->turns == NIL)
 		return;
