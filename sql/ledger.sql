@@ -172,7 +172,21 @@ GRANT USAGE ON SCHEMA ledgers TO regress_deaf;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA ledgers TO regress_deaf;
 ALTER TABLE deaf ENABLE ROW LEVEL SECURITY;
 CREATE POLICY p ON deaf USING (run_by = current_user) WITH CHECK (true);
+-- policies are the owner's: nobody else reads or writes a ledger past them, but whom they do not apply to
+SELECT idem_gaps('deaf', 'ledgers.deaf_target', '[2024-01-01,2024-01-03)');
 SET ROLE regress_deaf;
+SELECT idem_gaps('deaf', 'ledgers.deaf_target', '[2024-01-01,2024-01-03)');
+\echo :SQLSTATE
+SELECT idem_invalidate('deaf', 'ledgers.deaf_target', '[2024-01-01,2024-01-03)');
+CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');
+RESET ROLE;
+ALTER TABLE deaf OWNER TO regress_deaf;
+SELECT idem_gaps('deaf', 'ledgers.deaf_target', '[2024-01-01,2024-01-03)');
+ALTER TABLE deaf FORCE ROW LEVEL SECURITY;
+SELECT idem_gaps('deaf', 'ledgers.deaf_target', '[2024-01-01,2024-01-03)');
+SELECT * FROM idem_calendar('deaf', 'ledgers.deaf_target', '2024-01-01', '2024-01-03', '1 day');
+SET ROLE regress_deaf;
+SELECT idem_gaps('deaf', 'ledgers.deaf_target', '[2024-01-01,2024-01-03)');
 CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}');
 CALL idem_load_window('deaf', 'deaf_target', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'upsert', keys => '{id}', force => true);
 RESET ROLE;

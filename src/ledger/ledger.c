@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "ledger/access.h"
 #include "ledger/ledger.h"
 #include "ledger/table.h"
 #include "miscadmin.h"
@@ -41,12 +42,15 @@ void (*idem_window_reopened)(const char *schema, const char *pipeline);
 	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1" \
 	" AND l.window_range OPERATOR(pg_catalog.&&) $2"
 
-/* Says of runs l that they no longer count, by whom and since when. */
-#define SET_SUPERSEDED                                              \
-	"SET state = 'superseded',"                                     \
-	" details = COALESCE(l.details, '{}') OPERATOR(pg_catalog.||)"  \
-	" pg_catalog.jsonb_build_object('superseded_by', current_user," \
+/* Says of runs l that they no longer count, by whom, the third argument, and since when. */
+#define SET_SUPERSEDED                                             \
+	"SET state = 'superseded',"                                    \
+	" details = COALESCE(l.details, '{}') OPERATOR(pg_catalog.||)" \
+	" pg_catalog.jsonb_build_object('superseded_by', $3,"          \
 	" 'superseded_at', pg_catalog.clock_timestamp())"
+
+/* The role that calls, which is not always the one that the statement is run as. */
+#define CALLER CStringGetTextDatum(GetUserNameFromId(GetUserId(), false))
 
 /* The number of this attempt at just the window: one more than have failed. */
 #define ATTEMPT                                                            \
@@ -228,14 +232,14 @@ get_history_statement(IdemLedger *ledger, IdemStatement **place, IdemSnapshot sn
 	return statement;
 }
 
-/* Runs a statement that returns one value, not NULL, and returns it. */
+/* Runs a statement that reads one value, not NULL, and returns it. */
 static Datum
-fetch_value(IdemStatement *statement, const Datum *args)
+read_value(const IdemLedger *ledger, IdemStatement *statement, const Datum *args)
 {
 	Datum value;
 	bool isnull;
 
-	if (!idem_fetch(statement, args, NULL, 1, &value, &isnull) || isnull)
+	if (!idem_read_ledger(ledger, statement, args, 1, &value, &isnull) || isnull)
 		elog(ERROR, "ledger statement returned no value");
 	return value;
 }
@@ -245,14 +249,15 @@ idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range)
 {
 	Datum args[] = {CStringGetTextDatum(pipeline), range};
 
-	return fetch_value(get_statement(ledger, &ledger->statements->coverage,
-									 ledger->read_snapshot,
-									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
-									 " OPERATOR(pg_catalog.*) pg_catalog.multirange($2)"
-									 " FROM ONLY @L l" WHERE_OVERLAPS
-									 " AND l.state OPERATOR(pg_catalog.=) 'complete'",
-									 0, NULL),
-					   args);
+	return read_value(ledger,
+					  get_statement(ledger, &ledger->statements->coverage,
+									ledger->read_snapshot,
+									"SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									" OPERATOR(pg_catalog.*) pg_catalog.multirange($2)"
+									" FROM ONLY @L l" WHERE_OVERLAPS
+									" AND l.state OPERATOR(pg_catalog.=) 'complete'",
+									0, NULL),
+					  args);
 }
 
 Datum
@@ -262,16 +267,17 @@ idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum re
 	const Oid more[] = {ledger->type->range, ledger->type->multirange};
 	Datum args[] = {CStringGetTextDatum(pipeline), range, reopened, postponed};
 
-	return fetch_value(get_statement(ledger, &ledger->statements->gaps,
-									 ledger->read_snapshot,
-									 "SELECT pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"
-									 " (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
-									 " OPERATOR(pg_catalog.-) pg_catalog.multirange($3))"
-									 " OPERATOR(pg_catalog.-) $4"
-									 " FROM ONLY @L l" WHERE_OVERLAPS
-									 " AND l.state OPERATOR(pg_catalog.=) 'complete'",
-									 lengthof(more), more),
-					   args);
+	return read_value(ledger,
+					  get_statement(ledger, &ledger->statements->gaps,
+									ledger->read_snapshot,
+									"SELECT pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"
+									" (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									" OPERATOR(pg_catalog.-) pg_catalog.multirange($3))"
+									" OPERATOR(pg_catalog.-) $4"
+									" FROM ONLY @L l" WHERE_OVERLAPS
+									" AND l.state OPERATOR(pg_catalog.=) 'complete'",
+									lengthof(more), more),
+					  args);
 }
 
 /*
@@ -281,9 +287,12 @@ idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum re
 static int64
 supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 {
+	static const Oid more[] = {TEXTOID};
 	Datum args[] = {CStringGetTextDatum(pipeline),
-					idem_window_datum(ledger->type, window)};
+					idem_window_datum(ledger->type, window), CALLER};
 	IdemStatement *statement;
+	Datum superseded;
+	bool isnull;
 
 	statement = get_statement(ledger, &ledger->statements->supersede, IDEM_SNAPSHOT_NEW,
 							  "WITH old AS ("
@@ -302,8 +311,10 @@ supersede_window(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 							  "pg_catalog.multirange(o.window_range) OPERATOR(pg_catalog.-)"
 							  " pg_catalog.multirange($2)) r)"
 							  " SELECT pg_catalog.count(*) FROM old",
-							  0, NULL);
-	return DatumGetInt64(fetch_value(statement, args));
+							  lengthof(more), more);
+	if (!idem_write_ledger_row(ledger, statement, args, NULL, 1, &superseded, &isnull))
+		elog(ERROR, "ledger statement returned no value");
+	return DatumGetInt64(superseded);
 }
 
 /* Fails for a ledger that does not do what it is told. */
@@ -323,27 +334,28 @@ report_claim(const IdemLedger *ledger, const IdemRun *run, const char *detail)
 static bool
 insert_claim(IdemLedger *ledger, IdemRun *run)
 {
-	static const Oid more[] = {TEXTOID, TIMESTAMPTZOID, TARGET_TYPES};
+	static const Oid more[] = {TEXTOID, TIMESTAMPTZOID, TARGET_TYPES, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window),
 					CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at),
-					TARGET_ARGS(run->target)};
+					TARGET_ARGS(run->target), CALLER};
 	bool isnull[lengthof(args)] = {false};
 	Datum values[2];
 	bool nulls[2];
 
 	isnull[4] = isnull[5] = !OidIsValid(run->target);
-	if (!idem_fetch(get_statement(ledger, &ledger->statements->claim, IDEM_SNAPSHOT_NEW,
-								  "INSERT INTO @L (pipeline, window_range, state,"
-								  " mode, attempt, started_at, run_by, " TARGET_COLUMNS ")"
-								  " VALUES ($1, $2, 'complete', $3," ATTEMPT ","
-								  " $4, current_user, $5, $6, $7, $8)"
-								  " ON CONFLICT ON CONSTRAINT @C DO NOTHING"
-								  " RETURNING run_id, pipeline OPERATOR(pg_catalog.=) $1"
-								  " AND window_range OPERATOR(pg_catalog.=) $2"
-								  " AND state OPERATOR(pg_catalog.=) 'complete'",
-								  lengthof(more), more),
-					args, isnull, lengthof(values), values, nulls))
+	if (!idem_write_ledger_row(ledger,
+							   get_statement(ledger, &ledger->statements->claim, IDEM_SNAPSHOT_NEW,
+											 "INSERT INTO @L (pipeline, window_range, state,"
+											 " mode, attempt, started_at, " TARGET_COLUMNS ", run_by)"
+											 " VALUES ($1, $2, 'complete', $3," ATTEMPT ","
+											 " $4, $5, $6, $7, $8, $9)"
+											 " ON CONFLICT ON CONSTRAINT @C DO NOTHING"
+											 " RETURNING run_id, pipeline OPERATOR(pg_catalog.=) $1"
+											 " AND window_range OPERATOR(pg_catalog.=) $2"
+											 " AND state OPERATOR(pg_catalog.=) 'complete'",
+											 lengthof(more), more),
+							   args, isnull, lengthof(values), values, nulls))
 		return false;
 	if (nulls[0] || nulls[1] || !DatumGetBool(values[1]))
 		report_claim(ledger, run, "The row that was inserted is another one.");
@@ -361,11 +373,12 @@ check_not_running(IdemLedger *ledger, const char *pipeline, IdemWindow window)
 	Datum run_id;
 	bool isnull;
 
-	if (idem_fetch(get_statement(ledger, &ledger->statements->running, IDEM_SNAPSHOT_NEW,
-								 "SELECT l.run_id FROM ONLY @L l" WHERE_OVERLAPS
-								 " AND l.state OPERATOR(pg_catalog.=) 'running' LIMIT 1",
-								 0, NULL),
-				   args, NULL, 1, &run_id, &isnull))
+	if (idem_read_ledger(ledger,
+						 get_statement(ledger, &ledger->statements->running, IDEM_SNAPSHOT_NEW,
+									   "SELECT l.run_id FROM ONLY @L l" WHERE_OVERLAPS
+									   " AND l.state OPERATOR(pg_catalog.=) 'running' LIMIT 1",
+									   0, NULL),
+						 args, 1, &run_id, &isnull))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("window %s of pipeline \"%s\" overlaps run " INT64_FORMAT ", which is running",
@@ -386,11 +399,12 @@ check_claim_refused(IdemLedger *ledger, const IdemRun *run, bool stuck, int *une
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window)};
 
-	bool visible = idem_run(get_statement(ledger, &ledger->statements->refused, IDEM_SNAPSHOT_NEW,
-										  "SELECT FROM ONLY @L l" WHERE_OVERLAPS
-										  " AND l.state OPERATOR(pg_catalog.=) ANY ('{running,complete}') LIMIT 1",
-										  0, NULL),
-							args, NULL) > 0;
+	bool visible = idem_read_ledger(ledger,
+									get_statement(ledger, &ledger->statements->refused, IDEM_SNAPSHOT_NEW,
+												  "SELECT FROM ONLY @L l" WHERE_OVERLAPS
+												  " AND l.state OPERATOR(pg_catalog.=) ANY ('{running,complete}') LIMIT 1",
+												  0, NULL),
+									args, 0, NULL, NULL);
 
 	if (visible && !stuck)
 		*unexplained = 0;
@@ -493,13 +507,14 @@ count_runs(IdemLedger *ledger, const IdemRun *run, bool latest)
 					idem_window_datum(ledger->type, run->window)};
 	IdemLedgerStatements *all = ledger->statements;
 
-	return DatumGetInt64(fetch_value(get_statement(ledger,
-												   latest ? &all->count_latest : &all->count,
-												   latest ? IDEM_SNAPSHOT_LATEST : IDEM_SNAPSHOT_NEW,
-												   "SELECT" OF_PAST_RUNS("pg_catalog.count(*)", "complete")
-												   " OPERATOR(pg_catalog.+)" OF_PAST_RUNS("pg_catalog.count(*)", "superseded"),
-												   0, NULL),
-									 args));
+	return DatumGetInt64(read_value(ledger,
+									get_statement(ledger,
+												  latest ? &all->count_latest : &all->count,
+												  latest ? IDEM_SNAPSHOT_LATEST : IDEM_SNAPSHOT_NEW,
+												  "SELECT" OF_PAST_RUNS("pg_catalog.count(*)", "complete")
+												  " OPERATOR(pg_catalog.+)" OF_PAST_RUNS("pg_catalog.count(*)", "superseded"),
+												  0, NULL),
+									args));
 }
 
 /*
@@ -573,19 +588,20 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 	isnull[10] = !run->has_digest;
 	isnull[11] = run->source_schema == NULL;
 
-	if (idem_run(get_statement(ledger, &ledger->statements->complete, IDEM_SNAPSHOT_NEW,
-							   "UPDATE ONLY @L SET method = $4,"
-							   " source_rows = $5, inserted_rows = $6, updated_rows = $7,"
-							   " deleted_rows = $8, unchanged_rows = $9,"
-							   " source_digest = $11, digest_version = CASE WHEN $11 IS NOT NULL THEN 1 END,"
-							   " finished_at = pg_catalog.clock_timestamp(),"
-							   " source_schema = $12::pg_catalog.jsonb,"
-							   " details = pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
-							   "'duplicate_rows', NULLIF($10, 0), 'time_zone', $13))"
-							   " WHERE run_id OPERATOR(pg_catalog.=) $3"
-							   " AND state OPERATOR(pg_catalog.=) 'complete'",
-							   lengthof(more), more),
-				 args, isnull) != 1)
+	if (idem_write_ledger(ledger,
+						  get_statement(ledger, &ledger->statements->complete, IDEM_SNAPSHOT_NEW,
+										"UPDATE ONLY @L SET method = $4,"
+										" source_rows = $5, inserted_rows = $6, updated_rows = $7,"
+										" deleted_rows = $8, unchanged_rows = $9,"
+										" source_digest = $11, digest_version = CASE WHEN $11 IS NOT NULL THEN 1 END,"
+										" finished_at = pg_catalog.clock_timestamp(),"
+										" source_schema = $12::pg_catalog.jsonb,"
+										" details = pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
+										"'duplicate_rows', NULLIF($10, 0), 'time_zone', $13))"
+										" WHERE run_id OPERATOR(pg_catalog.=) $3"
+										" AND state OPERATOR(pg_catalog.=) 'complete'",
+										lengthof(more), more),
+						  args, isnull) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("run " INT64_FORMAT " has vanished from ledger %s",
@@ -597,16 +613,16 @@ int64
 idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 {
 	static const Oid more[] = {TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
-							   TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TARGET_TYPES};
+							   TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TARGET_TYPES, TEXTOID};
 	const IdemRun *run = failure->run;
 	const ErrorData *error = failure->error;
 	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message,
 						   error->detail, error->hint, error->context, run->time_zone};
-	const Datum target[] = {TARGET_ARGS(run->target)};
-	Datum args[16] = {CStringGetTextDatum(run->pipeline),
+	const Datum target[] = {TARGET_ARGS(run->target), CALLER};
+	Datum args[17] = {CStringGetTextDatum(run->pipeline),
 					  idem_window_datum(ledger->type, run->window),
 					  CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
-	bool isnull[16] = {false};
+	bool isnull[17] = {false};
 	Datum run_id;
 	bool none;
 	size_t i;
@@ -623,19 +639,20 @@ idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 	isnull[11] = !failure->blocked;
 	memcpy(args + 12, target, sizeof(target));
 	isnull[12] = isnull[13] = !OidIsValid(run->target);
-	if (!idem_fetch(get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
-								  "INSERT INTO @L (pipeline, window_range, state,"
-								  " mode, attempt, started_at, finished_at, run_by,"
-								  " error_code, error_message, details,"
-								  " next_attempt_at, blocked, " TARGET_COLUMNS ")"
-								  " VALUES ($1, $2, 'failed', $3," ATTEMPT ","
-								  " $4, pg_catalog.clock_timestamp(), current_user,"
-								  " $5, $6, NULLIF(pg_catalog.jsonb_strip_nulls("
-								  "pg_catalog.jsonb_build_object('detail', $7,"
-								  " 'hint', $8, 'context', $9, 'time_zone', $10)), '{}'),"
-								  " $11, $12, $13, $14, $15, $16) RETURNING run_id",
-								  lengthof(more), more),
-					args, isnull, 1, &run_id, &none) ||
+	if (!idem_write_ledger_row(ledger,
+							   get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
+											 "INSERT INTO @L (pipeline, window_range, state,"
+											 " mode, attempt, started_at, finished_at,"
+											 " error_code, error_message, details,"
+											 " next_attempt_at, blocked, " TARGET_COLUMNS ", run_by)"
+											 " VALUES ($1, $2, 'failed', $3," ATTEMPT ","
+											 " $4, pg_catalog.clock_timestamp(),"
+											 " $5, $6, NULLIF(pg_catalog.jsonb_strip_nulls("
+											 "pg_catalog.jsonb_build_object('detail', $7,"
+											 " 'hint', $8, 'context', $9, 'time_zone', $10)), '{}'),"
+											 " $11, $12, $13, $14, $15, $16, $17) RETURNING run_id",
+											 lengthof(more), more),
+							   args, isnull, 1, &run_id, &none) ||
 		none)
 		return 0;
 	return DatumGetInt64(run_id);
@@ -647,16 +664,17 @@ idem_count_failures(IdemLedger *ledger, const IdemRun *run)
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window)};
 
-	return DatumGetInt64(fetch_value(get_statement(ledger, &ledger->statements->failures,
-												   IDEM_SNAPSHOT_NEW,
-												   "SELECT pg_catalog.count(*) FROM ONLY @L l"
-												   " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-												   " AND l.window_range OPERATOR(pg_catalog.=) $2"
-												   " AND l.state OPERATOR(pg_catalog.=) 'failed'"
-												   " AND l.run_id OPERATOR(pg_catalog.>) GREATEST(0,"
-												   OF_PAST_RUNS(NEWEST, "complete") "," OF_PAST_RUNS(NEWEST, "superseded") ")",
-												   0, NULL),
-									 args));
+	return DatumGetInt64(read_value(ledger,
+									get_statement(ledger, &ledger->statements->failures,
+												  IDEM_SNAPSHOT_NEW,
+												  "SELECT pg_catalog.count(*) FROM ONLY @L l"
+												  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+												  " AND l.window_range OPERATOR(pg_catalog.=) $2"
+												  " AND l.state OPERATOR(pg_catalog.=) 'failed'"
+												  " AND l.run_id OPERATOR(pg_catalog.>) GREATEST(0,"
+												  OF_PAST_RUNS(NEWEST, "complete") "," OF_PAST_RUNS(NEWEST, "superseded") ")",
+												  0, NULL),
+									args));
 }
 
 Datum
@@ -670,14 +688,15 @@ idem_postponed_windows(IdemLedger *ledger, const char *pipeline, Datum range,
 	if (postpone == IDEM_POSTPONE_NONE)
 		return idem_parse_multirange(ledger->type, "{}");
 
-	return fetch_value(get_history_statement(ledger, &ledger->statements->postponed, IDEM_SNAPSHOT_NEW,
-									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
-									 " FROM ONLY @L l" WHERE_LAST_FAILED
-									 " AND (l.blocked"
-									 " OR $3 AND l.next_attempt_at OPERATOR(pg_catalog.>)"
-									 " pg_catalog.clock_timestamp())",
-									 lengthof(more), more),
-					   args);
+	return read_value(ledger,
+					  get_history_statement(ledger, &ledger->statements->postponed, IDEM_SNAPSHOT_NEW,
+											"SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+											" FROM ONLY @L l" WHERE_LAST_FAILED
+											" AND (l.blocked"
+											" OR $3 AND l.next_attempt_at OPERATOR(pg_catalog.>)"
+											" pg_catalog.clock_timestamp())",
+											lengthof(more), more),
+					  args);
 }
 
 IdemPostponed
@@ -688,14 +707,15 @@ idem_ledger_failures(IdemLedger *ledger, const char *pipeline, Datum range)
 	bool nulls[4];
 	IdemPostponed result = {0};
 
-	(void) idem_fetch(get_history_statement(ledger, &ledger->statements->last_failures, ledger->read_snapshot,
-									"SELECT pg_catalog.count(*),"
-									" pg_catalog.count(*) FILTER (WHERE l.blocked),"
-									" pg_catalog.min(l.next_attempt_at),"
-									" (pg_catalog.array_agg(l.error_message ORDER BY l.run_id DESC))[1]"
-									" FROM ONLY @L l" WHERE_LAST_FAILED,
-									0, NULL),
-					  args, NULL, lengthof(values), values, nulls);
+	(void) idem_read_ledger(ledger,
+							get_history_statement(ledger, &ledger->statements->last_failures, ledger->read_snapshot,
+												  "SELECT pg_catalog.count(*),"
+												  " pg_catalog.count(*) FILTER (WHERE l.blocked),"
+												  " pg_catalog.min(l.next_attempt_at),"
+												  " (pg_catalog.array_agg(l.error_message ORDER BY l.run_id DESC))[1]"
+												  " FROM ONLY @L l" WHERE_LAST_FAILED,
+												  0, NULL),
+							args, lengthof(values), values, nulls);
 	result.failed = DatumGetInt64(values[0]);
 	result.blocked = DatumGetInt64(values[1]);
 	result.next_attempt_at = nulls[2] ? 0 : DatumGetTimestampTz(values[2]);
@@ -710,12 +730,13 @@ idem_last_run_time(IdemLedger *ledger, const char *pipeline)
 	Datum value;
 	bool isnull;
 
-	if (!idem_fetch(get_statement(ledger, &ledger->statements->last_run, ledger->read_snapshot,
-								  "SELECT l.finished_at FROM ONLY @L l"
-								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-								  " ORDER BY l.run_id DESC LIMIT 1",
-								  0, NULL),
-					args, NULL, 1, &value, &isnull) ||
+	if (!idem_read_ledger(ledger,
+						  get_statement(ledger, &ledger->statements->last_run, ledger->read_snapshot,
+										"SELECT l.finished_at FROM ONLY @L l"
+										" WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+										" ORDER BY l.run_id DESC LIMIT 1",
+										0, NULL),
+						  args, 1, &value, &isnull) ||
 		isnull)
 		return 0;
 	return DatumGetTimestampTz(value);
@@ -727,24 +748,27 @@ idem_windows_in_state(IdemLedger *ledger, const char *pipeline, Datum range, con
 	static const Oid more[] = {TEXTOID};
 	Datum args[] = {CStringGetTextDatum(pipeline), range, CStringGetTextDatum(state)};
 
-	return fetch_value(get_statement(ledger, &ledger->statements->in_state, ledger->read_snapshot,
-									 "SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
-									 " FROM ONLY @L l" WHERE_OVERLAPS
-									 " AND l.state::pg_catalog.text OPERATOR(pg_catalog.=) $3",
-									 lengthof(more), more),
-					   args);
+	return read_value(ledger,
+					  get_statement(ledger, &ledger->statements->in_state, ledger->read_snapshot,
+									"SELECT COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
+									" FROM ONLY @L l" WHERE_OVERLAPS
+									" AND l.state::pg_catalog.text OPERATOR(pg_catalog.=) $3",
+									lengthof(more), more),
+					  args);
 }
 
 int64
 idem_forget_failures(IdemLedger *ledger, const char *pipeline, Datum range)
 {
-	Datum args[] = {CStringGetTextDatum(pipeline), range};
+	static const Oid more[] = {TEXTOID};
+	Datum args[] = {CStringGetTextDatum(pipeline), range, CALLER};
 
-	return idem_run(get_statement(ledger, &ledger->statements->forget, IDEM_SNAPSHOT_NEW,
-								  "UPDATE ONLY @L l " SET_SUPERSEDED WHERE_OVERLAPS
-								  " AND l.state OPERATOR(pg_catalog.=) 'failed'",
-								  0, NULL),
-					args, NULL);
+	return idem_write_ledger(ledger,
+							 get_statement(ledger, &ledger->statements->forget, IDEM_SNAPSHOT_NEW,
+										   "UPDATE ONLY @L l " SET_SUPERSEDED WHERE_OVERLAPS
+										   " AND l.state OPERATOR(pg_catalog.=) 'failed'",
+										   lengthof(more), more),
+							 args, NULL);
 }
 
 /* A failure that still says when to try again is not history. */
@@ -755,14 +779,15 @@ idem_prune_history(IdemLedger *ledger, TimestampTz before)
 	Datum args[] = {CStringGetTextDatum(""), idem_parse_range(ledger->type, "empty"),
 					TimestampTzGetDatum(before)};
 
-	return idem_run(get_history_statement(ledger, &ledger->statements->prune, IDEM_SNAPSHOT_NEW,
-								  "DELETE FROM ONLY @L l"
-								  " WHERE l.finished_at OPERATOR(pg_catalog.<) $3"
-								  " AND (l.state OPERATOR(pg_catalog.=) 'superseded'"
-								  " OR l.state OPERATOR(pg_catalog.=) 'failed'"
-								  " AND (" LATER " OR " COMPLETED "))",
-								  lengthof(more), more),
-					args, NULL);
+	return idem_write_ledger(ledger,
+							 get_history_statement(ledger, &ledger->statements->prune, IDEM_SNAPSHOT_NEW,
+												   "DELETE FROM ONLY @L l"
+												   " WHERE l.finished_at OPERATOR(pg_catalog.<) $3"
+												   " AND (l.state OPERATOR(pg_catalog.=) 'superseded'"
+												   " OR l.state OPERATOR(pg_catalog.=) 'failed'"
+												   " AND (" LATER " OR " COMPLETED "))",
+												   lengthof(more), more),
+							 args, NULL);
 }
 
 /*
@@ -776,12 +801,13 @@ end_invalidation(IdemLedger *ledger, const IdemRun *run)
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id)};
 
-	if (idem_run(get_statement(ledger, &ledger->statements->invalidated, IDEM_SNAPSHOT_NEW,
-							   "UPDATE ONLY @L SET state = 'superseded',"
-							   " finished_at = pg_catalog.clock_timestamp()"
-							   " WHERE run_id OPERATOR(pg_catalog.=) $3",
-							   lengthof(more), more),
-				 args, NULL) != 1)
+	if (idem_write_ledger(ledger,
+						  get_statement(ledger, &ledger->statements->invalidated, IDEM_SNAPSHOT_NEW,
+										"UPDATE ONLY @L SET state = 'superseded',"
+										" finished_at = pg_catalog.clock_timestamp()"
+										" WHERE run_id OPERATOR(pg_catalog.=) $3",
+										lengthof(more), more),
+						  args, NULL) != 1)
 		report_claim(ledger, run, "Its row could not be superseded.");
 }
 
@@ -841,15 +867,16 @@ adopt_restored(IdemLedger *ledger, const Datum *args)
 {
 	static const Oid more[] = {TARGET_TYPES};
 
-	(void) idem_run(get_statement(ledger, &ledger->statements->adopt_restored, IDEM_SNAPSHOT_NEW,
-								  "UPDATE ONLY @L SET target = $3, system_identifier = $5, database_oid = $6"
-								  " WHERE run_id OPERATOR(pg_catalog.=) ANY (ARRAY("
-								  "SELECT l.run_id FROM ONLY @L l" WHERE_OVERLAPS
-								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
-								  " AND l.target_name OPERATOR(pg_catalog.=) $4 AND" IS_RESTORED
-								  " FOR NO KEY UPDATE SKIP LOCKED))",
-								  lengthof(more), more),
-					args, NULL);
+	(void) idem_write_ledger(ledger,
+							 get_statement(ledger, &ledger->statements->adopt_restored, IDEM_SNAPSHOT_NEW,
+										   "UPDATE ONLY @L SET target = $3, system_identifier = $5, database_oid = $6"
+										   " WHERE run_id OPERATOR(pg_catalog.=) ANY (ARRAY("
+										   "SELECT l.run_id FROM ONLY @L l" WHERE_OVERLAPS
+										   " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+										   " AND l.target_name OPERATOR(pg_catalog.=) $4 AND" IS_RESTORED
+										   " FOR NO KEY UPDATE SKIP LOCKED))",
+										   lengthof(more), more),
+							 args, NULL);
 }
 
 void
@@ -861,14 +888,15 @@ idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow 
 	Datum values[3];
 	bool nulls[3];
 
-	if (!idem_fetch(get_statement(ledger, &ledger->statements->foreign, IDEM_SNAPSHOT_NEW,
-								  "SELECT l.target_name, l.window_range," IS_TARGET
-								  " FROM ONLY @L l" WHERE_OVERLAPS
-								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
-								  " AND l.target IS NOT NULL AND (NOT" IS_TARGET " OR" IS_RESTORED ")"
-								  " ORDER BY 3 LIMIT 1",
-								  lengthof(more), more),
-					args, NULL, lengthof(values), values, nulls))
+	if (!idem_read_ledger(ledger,
+						  get_statement(ledger, &ledger->statements->foreign, IDEM_SNAPSHOT_NEW,
+										"SELECT l.target_name, l.window_range," IS_TARGET
+										" FROM ONLY @L l" WHERE_OVERLAPS
+										" AND l.state OPERATOR(pg_catalog.=) 'complete'"
+										" AND l.target IS NOT NULL AND (NOT" IS_TARGET " OR" IS_RESTORED ")"
+										" ORDER BY 3 LIMIT 1",
+										lengthof(more), more),
+						  args, lengthof(values), values, nulls))
 		return;
 	if (!nulls[2] && DatumGetBool(values[2]))
 		adopt_restored(ledger, args);
@@ -888,13 +916,14 @@ idem_lost_column(IdemLedger *ledger, const char *pipeline, IdemWindow window, Oi
 	Datum value;
 	bool isnull;
 
-	if (!idem_fetch(get_statement(ledger, &ledger->statements->lost, IDEM_SNAPSHOT_NEW,
-								  "SELECT c FROM (SELECT l.source_schema FROM ONLY @L l"
-								  COMPLETE_IN_ORDER(IS_TARGET " AND l.source_schema IS NOT NULL")
-								  " LIMIT 1) l, pg_catalog.unnest($7) c"
-								  " WHERE pg_catalog.jsonb_exists(l.source_schema, c) LIMIT 1",
-								  lengthof(more), more),
-					args, NULL, 1, &value, &isnull))
+	if (!idem_read_ledger(ledger,
+						  get_statement(ledger, &ledger->statements->lost, IDEM_SNAPSHOT_NEW,
+										"SELECT c FROM (SELECT l.source_schema FROM ONLY @L l"
+										COMPLETE_IN_ORDER(IS_TARGET " AND l.source_schema IS NOT NULL")
+										" LIMIT 1) l, pg_catalog.unnest($7) c"
+										" WHERE pg_catalog.jsonb_exists(l.source_schema, c) LIMIT 1",
+										lengthof(more), more),
+						  args, 1, &value, &isnull))
 		return NULL;
 	return isnull ? NULL : TextDatumGetCString(value);
 }
@@ -906,12 +935,13 @@ idem_last_zone(IdemLedger *ledger, const char *pipeline, Datum redone)
 	Datum value;
 	bool isnull;
 
-	if (!idem_fetch(get_statement(ledger, &ledger->statements->last_zone, IDEM_SNAPSHOT_NEW,
-								  "SELECT l.details OPERATOR(pg_catalog.->>) 'time_zone' FROM ONLY @L l"
-								  COMPLETE_IN_ORDER("NOT pg_catalog.range_contained_by(l.window_range, $2)")
-								  " LIMIT 1",
-								  0, NULL),
-					args, NULL, 1, &value, &isnull) ||
+	if (!idem_read_ledger(ledger,
+						  get_statement(ledger, &ledger->statements->last_zone, IDEM_SNAPSHOT_NEW,
+										"SELECT l.details OPERATOR(pg_catalog.->>) 'time_zone' FROM ONLY @L l"
+										COMPLETE_IN_ORDER("NOT pg_catalog.range_contained_by(l.window_range, $2)")
+										" LIMIT 1",
+										0, NULL),
+						  args, 1, &value, &isnull) ||
 		isnull)
 		return NULL;
 	return TextDatumGetCString(value);
@@ -924,13 +954,14 @@ idem_adopt_coverage(IdemLedger *ledger, const char *pipeline, Oid target)
 	Datum args[] = {CStringGetTextDatum(pipeline), idem_parse_range(ledger->type, "empty"),
 					TARGET_ARGS(target)};
 
-	return idem_run(get_statement(ledger, &ledger->statements->adopt, IDEM_SNAPSHOT_NEW,
-								  "UPDATE ONLY @L l SET target = $3, target_name = $4,"
-								  " system_identifier = $5, database_oid = $6"
-								  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
-								  " AND l.state OPERATOR(pg_catalog.=) 'complete'"
-								  " AND (l.target, l.target_name, l.system_identifier, l.database_oid)"
-								  " IS DISTINCT FROM ($3, $4, $5, $6)",
-								  lengthof(more), more),
-					args, NULL);
+	return idem_write_ledger(ledger,
+							 get_statement(ledger, &ledger->statements->adopt, IDEM_SNAPSHOT_NEW,
+										   "UPDATE ONLY @L l SET target = $3, target_name = $4,"
+										   " system_identifier = $5, database_oid = $6"
+										   " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
+										   " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+										   " AND (l.target, l.target_name, l.system_identifier, l.database_oid)"
+										   " IS DISTINCT FROM ($3, $4, $5, $6)",
+										   lengthof(more), more),
+							 args, NULL);
 }

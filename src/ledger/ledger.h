@@ -20,6 +20,7 @@ typedef struct IdemLedgerStatements IdemLedgerStatements;
 typedef struct IdemLedger
 {
 	Oid relid;
+	Oid owner;					  /* as whom it is read */
 	const IdemRangeType *type;	  /* of its windows */
 	const char *name;			  /* qualified and quoted */
 	const char *claim_constraint; /* quoted; NULL if opened for reading */

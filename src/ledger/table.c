@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "fmgr.h"
+#include "ledger/access.h"
 #include "ledger/table.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
@@ -181,11 +182,20 @@ check_not_null(Relation rel, const IdemRangeType *type)
 	}
 }
 
-/* Checks what loads depend on; returns the name of the claim's constraint. */
-static char *
-check_constraints(Relation rel, const IdemRangeType *type)
+/* Constraints to be checked, as an argument of idem_run_as_ledger_owner. */
+typedef struct ConstraintCheck
 {
-	char *claim = NULL;
+	Relation rel;
+	const IdemRangeType *type;
+	char *claim; /* the name of the claim's constraint */
+} ConstraintCheck;
+
+static void
+check_constraints_as(void *arg)
+{
+	ConstraintCheck *check = arg;
+	Relation rel = check->rel;
+	const IdemRangeType *type = check->type;
 	bool unique = false;
 	ListCell *lc;
 
@@ -195,15 +205,37 @@ check_constraints(Relation rel, const IdemRangeType *type)
 		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
 
 		if (is_claim_index(rel, index))
-			claim = pstrdup(quote_identifier(RelationGetRelationName(index)));
+			check->claim = pstrdup(quote_identifier(RelationGetRelationName(index)));
 		unique |= is_run_id_index(rel, index);
 		relation_close(index, NoLock);
 	}
 	if (!unique)
 		report_missing(rel, type, "primary key on run_id");
-	if (claim == NULL)
+	if (check->claim == NULL)
 		report_missing(rel, type, "exclusion constraint on (pipeline, window_range) for running and complete windows");
-	return claim;
+}
+
+/*
+ * Checks what loads depend on; returns the name of the claim's constraint.  To look at an
+ * index's predicate is to compute the functions in it.
+ */
+static char *
+check_constraints(const IdemLedger *ledger, Relation rel)
+{
+	ConstraintCheck check = {rel, ledger->type, NULL};
+
+	idem_run_as_ledger_owner(ledger, check_constraints_as, &check);
+	return check.claim;
+}
+
+const IdemRangeType *
+idem_ledger_range_type(Oid relid, Oid schema)
+{
+	Relation rel = idem_open_relation(relid);
+	const IdemRangeType *type = ledger_range_type(rel, schema);
+
+	relation_close(rel, NoLock);
+	return type;
 }
 
 IdemLedger *
@@ -215,11 +247,13 @@ idem_open_ledger(Oid relid, Oid schema, bool for_writing)
 	ledger->seen = idem_catalog_changes();
 	rel = idem_open_relation(relid);
 	ledger->relid = relid;
+	ledger->owner = rel->rd_rel->relowner;
 	ledger->of_type = rel->rd_rel->reloftype;
 	ledger->type = ledger_range_type(rel, schema);
 	ledger->name = idem_qualified_name(rel);
+	idem_check_row_security(rel);
 	if (for_writing)
-		ledger->claim_constraint = check_constraints(rel, ledger->type);
+		ledger->claim_constraint = check_constraints(ledger, rel);
 	ledger->read_snapshot = for_writing ? IDEM_SNAPSHOT_NEW : IDEM_SNAPSHOT_CALLER;
 	idem_init_ledger_statements(ledger);
 	relation_close(rel, NoLock);
@@ -233,7 +267,7 @@ is_same_ledger(const IdemLedger *ledger, Relation rel)
 	return rel->rd_rel->reloftype == ledger->of_type &&
 		   strcmp(idem_qualified_name(rel), ledger->name) == 0 &&
 		   (ledger->claim_constraint == NULL ||
-			strcmp(check_constraints(rel, ledger->type), ledger->claim_constraint) == 0);
+			strcmp(check_constraints(ledger, rel), ledger->claim_constraint) == 0);
 }
 
 void
@@ -247,6 +281,8 @@ idem_check_ledger(IdemLedger *ledger)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("ledger %s has been dropped", ledger->name),
 				 errhint("Create one with SELECT idem_create_ledger('name'), and load again.")));
+	ledger->owner = rel->rd_rel->relowner;
+	idem_check_row_security(rel);
 	if (seen != ledger->seen && !is_same_ledger(ledger, rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

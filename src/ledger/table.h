@@ -9,10 +9,13 @@
 
 /*
  * Opens a ledger, in the current memory context; schema is the extension's.  Raises 42809 if the relation
- * is no ledger and, if it is to be written, 42P16 if it lacks a constraint that
- * loads depend on.
+ * is no ledger, 42501 if row security applies to the caller, who is not its owner, and,
+ * if it is to be written, 42P16 if it lacks a constraint that loads depend on.
  */
 extern IdemLedger *idem_open_ledger(Oid relid, Oid schema, bool for_writing);
+
+/* Of which type its windows are, whoever may read them.  Raises 42809 if it is no ledger. */
+extern const IdemRangeType *idem_ledger_range_type(Oid relid, Oid schema);
 
 /*
  * Locks a ledger that has been opened, before a statement on it, for other code may have

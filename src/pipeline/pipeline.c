@@ -306,7 +306,7 @@ idem_pipeline_request(const IdemPipeline *pipeline)
 const IdemRangeType *
 idem_pipeline_range_type(const IdemPipeline *pipeline)
 {
-	return idem_open_ledger(pipeline->ledger, get_namespace_oid(pipeline->schema, false), false)->type;
+	return idem_ledger_range_type(pipeline->ledger, get_namespace_oid(pipeline->schema, false));
 }
 
 void

@@ -1,6 +1,6 @@
 # What mallory, a role with nothing but LOGIN, can do to alice's session, pipelines, ledger and scheduler:
 # of each function of the extension what she gets, and that everything of alice's stays as it was.  And
-# what her own code can do in the session of a superuser who uses her pipeline.
+# what her own code can do in the session of a superuser who uses her pipeline, or just looks at her ledger.
 
 use strict;
 use warnings;
@@ -249,6 +249,142 @@ is($copied, 0, 'a superuser copies her pipeline') or diag($why);
 is(sql(q{SELECT string_agg(DISTINCT who, ' ') FROM mallory.reached}), 'mallory', 'her code was never anybody else');
 is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit led source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
 is(sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'she is what she was');
+# all that can be attached to a ledger says as whom it is run, and tries to rise; whoever uses the ledger, it is as its owner and restricted
+attempt('mallory', q{SET search_path = mallory, public;
+	CREATE FUNCTION seen(at text) RETURNS boolean LANGUAGE plpgsql AS $$
+	DECLARE who text := current_user; restricted boolean := false;
+	BEGIN
+		BEGIN EXECUTE 'RESET ROLE'; EXCEPTION WHEN insufficient_privilege THEN restricted := true; END;
+		BEGIN EXECUTE 'ALTER ROLE mallory SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+		BEGIN PERFORM mine(); EXCEPTION WHEN undefined_function THEN NULL; END;
+		RAISE WARNING 'seen: % by % as % restricted %', at, session_user, who, restricted;
+		RETURN NULL;
+	END $$;
+	CREATE FUNCTION one(at text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.seen(at); RETURN 1; END $$;
+	CREATE FUNCTION of_row(bigint) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.seen('key'); RETURN 1; END $$;
+	CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.seen('trigger'); RETURN coalesce(NEW, OLD); END $$;
+	SELECT idem_create_ledger('trap', 'int8range');
+	INSERT INTO trap (pipeline, window_range, state, finished_at) VALUES ('su', '[0,10)', 'superseded', '2024-01-01');
+	CREATE INDEX ON trap ((of_row(run_id))); CREATE INDEX ON trap ((one('index') + run_id)); CREATE INDEX ON trap (run_id) WHERE one('predicate') = 1;
+	CREATE STATISTICS of_trap ON (one('statistics') + run_id), state FROM trap;
+	ALTER TABLE trap ADD CHECK (one('check') = 1), ALTER blocked SET DEFAULT seen('default');
+	CREATE TRIGGER before BEFORE INSERT OR UPDATE OR DELETE ON trap FOR EACH ROW EXECUTE FUNCTION on_row();
+	CREATE TRIGGER after AFTER INSERT OR UPDATE OR DELETE ON trap FOR EACH STATEMENT EXECUTE FUNCTION on_row();
+	CREATE RULE gone AS ON DELETE TO trap DO ALSO SELECT seen('rule')});
+is(attempt('mallory', $_), 42809, "a ledger's columns are those of its type: $_") foreach
+	'ALTER TABLE mallory.trap ADD COLUMN own text', 'ALTER TABLE mallory.trap ALTER run_by TYPE varchar';
+sql(q{CREATE TABLE su_tgt (id bigint PRIMARY KEY, v text);
+	SELECT idem_create_pipeline('su', 'mallory.trap', 'su_tgt', 'SELECT $1 AS id, ''v'' AS v', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 29::bigint', enabled => false)});
+my $loads = q{('mallory.trap', 'su_tgt', 'SELECT 1::bigint AS id, ''v'' AS v', %s, 'upsert', '{id}', pipeline => 'su', force => true)};
+my @uses = (
+	[ 'idem_gaps(regclass,text,anyrange)' => q{SELECT idem_gaps('mallory.trap', 'su', int8range(0, 10))} ],
+	[ 'idem_gaps(regclass,text,text)' => q{SELECT idem_gaps('mallory.trap', 'su', '[0,10)')} ],
+	[ 'idem_coverage(regclass,text,anyrange)' => q{SELECT idem_coverage('mallory.trap', 'su', int8range(0, 10))} ],
+	[ 'idem_coverage(regclass,text,text)' => q{SELECT idem_coverage('mallory.trap', 'su', '[0,10)')} ],
+	[ 'idem_calendar(regclass,text,text,text,text)' => q{SELECT idem_calendar('mallory.trap', 'su', '0', '100', '10')} ],
+	[ 'idem_calendar(regclass,text,anyelement,anyelement,text)' => q{SELECT idem_calendar('mallory.trap', 'su', 0, 100, '10')} ],
+	[ "idem_load_window(regclass,regclass,text,text,text,$more)" => 'CALL idem_load_window' . sprintf($loads, q{'[0,10)'}) ],
+	[ "idem_load_window(regclass,regclass,text,anyrange,text,$more)" => 'CALL idem_load_window' . sprintf($loads, 'int8range(0, 10)') ],
+	[ "idem_load(regclass,regclass,text,text,text,$more)" => 'SELECT idem_load' . sprintf($loads, q{'[0,10)'}) ],
+	[ "idem_load(regclass,regclass,text,anyrange,text,$more)" => 'SELECT idem_load' . sprintf($loads, 'int8range(0, 10)') ],
+	[ 'idem_adopt(regclass,text,regclass)' => q{SELECT idem_adopt('mallory.trap', 'su', 'mallory.tgt')}, q{SELECT idem_adopt('mallory.trap', 'su', 'su_tgt')} ],
+	[ 'idem_invalidate(regclass,text,anyrange)' => q{SELECT idem_invalidate('mallory.trap', 'su', int8range(0, 10))} ],
+	[ 'idem_invalidate(regclass,text,text)' => q{SELECT idem_invalidate('mallory.trap', 'su', '[0,10)')} ],
+	[ 'idem_prune(regclass,interval)' => q{SELECT idem_prune('mallory.trap', '1 day')} ],
+	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => q{SELECT idem_create_pipeline('su2', 'mallory.trap', 'su_tgt', 'SELECT $1 AS id', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 29::bigint', enabled => false)} ],
+	[ "idem_alter_pipeline(text,regclass,regclass,text,text,text[],$definition)" => q{SELECT idem_alter_pipeline('su', ledger => 'mallory.trap')} ],
+	# a pipeline of his on her ledger
+	[ run => q{CALL idem_run_pipeline('su')} ],
+	[ window => q{CALL idem_load_window('su', '[0,10)', true)} ],
+	[ backfill => q{CALL idem_backfill('su', '[30,40)', 1)} ],
+	[ status => q{SELECT count(*) FROM idem_status} ],
+	[ failure => q{SELECT idem_alter_pipeline('su', source => 'SELECT 1/0 AS id, ''v'' AS v')}, q{CALL idem_load_window('su', '[50,60)')} ],
+	[ retry => q{SELECT idem_retry('su')} ]);
+my %used = map { $_->[0] => 1 } @uses;
+is(join("\n", grep { !$used{$_} } split /\n/, sql(q{SELECT p.oid::regprocedure FROM pg_proc p
+	JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+	JOIN pg_extension e ON e.oid = d.refobjid AND extname = 'idem' WHERE 'regclass'::regtype = ANY (p.proargtypes)})), '', 'every function that is given a relation is used');
+
+# runs statements as a role in a new session, for what has been looked up is kept, and returns what was seen, each once
+sub what_is_seen
+{
+	my ($role, @statements) = @_;
+	my $log = -s $node->logfile;
+	my ($rc, $out, $err) = $node->psql('postgres', join(";\n", 'SET constraint_exclusion = on', '\o /dev/null', @statements), on_error_stop => 0, extra_params => [ '-U', $role ]);
+	my %seen = map { $_ => 1 } slurp_file($node->logfile, $log) =~ /seen: (.*)/g;
+	return ($err, sort keys %seen);
+}
+my %everything;
+foreach my $use (@uses)
+{
+	my ($function, @statements) = @$use;
+	my ($err, @seen) = what_is_seen('postgres', @statements);
+	unlike($err, $function eq 'failure' ? qr/FATAL|PANIC/ : qr/ERROR|FATAL|PANIC/, "a superuser uses her ledger: $function");
+	is(join("\n", grep { !/ by postgres as mallory restricted t$/ } @seen), '', 'all that it runs is her, and restricted');
+	is(sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'she is what she was');
+	sql('ALTER ROLE mallory NOSUPERUSER');
+	$everything{s/ by .*//r} = 1 foreach @seen;
+}
+is(join(' ', sort keys %everything), 'check default index key predicate rule statistics trigger', 'and it did run, all of it');
+is(sql(q{SELECT string_agg(DISTINCT run_by, ' ') FROM mallory.trap WHERE run_by IS NOT NULL}), 'postgres', 'the ledger says who it was');
+is(sql(q{SELECT string_agg(DISTINCT details ->> 'superseded_by', ' ') FROM mallory.trap}), 'postgres', 'and who superseded it');
+
+# who may only read it finds out no less, nor lends her his rights, nor his functions to her code; who may not gets nothing
+sql(q{GRANT USAGE ON SCHEMA mallory TO alice; GRANT SELECT (pipeline, window_range, state) ON mallory.trap TO alice;
+	CREATE FUNCTION alice.mine() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'seen: alice''s function by % as % restricted -', session_user, current_user; END $$;
+	GRANT USAGE ON SCHEMA alice TO PUBLIC});
+foreach my $use (grep { $_->[0] =~ /^idem_(?:gaps|coverage|calendar)/ } @uses)
+{
+	my ($err, @seen) = what_is_seen('alice', 'SET search_path = alice, public', @{$use}[1 .. $#$use]);
+	unlike($err, qr/ERROR/, "alice uses mallory's ledger: $use->[0]");
+	isnt(scalar(@seen), 0, 'which runs something');
+	is(join("\n", grep { !/ by alice as mallory restricted t$/ } @seen), '', 'but all of it is her, and restricted, and her own');
+}
+sql('REVOKE SELECT (state) ON mallory.trap FROM alice');
+is(attempt('alice', $_->[1]), 42501, "alice lacks the right to a column: $_->[0]") foreach grep { $_->[0] =~ /^idem_(?:gaps|coverage|calendar)/ } @uses;
+
+# who may become her writes as she; who may only write sets off what any other INSERT of his would
+sql(q{CREATE ROLE deputy LOGIN; GRANT mallory TO deputy; CREATE ROLE aloof LOGIN NOINHERIT; GRANT mallory TO aloof; GRANT USAGE ON SCHEMA mallory TO aloof;
+	GRANT SELECT, INSERT, UPDATE ON mallory.trap TO alice; GRANT USAGE ON mallory.trap_run_id_seq TO alice});
+foreach my $try ([ deputy => '(?:key|check|default|trigger|index|predicate|statistics) by deputy as mallory restricted t' ],
+	[ alice => '(?:index|predicate|statistics|check) by alice as mallory restricted t|(?:key|check|default|trigger|index|predicate|statistics) by alice as alice restricted f' ])
+{
+	my ($role, $expected) = @$try;
+	my ($err, @seen) = what_is_seen($role, q{SELECT idem_invalidate('mallory.trap', 'su', '[0,10)')});
+	unlike($err, qr/ERROR/, "$role invalidates a window of her ledger");
+	is(join("\n", grep { !/^(?:$expected)$/ && !/^alice's function by alice as alice / } @seen), '', 'and what runs is whose it should be');
+	is(scalar(grep { /trigger/ } @seen), 1, 'triggers too');
+	is(sql("SELECT count(*) FROM mallory.trap WHERE mode = 'invalidate' AND run_by = '$role'"), 1, 'the ledger says who it was');
+}
+is(attempt('aloof', q{SELECT idem_invalidate('mallory.trap', 'su', '[0,10)')}), 42501, 'who may become her, but has not her rights before');
+foreach my $try ([ aloof => 'SET ROLE mallory' ], [ postgres => 'SET ROLE mallory' ], [ postgres => 'SET SESSION AUTHORIZATION mallory' ])
+{
+	my ($role, $become) = @$try;
+	my ($err, @seen) = what_is_seen($role, $become, map { @{$_}[1 .. $#$_] } grep { $_->[0] =~ /^idem_(?:gaps|invalidate|prune)/ } @uses);
+	unlike($err, qr/ERROR/, "$role uses her ledger: $become");
+	is(join("\n", grep { !/ as mallory restricted t$/ } @seen), '', 'and her code cannot become who she was before');
+	is(scalar(grep { /trigger/ } @seen), 1, 'triggers neither');
+}
+{
+	my ($err, @seen) = what_is_seen('mallory', q{SELECT idem_invalidate('mallory.trap', 'su', '[0,10)')});
+	is(scalar(grep { /trigger by mallory as mallory restricted f/ } @seen), 1, 'in her own session her writes are as any others of hers');
+}
+
+# what would run at the end of a superuser's transaction is refused; policies run for nobody but the owner
+sql(q{SET ROLE mallory; CREATE CONSTRAINT TRIGGER later AFTER INSERT ON mallory.trap DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION mallory.on_row()});
+is(attempt('postgres', q{SELECT idem_invalidate('mallory.trap', 'su', '[0,10)')}), 42501, 'a trigger that is to run when the transaction ends');
+sql(q{SET ROLE mallory; DROP TRIGGER later ON mallory.trap; ALTER TABLE mallory.trap ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON mallory.trap USING (mallory.seen('policy') IS NULL);
+	GRANT SELECT ON mallory.trap TO alice});
+foreach my $try ([ 'postgres', '' ], [ 'alice', '' ], [ 'postgres', 'FORCE' ])
+{
+	my ($role, $force) = @$try;
+	sql("ALTER TABLE mallory.trap $force ROW LEVEL SECURITY") if $force;
+	my ($err, @seen) = what_is_seen($role, $uses[0][1]);
+	$role eq 'postgres' && !$force ? unlike($err, qr/ERROR/, "$role reads it past policies") : like($err, qr/has row security/, "$role does not read it past policies $force");
+	is(join("\n", grep { /policy/ || !/ by $role as mallory restricted t$/ } @seen), '', 'and they do not run');
+}
+sql(q{SELECT idem_drop_pipeline('su'), idem_drop_pipeline('su2'); DROP TABLE mallory.trap; REVOKE USAGE ON SCHEMA alice FROM PUBLIC; DROP FUNCTION alice.mine()});
+
 is(sql($hers), $before, "all of alice's is as it was");
 sql(q{SET SESSION AUTHORIZATION alice; SELECT idem_alter_pipeline('alice', watermark => 'SELECT 39::bigint')});
 await_true($node, 'SELECT count(*) = 40 FROM alice.tgt', 'and her pipeline runs');
