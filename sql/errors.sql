@@ -280,6 +280,16 @@ BEGIN READ ONLY;
 CALL load(force => true);
 \echo :SQLSTATE
 ROLLBACK;
+SET default_transaction_read_only = on;
+CALL load(force => true);
+SELECT idem_create_ledger('never');
+\echo :SQLSTATE
+SELECT idem_invalidate('led', 'p', '[2024-01-01,2024-01-02)');
+\echo :SQLSTATE
+SELECT idem_prune('led', '1 day');
+SELECT idem_adopt('led', 'p', 'tgt');
+SELECT idem_gaps('led', 'p', '[2024-01-01,2024-01-02)');
+RESET default_transaction_read_only;
 
 -- rights are the caller's
 CREATE ROLE regress_idem_loader;

@@ -51,6 +51,20 @@ CALL idem_run_pipeline('offsets');
 SELECT gaps, failed_windows, blocked_windows, last_error FROM idem_status;
 SELECT window_range, state, attempt FROM runs WHERE window_range && '[20,30)' ORDER BY run_id;
 
+-- in a read-only transaction nothing is done
+SET default_transaction_read_only = on;
+CALL idem_run_pipeline('offsets');
+CALL idem_load_window('offsets', '[20,30)');
+CALL idem_backfill('offsets', '[20,30)');
+SELECT idem_retry('offsets');
+SELECT idem_alter_pipeline('offsets', step => '20');
+SELECT idem_disable_pipeline('offsets');
+\echo :SQLSTATE
+BEGIN READ ONLY; SELECT idem_drop_pipeline('offsets'); ROLLBACK;
+SELECT idem_resume();
+RESET default_transaction_read_only;
+BEGIN READ ONLY; SELECT idem_drop_pipeline('offsets'); ROLLBACK;
+
 -- time: the pipeline's own calendar, not the session's; months; a day of 23 hours
 CREATE TABLE tsrc (id int, ts timestamptz);
 INSERT INTO tsrc SELECT i, '2024-03-29 00:00+00'::timestamptz + i * interval '30 minutes' FROM generate_series(0, 200) i;

@@ -253,7 +253,10 @@ idem_open_ledger(Oid relid, Oid schema, bool for_writing)
 	ledger->name = idem_qualified_name(rel);
 	idem_check_row_security(rel);
 	if (for_writing)
+	{
+		idem_require_writable(psprintf("write to ledger %s", ledger->name));
 		ledger->claim_constraint = check_constraints(ledger, rel);
+	}
 	ledger->read_snapshot = for_writing ? IDEM_SNAPSHOT_NEW : IDEM_SNAPSHOT_CALLER;
 	idem_init_ledger_statements(ledger);
 	relation_close(rel, NoLock);
@@ -409,6 +412,7 @@ idem_create_ledger(PG_FUNCTION_ARGS)
 						 get_namespace_name(our_schema)};
 	ErrorData *error;
 
+	idem_require_writable("create a ledger");
 	idem_connect(true);
 	error = idem_try(create_ledger, &creation, CurrentMemoryContext);
 	if (error)

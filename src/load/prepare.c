@@ -15,13 +15,15 @@
 #include "load/prepare.h"
 #include "load/zone.h"
 #include "server/settings.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-/* Fails where the transaction's snapshot would be older than the wait for writers. */
+/* Fails where the transaction cannot write, or its snapshot would be older than the wait for writers. */
 static void
 check_isolation(void)
 {
+	idem_require_writable("load");
 	if (idem_wait_for_writers && IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -173,6 +173,14 @@ set_search_path(IdemPipelineRow *row)
 	set_setting(row, PIPELINE_SEARCH_PATH, "search_path");
 }
 
+/* Enters SPI to change what is kept of pipelines. */
+static void
+begin_writing(void)
+{
+	idem_require_writable("change pipelines");
+	idem_connect(true);
+}
+
 /* SQL: idem_create_pipeline(name, ledger, target, source, mode, …) */
 Datum
 idem_create_pipeline(PG_FUNCTION_ARGS)
@@ -193,7 +201,7 @@ idem_create_pipeline(PG_FUNCTION_ARGS)
 	set_setting(&row, PIPELINE_DATE_STYLE, "datestyle");
 	set_setting(&row, PIPELINE_INTERVAL_STYLE, "intervalstyle");
 	set_home(&row);
-	idem_connect(true);
+	begin_writing();
 	check_row(schema, &row);
 	idem_insert_pipeline_row(schema, &row);
 	idem_finish();
@@ -231,7 +239,7 @@ idem_alter_pipeline(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument name must not be NULL")));
-	idem_connect(true);
+	begin_writing();
 	idem_read_pipeline_row(schema, text_to_cstring(PG_GETARG_TEXT_PP(PIPELINE_NAME)), true, &row);
 	for (i = PIPELINE_LEDGER; i < PIPELINE_ARGUMENTS; i++)
 	{
@@ -254,7 +262,7 @@ idem_alter_pipeline(PG_FUNCTION_ARGS)
 Datum
 idem_drop_pipeline(PG_FUNCTION_ARGS)
 {
-	idem_connect(true);
+	begin_writing();
 	idem_delete_pipeline_row(idem_function_schema(fcinfo), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	idem_finish();
 	PG_RETURN_VOID();
@@ -267,7 +275,7 @@ set_enabled(FunctionCallInfo fcinfo, bool enabled)
 	char *schema = idem_function_schema(fcinfo);
 	IdemPipelineRow row;
 
-	idem_connect(true);
+	begin_writing();
 	idem_read_pipeline_row(schema, text_to_cstring(PG_GETARG_TEXT_PP(0)), true, &row);
 	set_column(&row, PIPELINE_ENABLED, BoolGetDatum(enabled));
 	require_runnable(idem_make_pipeline(schema, &row));
@@ -358,7 +366,7 @@ idem_resume(PG_FUNCTION_ARGS)
 {
 	int64 resumed;
 
-	idem_connect(true);
+	begin_writing();
 	resumed = idem_adopt_pipelines(idem_function_schema(fcinfo));
 	idem_finish();
 	idem_wake_at_end();

@@ -32,6 +32,7 @@ idem_run_pipeline(PG_FUNCTION_ARGS)
 	bool atomic = idem_call_is_atomic(fcinfo);
 	IdemSummary summary;
 
+	idem_require_writable("load");
 	idem_connect(atomic);
 	(void) idem_run_turn(idem_argument_pipeline(fcinfo), IDEM_TURN_BY_HAND, atomic, 0, &summary);
 	idem_notice_summary(&summary, atomic);

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "executor/spi.h"
 #include "server/transaction.h"
 #include "utils/memutils.h"
@@ -40,6 +41,18 @@ idem_finish(void)
 {
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
+}
+
+void
+idem_require_writable(const char *what)
+{
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot %s in a read-only transaction", what),
+				 RecoveryInProgress() ? errhint("This server is a standby: do it on its primary.")
+				 : DefaultXactReadOnly ? errhint("SET default_transaction_read_only = off;")
+									   : errhint("Begin the transaction without READ ONLY.")));
 }
 
 /* Whether this process has no portal, and so keeps a snapshot itself. */

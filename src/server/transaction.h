@@ -14,6 +14,9 @@ extern void idem_finish(void);
 extern void idem_commit(void);
 extern void idem_rollback(void);
 
+/* Raises 25006 in a read-only transaction, which cannot do what is named. */
+extern void idem_require_writable(const char *what);
+
 /*
  * For a background worker, which has no portal to keep a snapshot while its statements
  * run: keeps one, across idem_commit and idem_rollback too, until it is dropped.
