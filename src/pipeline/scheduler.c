@@ -100,6 +100,7 @@ typedef struct Scheduler
 	bool waiting;		 /* something is due for which there is no slot */
 	bool soon;			 /* something has to be tried again soon */
 	bool later;			 /* some owner's pipelines wait for a right */
+	bool overdue;		 /* something was due when the last round ended */
 	bool wrote;			 /* something was written: see run_round */
 } Scheduler;
 
@@ -506,9 +507,22 @@ longest_sleep(const Scheduler *scheduler)
 	return scheduler->asides != NIL ? Min(longest, ASIDE_TIME) : longest;
 }
 
+/*
+ * How long to sleep when something is due already: it has become so since this round
+ * looked, or somebody has locked its row, for as long as he likes.
+ */
+static long
+time_to_look_again(Scheduler *scheduler)
+{
+	if (scheduler->overdue)
+		return SOON;
+	scheduler->overdue = true;
+	return 1;
+}
+
 /* How long to sleep, in milliseconds. */
 static long
-time_to_sleep(const Scheduler *scheduler, TimestampTz next_due)
+time_to_sleep(Scheduler *scheduler, TimestampTz next_due)
 {
 	long longest = longest_sleep(scheduler);
 	long until_due;
@@ -520,7 +534,10 @@ time_to_sleep(const Scheduler *scheduler, TimestampTz next_due)
 	if (scheduler->waiting || next_due == 0)
 		return longest; /* a worker that ends will wake us */
 	until_due = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due);
-	return Max(1, Min(until_due, longest));
+	if (until_due == 0)
+		return time_to_look_again(scheduler);
+	scheduler->overdue = false;
+	return Min(until_due, longest);
 }
 
 /*

@@ -47,7 +47,7 @@ foreach my $role (qw(alice bob mallory1 mallory2))
 }
 
 # so many loads of a role fail in one transaction, which catches their errors
-sub fail
+sub fail_often
 {
 	my ($role, $n) = @_;
 	return sql(qq{SET SESSION AUTHORIZATION $role; DO \$do\$ BEGIN FOR i IN 1 .. $n LOOP
@@ -59,8 +59,8 @@ sub fail
 sub failures { return "(SELECT count(*) FROM $_[0].led WHERE pipeline = 'in vain' AND state = 'failed' AND run_by = '$_[0]')"; }
 
 # room: the many failures of one role push out no other's
-fail('alice', 2);
-fail('mallory1', 100) foreach 1 .. 3;
+fail_often('alice', 2);
+fail_often('mallory1', 100) foreach 1 .. 3;
 sql('SELECT idem_start_worker()');
 await('SELECT ' . failures('mallory1') . ' = 126', 'of many failures the last are recorded');
 await('SELECT ' . failures('alice') . ' = 2', 'and all of another role, which were there before them');
@@ -73,11 +73,11 @@ foreach my $role (qw(mallory1 mallory2))
 	sql(qq{SET SESSION AUTHORIZATION $role;
 		CREATE FUNCTION $role.hold() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN LOOP BEGIN PERFORM pg_sleep(3600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END \$\$;
 		CREATE TRIGGER hold BEFORE INSERT ON $role.led FOR EACH ROW WHEN (NEW.state = 'failed') EXECUTE FUNCTION $role.hold()});
-	fail($role, 10);
+	fail_often($role, 10);
 }
 my $held = "SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'idem recorder' AND usename LIKE 'mallory_' AND wait_event = 'PgSleep'";
 await($held, 'all of idem.max_workers write down failures of roles whose triggers never end');
-fail('alice', 3);
+fail_often('alice', 3);
 
 # meanwhile: a definition that its owner has locked is nobody's who does not own it, and he waits for nobody else
 my $owner = $node->background_psql('postgres', extra_params => [ '-U', 'alice' ]);
@@ -130,6 +130,25 @@ $_->quit foreach @backfills;
 await('SELECT ' . failures('alice') . ' = 5', 'failures of another role are recorded when those have had their time');
 ok($node->wait_for_log(qr/could not record the failure of pipeline "in vain": the process that writes it down was ended\n.*DETAIL:  It had failed with: new row for relation "tgt" violates check constraint/), 'the log says which were not');
 is(sql("SELECT count(*) FROM mallory1.led WHERE pipeline = 'in vain'"), '126', 'and they are not');
+
+# who has locked a pipeline that is due does not keep the scheduler busy
+sql(q{SET SESSION AUTHORIZATION bob; SELECT idem_create_pipeline('held', 'bob.led', 'bob.tgt', 'SELECT $1 AS id', 'upsert', '{id}', step => '1', start => '100', watermark => 'SELECT 100::bigint', check_every => '0.1 s')});
+my $holder = $node->background_psql('postgres', extra_params => [ '-U', 'bob' ]);
+await("SELECT last_run_at IS NOT NULL FROM idem_pipeline_state WHERE name = 'held'", 'a pipeline has run');
+$holder->query_safe("BEGIN; SELECT idem_alter_pipeline('held', check_every => '1 hour')");
+await("SELECT turn_started_at IS NULL AND next_run_at < now() - interval '1 second' FROM idem_pipeline_state WHERE name = 'held'", 'it is due, and locked');
+SKIP:
+{
+	my $status = '/proc/' . sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'idem scheduler'") . '/status';
+	skip 'no /proc', 1 if !-e $status;
+	my ($before) = slurp_file($status) =~ /^voluntary_ctxt_switches:\s*(\d+)/m;
+	sleep 3;
+	my ($after) = slurp_file($status) =~ /^voluntary_ctxt_switches:\s*(\d+)/m;
+	cmp_ok($after - $before, '<', 100, 'the scheduler looks at it again now and then');
+}
+$holder->query_safe('COMMIT');
+$holder->quit;
+sql("SELECT idem_drop_pipeline('held')");
 
 # a worker that does not end does not keep the scheduler from ending
 $lock->query_safe('SELECT pg_advisory_lock(1)');
