@@ -407,7 +407,8 @@ COMMENT ON COLUMN idem_pipeline.system_identifier IS 'the cluster it is at home 
 COMMENT ON COLUMN idem_pipeline.database_oid IS 'the database it is at home in; elsewhere it is paused';
 -- what a pipeline loads is no secret, as the body of a function is none: so everybody can dump it
 GRANT SELECT ON idem_pipeline TO PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('idem_pipeline', '');
+-- of a role that has been dropped only a number is left, which elsewhere is another role's
+SELECT pg_catalog.pg_extension_config_dump('idem_pipeline', 'WHERE owner::pg_catalog.oid IN (SELECT r.oid FROM pg_catalog.pg_roles r)');
 
 -- and restore it, as those whose pipelines it has: what is written so does not run before idem_resume
 CREATE FUNCTION idem_restore_pipeline() RETURNS trigger

@@ -103,8 +103,10 @@ require_pause(const IdemPipeline *pipeline, int column, int64 microseconds)
 static void
 require_runnable(const IdemPipeline *pipeline)
 {
-	if (pipeline->enabled)
-		idem_check_may_run(pipeline->schema, pipeline->name, pipeline->identity.role);
+	if (!pipeline->enabled)
+		return;
+	idem_check_owner(pipeline);
+	idem_check_may_run(pipeline->schema, pipeline->name, pipeline->identity.role);
 }
 
 /* Fails for a definition that makes no sense whatever it loads. */
@@ -147,6 +149,7 @@ check_row(const char *schema, IdemPipelineRow *row)
 	require_columns(row);
 	pipeline = idem_make_pipeline(schema, row);
 	check_definition(pipeline);
+	idem_check_owner(pipeline);
 	require_runnable(pipeline);
 	set_column(row, PIPELINE_START, CStringGetTextDatum(idem_check_schedule(pipeline)));
 }

@@ -21,6 +21,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 static const struct
@@ -248,11 +249,24 @@ check_relation(const IdemPipeline *pipeline, int column, Oid relation)
 						 quote_literal_cstr(pipeline->name), columns[column].name)));
 }
 
+void
+idem_check_owner(const IdemPipeline *pipeline)
+{
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(pipeline->identity.role)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of pipeline \"%s\" has been dropped", pipeline->name),
+				 errhint("A superuser gives it another one: UPDATE %s SET owner = '…' WHERE name = %s.",
+						 quote_qualified_identifier(pipeline->schema, "idem_pipeline"),
+						 quote_literal_cstr(pipeline->name))));
+}
+
 IdemPipeline *
 idem_open_pipeline_row(const char *schema, const IdemPipelineRow *row)
 {
 	IdemPipeline *pipeline = idem_make_pipeline(schema, row);
 
+	idem_check_owner(pipeline);
 	check_relation(pipeline, PIPELINE_LEDGER, pipeline->ledger);
 	check_relation(pipeline, PIPELINE_TARGET, pipeline->target);
 	return pipeline;

@@ -103,9 +103,12 @@ typedef struct IdemPipeline
 /* Makes it of a row, in the current memory context. */
 extern IdemPipeline *idem_make_pipeline(const char *schema, const IdemPipelineRow *row);
 
+/* Raises 42704 if a pipeline's owner has been dropped. */
+extern void idem_check_owner(const IdemPipeline *pipeline);
+
 /*
  * Reads a pipeline by its name, or takes it from its row, to be used; raises 42704 if there
- * is none, 42P01 if what it names is gone.
+ * is none or its owner is gone, 42P01 if what it names is gone.
  */
 extern IdemPipeline *idem_open_pipeline(const char *schema, const char *name);
 extern IdemPipeline *idem_open_pipeline_row(const char *schema, const IdemPipelineRow *row);

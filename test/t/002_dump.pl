@@ -134,6 +134,13 @@ like($copy->('his_own', 'dbo', 'p', '--no-owner'),
 is($node->safe_psql('his_own', 'SELECT name, owner FROM idem_pipeline'), 'his|dbo', 'his own is there');
 $node->command_ok([ 'pg_dump', '-U', 'reader', '-f', $node->backup_dir . '/reader.sql', '-d', $node->connstr('owned') ], 'pg_dump by who may only read');
 
+# what has no owner any more is left out: there may be another role of its number
+$node->safe_psql('postgres', 'CREATE ROLE gone');
+$node->safe_psql('owned', 'CREATE SCHEMA gone AUTHORIZATION gone;' . $pipeline->('lost', 'gone') . 'DROP OWNED BY gone; DROP ROLE gone');
+$node->command_ok([ 'pg_dump', '-f', $node->backup_dir . '/lost.sql', '-d', $node->connstr('owned') ], 'pg_dump of a pipeline whose owner has been dropped');
+is(join(' ', sort(slurp_file($node->backup_dir . '/lost.sql') =~ /^(lost|his|another's)\t/mg)), "another's his", 'it is not in it');
+$node->safe_psql('owned', "SELECT idem_drop_pipeline('lost')");
+
 # the calls that make the definitions are another dump
 my $calls = $node->backup_dir . '/calls.sql';
 my $portable = "SET intervalstyle = 'iso_8601'; SELECT to_jsonb(p) - '{system_identifier,database_oid}'::text[] FROM idem_pipeline p ORDER BY name";

@@ -164,7 +164,12 @@ sql("CREATE ROLE gone LOGIN; GRANT ALL ON SCHEMA public TO gone; GRANT EXECUTE O
 	DROP OWNED BY gone; DROP ROLE gone; UPDATE idem_pipeline_state SET next_run_at = now() WHERE name = 'gone'");
 sql("SELECT idem_resume(); SELECT idem_alter_pipeline('p', notify => false)");
 await("SELECT waiting_for LIKE '%owner%dropped' FROM idem_pipeline_state WHERE name = 'gone'", 'a pipeline without an owner says so');
-sql("SELECT idem_drop_pipeline('gone')");
+foreach my $use ("CALL idem_run_pipeline('gone')", "CALL idem_backfill('gone', '[0,1)')", "SELECT idem_alter_pipeline('gone', max_windows => 1)", "SELECT idem_enable_pipeline('gone')")
+{
+	($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$use");
+	like($err, qr/ERROR:  42704: the owner of pipeline "gone" has been dropped\nHINT:  A superuser gives it another one: UPDATE public.idem_pipeline SET owner = '…' WHERE name = 'gone'\./, "so does $use");
+}
+sql("SELECT idem_disable_pipeline('gone'), idem_drop_pipeline('gone')");
 
 # settings are reread, and a database that is taken out of the list is left alone
 $node->safe_psql('postgres', "ALTER SYSTEM SET idem.databases = ''");
