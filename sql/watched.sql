@@ -295,10 +295,10 @@ CALL load('refd', 'reload', source => 'SELECT * FROM src WHERE id > 1');
 CREATE TABLE whole (id int, w int, v text, PRIMARY KEY (id, w)) PARTITION BY RANGE (w);
 CREATE TABLE whole1 PARTITION OF whole FOR VALUES FROM (0) TO (10);
 CREATE TABLE whole_refs (id int, w int, FOREIGN KEY (id, w) REFERENCES whole);
-SET idem.allow_truncate = on;
+SET idem.allow_exclusive = on;
 CALL load('whole', 'reload', NULL);
 CALL load('whole', 'reload', NULL, $$SELECT id, w, v || '!' AS v FROM src$$);
-RESET idem.allow_truncate;
+RESET idem.allow_exclusive;
 
 -- a deferred trigger runs when the transaction ends: it fails the load, and what it does otherwise is its own
 CREATE TABLE deferred (id int PRIMARY KEY, w int, v text);

@@ -125,7 +125,7 @@ my $prepared = 0;
 
 sub load_script
 {
-	my $script = settings() . 'SET idem.allow_truncate = ' . one_of('on', 'off') .
+	my $script = settings() . 'SET idem.allow_exclusive = ' . one_of('on', 'off') .
 		";\nSET work_mem = " . one_of("'64kB'", "'4MB'") .
 		";\nSET idem.source_digest = " . one_of('on', 'on', 'off') . ";\n";
 

@@ -112,11 +112,11 @@ truncate_sql(const IdemApply *apply, IdemWindow window)
 static bool
 truncate_applies(IdemApply *apply, IdemPiece *piece)
 {
-	if (!idem_allow_truncate || !apply->reload || !apply->target->is_plain ||
+	if (!idem_allow_exclusive || !apply->reload || !apply->target->is_plain ||
 		apply->target->is_referenced || idem_may_move(apply->target) ||
 		truncate_sql(apply, piece->run->window) == NULL)
 		return false;
-	piece->reason = "The window consists of whole partitions, and idem.allow_truncate is on.";
+	piece->reason = "The window consists of whole partitions, and idem.allow_exclusive is on.";
 	return true;
 }
 

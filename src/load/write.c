@@ -21,6 +21,7 @@
 
 #include "executor/tuptable.h"
 #include "load/apply.h"
+#include "load/heap.h"
 #include "miscadmin.h"
 #include "server/query.h"
 #include "server/scope.h"
@@ -65,13 +66,88 @@ typedef struct Write
 	int round;
 } Write;
 
-/* Writes, and counts what it wrote, of a target where nothing but other sessions hinders it. */
+/* Inserts all rows without a statement. */
 static void
-run_write(void *arg)
+insert_directly(void *arg)
+{
+	Write *write = arg;
+	IdemHeap *heap = idem_open_heap(write->apply, ACL_INSERT, true);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(write->rows->desc, &TTSOpsMinimalTuple);
+
+	tuplestore_rescan(write->rows->store);
+	while (tuplestore_gettupleslot(write->rows->store, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		idem_insert_tuple(heap, slot->tts_values, slot->tts_isnull);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	*write->count += idem_close_heap(heap);
+}
+
+/*
+ * The same, if the target lets us and it is worth a subtransaction; otherwise false.  *error is what
+ * objected to a row, and had all of them taken back; NULL: nothing did.
+ */
+static bool
+try_directly(Write *write, ErrorData **error)
+{
+	if (write->command != IDEM_INSERT || write->rows->count < IDEM_MIN_PLAIN ||
+		!idem_is_direct(write->apply->target, ACL_INSERT))
+		return false;
+	*error = idem_try(insert_directly, write, CurrentMemoryContext);
+	if (*error && !idem_is_objection(*error))
+		ReThrowError(*error);
+	return true;
+}
+
+/* Writes by a statement, and counts what it wrote. */
+static void
+run_statement(void *arg)
 {
 	Write *write = arg;
 
 	*write->count += idem_run_command(write->apply, write->piece, write->rows, write->command);
+}
+
+/*
+ * Writes, and counts what it wrote, of a target where nothing but other sessions hinders it.
+ * What is wrong with a row the statement says.
+ */
+static void
+run_write(Write *write)
+{
+	ErrorData *error;
+
+	if (try_directly(write, &error))
+	{
+		if (error == NULL)
+			return;
+		FreeErrorData(error);
+	}
+	run_statement(write);
+}
+
+/* True if an error says that a row is there already. */
+static bool
+is_repeated(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION;
+}
+
+/* Inserts all rows; or none, and returns what objected, which the statement says if it is no repeated row. */
+static ErrorData *
+try_plainly(Write *write)
+{
+	ErrorData *error;
+
+	if (try_directly(write, &error))
+	{
+		if (error == NULL || is_repeated(error))
+			return error;
+		FreeErrorData(error);
+	}
+	return idem_try(run_statement, write, CurrentMemoryContext);
 }
 
 /* What a statement that returns rows says of them. */
@@ -316,14 +392,14 @@ idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
 	int64 inserted = 0;
 	Write write = {apply, piece, rows, IDEM_INSERT, &inserted};
-	ErrorData *error = idem_try(run_write, &write, CurrentMemoryContext);
+	ErrorData *error = try_plainly(&write);
 
 	if (error == NULL)
 	{
 		piece->run->inserted_rows += inserted;
 		return true;
 	}
-	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+	if (!is_repeated(error))
 		ReThrowError(error);
 	FreeErrorData(error);
 	idem_hide_rows();
@@ -367,10 +443,13 @@ insert_counted(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 static void
 insert_keyless(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	int64 inserted = apply->target->is_plain
-						 ? idem_run_command(apply, piece, rows, IDEM_INSERT)
-						 : insert_counted(apply, piece, rows);
+	int64 inserted = 0;
+	Write write = {apply, piece, rows, IDEM_INSERT, &inserted};
 
+	if (apply->target->is_plain)
+		run_write(&write);
+	else
+		inserted = insert_counted(apply, piece, rows);
 	if (inserted < rows->count)
 		idem_report_short(apply, piece, inserted);
 	piece->run->inserted_rows += inserted;

@@ -136,4 +136,58 @@ idem_call_init(void *memory, void *init)
 	(pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+/* 16 moved what the user must be allowed out of the range table's entries. */
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#define IdemRights RTEPermissionInfo
+#define idem_add_rights(infos, entry) addRTEPermissionInfo(infos, entry)
+#define idem_check_range_table(entries, infos) ((void) ExecCheckPermissions(entries, infos, true))
+#define idem_query_rights(query) ((query)->rteperminfos)
+#else
+#define IdemRights RangeTblEntry
+#define idem_add_rights(infos, entry) ((void) (infos), (entry))
+#define idem_check_range_table(entries, infos) ((void) ExecCheckRTPerms(entries, true))
+#define idem_query_rights(query) NIL
+#endif
+
+/* 16 wants them beside the range table, 18 to know which relations are left after pruning. */
+#if PG_VERSION_NUM >= 180000
+#define idem_init_range_table(estate, entries, infos) \
+	ExecInitRangeTable(estate, entries, infos, bms_make_singleton(1))
+#elif PG_VERSION_NUM >= 160000
+#define idem_init_range_table(estate, entries, infos) ExecInitRangeTable(estate, entries, infos)
+#else
+#define idem_init_range_table(estate, entries, infos) ExecInitRangeTable(estate, entries)
+#endif
+
+/* 17 checks the actions of a MERGE too, 18 what ON CONFLICT does. */
+#if PG_VERSION_NUM >= 180000
+#define idem_check_result(result, command) CheckValidResultRel(result, command, ONCONFLICT_NONE, NIL)
+#elif PG_VERSION_NUM >= 170000
+#define idem_check_result(result, command) CheckValidResultRel(result, command, NIL)
+#else
+#define idem_check_result(result, command) CheckValidResultRel(result, command)
+#endif
+
+/* 18 has generated columns that are made when they are read. */
+#if PG_VERSION_NUM >= 180000
+#define idem_has_virtual_columns(desc) ((desc)->constr && (desc)->constr->has_generated_virtual)
+#else
+#define idem_has_virtual_columns(desc) false
+#endif
+
+/* 17 shows a REINDEX to event triggers. */
+#if PG_VERSION_NUM >= 170000
+#define idem_reindex_index(index, persistence, params) reindex_index(NULL, index, false, persistence, params)
+#else
+#define idem_reindex_index(index, persistence, params) reindex_index(index, false, persistence, params)
+#endif
+
+/* 16 has one function for the owners of all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define idem_owns_relation(relid, role) object_ownercheck(RelationRelationId, relid, role)
+#else
+#define idem_owns_relation(relid, role) pg_class_ownercheck(relid, role)
+#endif
+
 #endif /* IDEM_SERVER_COMPAT_H */

@@ -10,7 +10,8 @@
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
-bool idem_allow_truncate = false;
+bool idem_allow_exclusive = false;
+bool idem_force_statements = false;
 bool idem_source_digest = true;
 bool idem_explain_method = false;
 bool idem_wait_for_writers = true;
@@ -71,20 +72,35 @@ define_scheduler_settings(void)
 							NULL, NULL, NULL);
 }
 
+/* Defines the settings of how rows are written. */
+static void
+define_writing_settings(void)
+{
+	DefineCustomBoolVariable("idem.allow_exclusive",
+							 "Allows a load to lock out readers where that is faster.",
+							 "A reload may truncate the partitions that its window consists of, where older snapshots see an empty partition; an empty table of the user's may be filled without its indexes, which are built afterwards.",
+							 &idem_allow_exclusive,
+							 false,
+							 PGC_USERSET,
+							 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("idem.force_statements",
+							 "Has rows written by SQL statements alone.",
+							 "For developers: what is written otherwise must come out the same.",
+							 &idem_force_statements,
+							 false,
+							 PGC_USERSET,
+							 GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
+}
+
 /* Reserves the prefix too, so that a typing error is seen. */
 void
 idem_define_settings(bool preloaded)
 {
 	is_preloaded = preloaded;
 	define_scheduler_settings();
-	DefineCustomBoolVariable("idem.allow_truncate",
-							 "Allows a reload to truncate the partitions that its window consists of.",
-							 "Truncation locks readers out until the end of the transaction, and older snapshots see an empty partition.",
-							 &idem_allow_truncate,
-							 false,
-							 PGC_USERSET,
-							 0,
-							 NULL, NULL, NULL);
+	define_writing_settings();
 	DefineCustomBoolVariable("idem.source_digest",
 							 "Records a checksum of the source rows of every run in the ledger.",
 							 "Where it is off, no sum of hashes tells that nothing has changed: every row is compared.",

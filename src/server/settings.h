@@ -8,8 +8,11 @@
 /* Wait for open writers of the source before a window is read. */
 extern bool idem_wait_for_writers;
 
-/* Truncate partitions that a reload replaces as a whole. */
-extern bool idem_allow_truncate;
+/* Lock a target, or parts of it, against everybody where that is faster. */
+extern bool idem_allow_exclusive;
+
+/* Write to targets by statements alone. */
+extern bool idem_force_statements;
 
 /* Compute the checksum of the source rows. */
 extern bool idem_source_digest;

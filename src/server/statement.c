@@ -8,6 +8,7 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
+#include "server/compat.h"
 #include "server/plan.h"
 #include "server/scope.h"
 #include "server/statement.h"
@@ -112,11 +113,7 @@ check_rights(Node *node, void *context)
 		return false;
 	if (!IsA(node, Query))
 		return expression_tree_walker(node, check_rights, context);
-#if PG_VERSION_NUM >= 160000
-	(void) ExecCheckPermissions(query->rtable, query->rteperminfos, true);
-#else
-	(void) ExecCheckRTPerms(query->rtable, true);
-#endif
+	idem_check_range_table(query->rtable, idem_query_rights(query));
 	return query_tree_walker(query, check_rights, context, 0);
 }
 

@@ -71,9 +71,10 @@ sub arguments
 # What a loader does in one session.
 sub load_script
 {
-	my $script = "SET client_min_messages = warning;\nSET idem.allow_truncate = " . one_of('on', 'off') .
+	my $script = "SET client_min_messages = warning;\nSET idem.allow_exclusive = " . one_of('on', 'off') .
 		";\nSET work_mem = " . one_of("'64kB'", "'4MB'") .
-		";\nSET idem.source_digest = " . one_of('on', 'on', 'off') . ";\n";
+		";\nSET idem.source_digest = " . one_of('on', 'on', 'off') .
+		";\nSET idem.force_statements = " . one_of('on', 'off', 'off') . ";\n";
 
 	$script .= 'SET statement_timeout = ' . (5 + int rand 100) . ";\n" if rand() < 0.1;
 	$script .= 'SET lock_timeout = ' . (1 + int rand 20) . ";\n" if rand() < 0.1;
