@@ -45,6 +45,27 @@ CREATE TABLE u (id int PRIMARY KEY, s varchar(3));
 CALL idem_load_window('led', 'u', 'SELECT g AS id, repeat(''x'', g) AS s FROM generate_series(1, 9) g', '[0,10)', 'upsert', keys => '{id}');
 SELECT error_code, error_message, split_part(details->>'context', E'\n', 1) AS context FROM led WHERE state = 'failed';
 
+-- each row is made under the same settings, whatever a cast of the user's has set for the one before
+CREATE OR REPLACE FUNCTION to_int(kind) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM set_config('DateStyle', 'German', false), set_config('IntervalStyle', 'postgres', false), set_config('TimeZone', 'Asia/Tokyo', true),
+        set_config('extra_float_digits', '-9', false), set_config('bytea_output', 'escape', true), set_config('search_path', 'nowhere', false);
+    RETURN $1.x; END $$;
+CREATE TABLE made (id int PRIMARY KEY, k int, d text, i text, ts text, f text, b text, style text);
+SET DateStyle = 'SQL, DMY';
+DO $$ BEGIN PERFORM idem_load('led', 'made', $q$SELECT g AS id, date '2024-01-31' AS d, interval '1 day' AS i, timestamptz '2024-01-31 12:00+00' AS ts,
+    0.1::float8 + 0.2 AS f, '\x00ff'::bytea AS b, ROW(g)::assigned.kind AS k, current_setting('DateStyle') AS style FROM generate_series(1, 600) g$q$, '[0,10)', 'upsert', keys => '{id}'); END $$;
+SELECT d, i, ts, f, b, style, count(*), sum(k) FROM made GROUP BY 1, 2, 3, 4, 5, 6;
+SHOW DateStyle; SHOW search_path;
+SET DateStyle = 'ISO, MDY';
+-- wide rows are made in smaller lots, and one that is outside of its window is shown as the session would
+ALTER TABLE made ALTER id TYPE date USING '2024-01-01'::date + id;
+DO $$ BEGIN PERFORM idem_load('led', 'made', $q$SELECT date '2024-01-01' + g AS id, g::float8 AS f, repeat('x', 10000) AS b FROM generate_series(1, 600) g$q$, '[0,10)', 'upsert', keys => '{id}', pipeline => 'wide'); END $$;
+SELECT count(*), sum(length(b)) FROM made WHERE f = (id - '2024-01-01')::text;
+SELECT idem_create_ledger('days', 'daterange');
+SET DateStyle = 'German';
+CALL idem_load_window('days', 'made', $$SELECT date '2024-01-01' + g AS id, g::float8 AS f FROM generate_series(1, 300) g$$, '[2024-01-01,2024-10-01)', 'reload', keys => '{id}', window_column => 'id');
+SET DateStyle = 'ISO, MDY';
+
 -- what to write where a value is not assigned at all
 CREATE TYPE pair AS (a timestamp); CREATE TYPE zoned_pair AS (a timestamptz);
 CREATE TABLE k (id int PRIMARY KEY, tz timestamptz[], ts timestamp[], d date[], ttz timetz, t time, r tstzrange, zp zoned_pair, n int, na int[], txt text);

@@ -617,7 +617,35 @@ typedef struct SourceReceiver
 	const IdemColumn *making; /* the column that is being made; NULL if none is */
 	Datum window_value;		  /* of the row */
 	bool window_isnull;
+	struct Batch *batch;	  /* of rows that wait; NULL if they are made as they come */
 } SourceReceiver;
+
+/* As many rows are made at once, or as many bytes. */
+#define BATCH_ROWS 256
+#define BATCH_BYTES (1024 * 1024)
+
+/* A row that waits, first as the query's, then as it is to be stored. */
+typedef struct Waiting
+{
+	MinimalTuple row;
+	Datum window_value;
+	bool window_isnull;
+} Waiting;
+
+/*
+ * Rows that are made under pinned settings wait for each other: those are set and taken
+ * back once for all of them, for the query itself runs under the session's.
+ */
+typedef struct Batch
+{
+	MemoryContext context;
+	TupleTableSlot *from; /* a row of the query's */
+	TupleTableSlot *to;	  /* a row as it was made */
+	int count;
+	int made;
+	int column; /* of the row that is being made */
+	Waiting rows[BATCH_ROWS];
+} Batch;
 
 /* True if rows of two descriptors have the same columns in the same places. */
 static bool
@@ -675,6 +703,20 @@ begin_assigning(const SourceReceiver *receiver)
 	return assigned;
 }
 
+/* Makes an empty batch, for rows of one descriptor that are made of another's. */
+static Batch *
+begin_batch(TupleDesc to, TupleDesc from)
+{
+	Batch *batch = palloc(sizeof(Batch));
+
+	batch->context = AllocSetContextCreate(CurrentMemoryContext, "idem source rows", ALLOCSET_DEFAULT_SIZES);
+	batch->from = MakeSingleTupleTableSlot(from, &TTSOpsMinimalTuple);
+	batch->to = MakeSingleTupleTableSlot(to, &TTSOpsMinimalTuple);
+	batch->count = 0;
+	batch->column = 0;
+	return batch;
+}
+
 /* Sets up what makes columns. */
 static void
 startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
@@ -694,6 +736,8 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 		return;
 	receiver->slot = MakeSingleTupleTableSlot(receiver->source->desc, &TTSOpsVirtual);
 	receiver->assigned = begin_assigning(receiver);
+	if (receiver->source->pinned)
+		receiver->batch = begin_batch(receiver->source->desc, desc);
 }
 
 /* True for an error that a value may be to blame for, and nothing else. */
@@ -756,72 +800,81 @@ add_assignment(void *arg)
 	receiver->making = column;
 }
 
-/* Makes the columns of a row one by one, so that it is known which one fails. */
+/* Begins to make a row of the query's. */
 static void
-make_columns(SourceReceiver *receiver, ExprContext *context)
+begin_row(SourceReceiver *receiver, TupleTableSlot *slot)
 {
-	TupleTableSlot *from = context->ecxt_scantuple;
-	TupleTableSlot *to = receiver->slot;
-	int i;
+	ExprContext *context = GetPerTupleExprContext(receiver->estate);
 
-	ExecClearTuple(to);
-	slot_getallattrs(from);
-	for (i = 0; i < receiver->source->desc->natts; i++)
-	{
-		const Assigned *assigned = &receiver->assigned[i];
-
-		if (assigned->value)
-		{
-			receiver->making = assigned->column;
-			to->tts_values[i] = ExecEvalExpr(assigned->value, context, &to->tts_isnull[i]);
-		}
-		else
-		{
-			to->tts_values[i] = from->tts_values[assigned->index];
-			to->tts_isnull[i] = from->tts_isnull[assigned->index];
-		}
-	}
-	ExecStoreVirtualTuple(to);
+	ResetExprContext(context);
+	context->ecxt_scantuple = slot;
+	if (receiver->slot == NULL)
+		return;
+	ExecClearTuple(receiver->slot);
+	slot_getallattrs(slot);
 }
 
-/* Makes a row of the query's, which is the context's. */
+/* Makes one of its columns. */
 static void
-make_row(void *arg)
+make_column(SourceReceiver *receiver, ExprContext *context, int i)
 {
-	SourceReceiver *receiver = arg;
-	ExprContext *context = GetPerTupleExprContext(receiver->estate);
-	ErrorContextCallback callback = {error_context_stack, add_assignment, receiver};
-	MemoryContext old = MemoryContextSwitchTo(context->ecxt_per_tuple_memory);
+	const Assigned *assigned = &receiver->assigned[i];
+	TupleTableSlot *from = context->ecxt_scantuple;
+	TupleTableSlot *to = receiver->slot;
 
-	error_context_stack = &callback;
-	if (receiver->slot)
-		make_columns(receiver, context);
+	if (assigned->value)
+	{
+		receiver->making = assigned->column;
+		to->tts_values[i] = ExecEvalExpr(assigned->value, context, &to->tts_isnull[i]);
+		return;
+	}
+	to->tts_values[i] = from->tts_values[assigned->index];
+	to->tts_isnull[i] = from->tts_isnull[assigned->index];
+}
+
+/* Makes what is not a column of the row, and ends it. */
+static void
+end_row(SourceReceiver *receiver, ExprContext *context)
+{
 	if (receiver->generated)
 	{
 		receiver->making = receiver->source->target->window;
 		receiver->window_value = ExecEvalExpr(receiver->generated, context, &receiver->window_isnull);
 	}
+	if (receiver->slot)
+		ExecStoreVirtualTuple(receiver->slot);
+}
+
+/*
+ * Makes a column of the row that has begun and, if it was the last, ends the row; columns
+ * are made one by one, so that it is known which one fails.  Returns true if there are more.
+ */
+static bool
+make_next(SourceReceiver *receiver, int column)
+{
+	ExprContext *context = GetPerTupleExprContext(receiver->estate);
+	ErrorContextCallback callback = {error_context_stack, add_assignment, receiver};
+	MemoryContext old = MemoryContextSwitchTo(context->ecxt_per_tuple_memory);
+	bool more = receiver->slot && column + 1 < receiver->source->desc->natts;
+
+	error_context_stack = &callback;
+	if (receiver->slot)
+		make_column(receiver, context, column);
+	if (!more)
+		end_row(receiver, context);
 	receiver->making = NULL;
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(old);
+	return more;
 }
 
-/* Takes one row. */
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
+/* Checks and stores a row that has been made. */
+static void
+store_row(SourceReceiver *receiver, TupleTableSlot *slot)
 {
-	SourceReceiver *receiver = (SourceReceiver *) self;
 	ExprContext *context = GetPerTupleExprContext(receiver->estate);
 	MemoryContext old;
 
-	ResetExprContext(context);
-	context->ecxt_scantuple = slot;
-	if (receiver->source->pinned)
-		idem_run_pinned(receiver->source->time_zone ? NULL : "UTC", make_row, receiver);
-	else if (receiver->slot || receiver->generated)
-		make_row(receiver);
-	if (receiver->slot)
-		slot = receiver->slot;
 	if (receiver->source->window_index >= 0 || receiver->generated)
 		check_in_window(receiver, slot);
 	if (receiver->take)
@@ -832,7 +885,109 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	}
 	tuplestore_puttupleslot(receiver->rows->store, slot);
 	receiver->rows->count++;
+}
+
+/* Keeps a row that has been made in the place of the query's. */
+static void
+keep_made(SourceReceiver *receiver, Waiting *waiting)
+{
+	MemoryContext old = MemoryContextSwitchTo(receiver->batch->context);
+
+	waiting->window_value = receiver->window_value;
+	waiting->window_isnull = receiver->window_isnull;
+	waiting->row = ExecCopySlotMinimalTuple(receiver->slot);
+	MemoryContextSwitchTo(old);
+}
+
+/* Makes the next column of a batch; returns false if it was the last. */
+static bool
+make_waiting(void *arg)
+{
+	SourceReceiver *receiver = arg;
+	Batch *batch = receiver->batch;
+	Waiting *waiting = &batch->rows[batch->made];
+
+	if (batch->column == 0)
+	{
+		ExecStoreMinimalTuple(waiting->row, batch->from, false);
+		begin_row(receiver, batch->from);
+	}
+	if (make_next(receiver, batch->column++))
+		return true;
+	keep_made(receiver, waiting);
+	batch->column = 0;
+	return ++batch->made < batch->count;
+}
+
+/* Makes the rows of a batch under pinned settings, and stores them under the session's. */
+static void
+empty_batch(SourceReceiver *receiver)
+{
+	Batch *batch = receiver->batch;
+	int i;
+
+	if (batch->count == 0)
+		return;
+	batch->made = 0;
+	idem_repeat_pinned(receiver->source->time_zone ? NULL : "UTC", make_waiting, receiver);
+	ExecClearTuple(batch->from);
+	for (i = 0; i < batch->count; i++)
+	{
+		ResetExprContext(GetPerTupleExprContext(receiver->estate));
+		ExecStoreMinimalTuple(batch->rows[i].row, batch->to, false);
+		receiver->window_value = batch->rows[i].window_value;
+		receiver->window_isnull = batch->rows[i].window_isnull;
+		store_row(receiver, batch->to);
+	}
+	ExecClearTuple(batch->to);
+	MemoryContextReset(batch->context);
+	batch->count = 0;
+}
+
+/* Adds a row to a batch. */
+static void
+add_to_batch(SourceReceiver *receiver, TupleTableSlot *slot)
+{
+	Batch *batch = receiver->batch;
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+
+	batch->rows[batch->count++].row = ExecCopySlotMinimalTuple(slot);
+	MemoryContextSwitchTo(old);
+	if (batch->count == BATCH_ROWS || MemoryContextMemAllocated(batch->context, false) > BATCH_BYTES)
+		empty_batch(receiver);
+}
+
+/* Takes one row. */
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	SourceReceiver *receiver = (SourceReceiver *) self;
+	int column = 0;
+
+	if (receiver->batch)
+	{
+		add_to_batch(receiver, slot);
+		return true;
+	}
+	begin_row(receiver, slot);
+	if (receiver->slot || receiver->generated)
+	{
+		while (make_next(receiver, column))
+			column++;
+	}
+	store_row(receiver, receiver->slot ? receiver->slot : slot);
 	return true;
+}
+
+/* Makes what still waits, and forgets the batch. */
+static void
+end_batch(SourceReceiver *receiver)
+{
+	empty_batch(receiver);
+	ExecDropSingleTupleTableSlot(receiver->batch->from);
+	ExecDropSingleTupleTableSlot(receiver->batch->to);
+	MemoryContextDelete(receiver->batch->context);
+	pfree(receiver->batch);
 }
 
 /* Ends the reception. */
@@ -841,6 +996,8 @@ shutdown_receiver(DestReceiver *self)
 {
 	SourceReceiver *receiver = (SourceReceiver *) self;
 
+	if (receiver->batch)
+		end_batch(receiver);
 	if (receiver->slot)
 		ExecDropSingleTupleTableSlot(receiver->slot);
 	FreeExecutorState(receiver->estate);

@@ -40,6 +40,12 @@ extern void idem_run_as(const IdemIdentity *identity, void (*work)(void *arg), v
  */
 extern void idem_run_pinned(const char *time_zone, void (*work)(void *arg), void *arg);
 
+/*
+ * The same again and again, while work(arg) returns true: each time begins under these
+ * settings, and as the role and with the search_path of the first, whatever was SET before.
+ */
+extern void idem_repeat_pinned(const char *time_zone, bool (*work)(void *arg), void *arg);
+
 /* A setting and its value. */
 typedef struct IdemSetting
 {
