@@ -457,7 +457,7 @@ COMMENT ON COLUMN idem_pipeline_state.silent_turns IS 'turns in a row whose work
 COMMENT ON COLUMN idem_pipeline_state.crashes IS 'turns in a row that were lost with the server';
 COMMENT ON COLUMN idem_pipeline_state.complete_to IS 'how far the pipeline was complete after its last turn';
 COMMENT ON COLUMN idem_pipeline_state.complete_at IS 'the moment that is; NULL for offsets';
-COMMENT ON COLUMN idem_pipeline_state.gaps IS 'what was due and not complete';
+COMMENT ON COLUMN idem_pipeline_state.gaps IS 'what was due and not complete; the first of many windows';
 COMMENT ON COLUMN idem_pipeline_state.failed_windows IS 'windows whose last run had failed';
 COMMENT ON COLUMN idem_pipeline_state.blocked_windows IS 'and how many of them were blocked';
 COMMENT ON COLUMN idem_pipeline_state.last_failure IS 'the error of the last of them';

@@ -78,6 +78,27 @@ error_datum(const char *text)
 	return PointerGetDatum(cstring_to_text_with_len(text, pg_mbcliplen(text, strlen(text), MAX_ERROR)));
 }
 
+/* So many bytes are kept of the text of a multirange. */
+#define MAX_WINDOWS 10000
+
+/* The windows with which it begins; if there are more, it ends so that nobody takes it for all of them. */
+static Datum
+windows_datum(const char *text)
+{
+	StringInfoData kept;
+
+	initStringInfo(&kept);
+	appendStringInfoString(&kept, text);
+	if (kept.len <= MAX_WINDOWS)
+		return CStringGetTextDatum(kept.data);
+	kept.len = MAX_WINDOWS;
+	while (kept.len > 1 && kept.data[kept.len - 1] != ')')
+		kept.len--;
+	kept.data[kept.len] = '\0';
+	appendStringInfoString(&kept, ", ...}");
+	return CStringGetTextDatum(kept.data);
+}
+
 /* Where this database is, as NOT_PAUSED wants to know it. */
 #define HERE Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId)
 
@@ -520,6 +541,8 @@ idem_book_coverage(const char *schema, const char *name, const IdemPipelineCover
 		isnull[i] = types[i] == TEXTOID && texts[i] == NULL;
 		args[i] = types[i] == TEXTOID && texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
 	}
+	if (coverage->gaps)
+		args[3] = windows_datum(coverage->gaps);
 	if (coverage->last_failure)
 		args[6] = error_datum(coverage->last_failure);
 	args[2] = TimestampTzGetDatum(coverage->complete_at);

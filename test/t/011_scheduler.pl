@@ -139,6 +139,15 @@ ok($node->wait_for_log(qr/pipeline "bad" is left alone for a minute: spoilt/), '
 is(() = slurp_file($node->logfile) =~ /left alone/g, 1, 'once');
 sql("DROP TRIGGER spoil ON idem_pipeline_state");
 
+# what is kept of gaps has a bound, however many there are
+sql(q{SET ROLE etl; SELECT idem_create_ledger('holes', 'int8range');
+	INSERT INTO holes (pipeline, window_range, state, blocked) SELECT 'holes', int8range(i, i + 1), CASE WHEN i % 2 = 0 THEN 'complete' ELSE 'failed' END::idem_state, i % 2 = 1 FROM generate_series(0, 3999) i;
+	SELECT idem_create_pipeline('holes', 'holes', 'tgt', 'SELECT 1::bigint AS id', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 3999::bigint', check_every => '1 day')});
+await("SELECT gaps IS NOT NULL FROM idem_pipeline_state WHERE name = 'holes'", 'a pipeline with many gaps has had its turn');
+like(sql("SELECT gaps FROM idem_status WHERE pipeline = 'holes'"), qr/^\{\[1,2\),(?=.{9950,10010}$).*,\[\d+,\d+\), \.\.\.\}$/, 'what others see of them are the first');
+is(sql("SET SESSION AUTHORIZATION etl; SELECT gaps::int8multirange = idem_gaps('holes', 'holes', int8range(0, 4000)) FROM idem_status WHERE pipeline = 'holes'"), 't', 'its owner sees all');
+sql(q{SET ROLE etl; SELECT idem_drop_pipeline('holes'); DROP TABLE holes});
+
 # who holds a lock on a row, in a prepared transaction even, does not keep the scheduler from starting
 my $lock = $node->background_psql('postgres');
 $lock->query_safe('SELECT pg_advisory_lock(2)');
