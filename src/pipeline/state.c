@@ -16,6 +16,7 @@
 #include "pipeline/state.h"
 #include "server/compat.h"
 #include "server/schedule.h"
+#include "server/transaction.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -386,20 +387,86 @@ idem_wake_pipeline(const char *schema, const char *name)
 	idem_wake_at_end();
 }
 
+/* Wake-ups to be taken, as an argument of idem_try. */
+typedef struct Wakeups
+{
+	const char *schema;
+	const char *name; /* of the pipeline; NULL: of all */
+	bool any;		  /* of which there were some */
+} Wakeups;
+
+static void
+take_wakeups(void *arg)
+{
+	static const Oid types[] = {TEXTOID};
+	Wakeups *wakeups = arg;
+	Datum args[] = {wakeups->name ? CStringGetTextDatum(wakeups->name) : (Datum) 0};
+	bool isnull[] = {wakeups->name == NULL};
+
+	wakeups->any = idem_run_own(wakeups->schema,
+								"WITH unlocked AS (SELECT p.name FROM @.idem_pipeline_state p"
+								" WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name)"
+								" AND p.name OPERATOR(pg_catalog.=) COALESCE($1, p.name)"
+								" FOR NO KEY UPDATE SKIP LOCKED), taken AS ("
+								"DELETE FROM @.idem_wakeup w WHERE EXISTS ("
+								"SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
+								" OR NOT EXISTS (SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
+								" UPDATE @.idem_pipeline_state p SET next_run_at = pg_catalog.clock_timestamp()"
+								" FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
+								lengthof(types), types, args, isnull) > 0;
+}
+
+static void
+drop_wakeups(void *arg)
+{
+	const Wakeups *wakeups = arg;
+
+	(void) run_by_name(wakeups->schema, "DELETE FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) $1",
+					   wakeups->name);
+}
+
+/* Takes the wake-ups of one pipeline, or if that is an error drops them, for it would be one in every round. */
+static bool
+take_wakeups_of(const char *schema, const char *name)
+{
+	Wakeups wakeups = {schema, name};
+	ErrorData *error = idem_try(take_wakeups, &wakeups, CurrentMemoryContext);
+
+	if (error == NULL)
+		return wakeups.any;
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("pipeline \"%s\" is not made due: %s", name, error->message),
+			 errdetail("What the scheduler keeps about it could not be written.")));
+	(void) idem_try(drop_wakeups, &wakeups, CurrentMemoryContext);
+	return false;
+}
+
+/* Takes the wake-ups of one pipeline after the other; returns whether there were some. */
+static bool
+take_wakeups_singly(const char *schema)
+{
+	Datum array;
+	bool isnull;
+	bool any = false;
+	char **names;
+	int n;
+	int i;
+
+	(void) idem_fetch_own(schema, "SELECT pg_catalog.array_agg(DISTINCT w.pipeline) FROM @.idem_wakeup w",
+						  0, NULL, NULL, NULL, 1, &array, &isnull);
+	names = read_names(array, isnull, &n);
+	for (i = 0; i < n; i++)
+		any |= take_wakeups_of(schema, names[i]);
+	return any;
+}
+
+/* All at once, unless one of them is an error, which must not keep the others waiting. */
 bool
 idem_take_wakeups(const char *schema, bool *taken)
 {
-	bool any = idem_run_own(schema,
-									   "WITH unlocked AS (SELECT p.name FROM @.idem_pipeline_state p"
-									   " WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name)"
-									   " FOR NO KEY UPDATE SKIP LOCKED), taken AS ("
-									   "DELETE FROM @.idem_wakeup w WHERE EXISTS ("
-									   "SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
-									   " OR NOT EXISTS (SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
-									   " UPDATE @.idem_pipeline_state p SET next_run_at = pg_catalog.clock_timestamp()"
-									   " FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
-									   0, NULL,
-						NULL, NULL) > 0;
+	Wakeups all = {schema};
+	bool any = idem_try(take_wakeups, &all, CurrentMemoryContext) ? take_wakeups_singly(schema) : all.any;
 
 	if (taken)
 		*taken |= any;

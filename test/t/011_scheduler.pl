@@ -137,6 +137,11 @@ sql('SET ROLE etl;' . pipeline('bad', 1) . pipeline('good', 1));
 await("SELECT last_run_at IS NOT NULL FROM idem_pipeline_state WHERE name = 'good'", 'a row that cannot be written does not keep other pipelines from their turns');
 ok($node->wait_for_log(qr/pipeline "bad" is left alone for a minute: spoilt/), 'the log names it');
 is(() = slurp_file($node->logfile) =~ /left alone/g, 1, 'once');
+my $good_ran = sql("SELECT last_run_at FROM idem_pipeline_state WHERE name = 'good'");
+sql(q{SET ROLE etl; SELECT idem_retry('bad'), idem_retry('good')});
+await("SELECT last_run_at > '$good_ran' FROM idem_pipeline_state WHERE name = 'good'", 'nor does one that cannot be made due keep others from being made so');
+ok($node->wait_for_log(qr/pipeline "bad" is not made due: spoilt/), 'the log names it');
+is(sql('SELECT count(*) FROM idem_wakeup'), '0', 'and it is not tried in every round');
 sql("DROP TRIGGER spoil ON idem_pipeline_state");
 
 # what is kept of gaps has a bound, however many there are
