@@ -113,6 +113,24 @@ CREATE AGGREGATE idem_digest(record) (
 COMMENT ON AGGREGATE idem_digest(record) IS
 'checksum of rows, 16 bytes: the same for the same rows in any order, another if a row is missing, changed or there twice';
 
+CREATE FUNCTION idem_digest_add_values(state internal, VARIADIC column_values "any") RETURNS internal
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_digest_add_values';
+COMMENT ON FUNCTION idem_digest_add_values(internal, "any") IS
+'transition function of the aggregate idem_digest_values';
+
+CREATE AGGREGATE idem_digest_values(VARIADIC column_values "any") (
+    SFUNC = idem_digest_add_values,
+    STYPE = internal,
+    COMBINEFUNC = idem_digest_combine,
+    SERIALFUNC = idem_digest_serialize,
+    DESERIALFUNC = idem_digest_deserialize,
+    FINALFUNC = idem_digest_result,
+    PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE idem_digest_values("any") IS
+'the same checksum as idem_digest(record), of rows given as their columns: what postgres_fdw has computed on the other server';
+
 --
 -- The ledger
 --

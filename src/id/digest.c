@@ -226,9 +226,11 @@ typedef struct DigestState
 	int natts; /* room in the next two */
 	Datum *values;
 	bool *nulls;
+	TupleDesc desc; /* of the arguments of idem_digest_values; NULL: not made yet */
 } DigestState;
 
 PG_FUNCTION_INFO_V1(idem_digest_add);
+PG_FUNCTION_INFO_V1(idem_digest_add_values);
 PG_FUNCTION_INFO_V1(idem_digest_combine);
 PG_FUNCTION_INFO_V1(idem_digest_serialize);
 PG_FUNCTION_INFO_V1(idem_digest_deserialize);
@@ -295,6 +297,53 @@ idem_digest_add(PG_FUNCTION_ARGS)
 	hash = idem_hash_image(&state->image, NULL);
 	idem_add_digest(&state->digest, &hash);
 	ReleaseTupleDesc(desc);
+	PG_RETURN_POINTER(state);
+}
+
+/* What the arguments after the state are, as the columns of a row. */
+static TupleDesc
+make_arguments_desc(FunctionCallInfo fcinfo)
+{
+	TupleDesc desc;
+	int i;
+
+	if (get_fn_expr_variadic(fcinfo->flinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("idem_digest_values takes no VARIADIC array"),
+				 errhint("Name the columns one by one, or use idem_digest(record).")));
+	desc = CreateTemplateTupleDesc(PG_NARGS() - 1);
+	for (i = 1; i < PG_NARGS(); i++)
+		TupleDescInitEntry(desc, i, NULL, get_fn_expr_argtype(fcinfo->flinfo, i), -1, 0);
+	idem_finalize_desc(desc);
+	return desc;
+}
+
+/* SQL: transition of idem_digest_values(VARIADIC "any") */
+Datum
+idem_digest_add_values(PG_FUNCTION_ARGS)
+{
+	DigestState *state = get_state(fcinfo);
+	int natts = PG_NARGS() - 1;
+	IdemDigest hash;
+	int i;
+
+	if (state->desc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(state));
+
+		state->desc = make_arguments_desc(fcinfo);
+		MemoryContextSwitchTo(old);
+	}
+	fit_state(state, natts);
+	for (i = 0; i < natts; i++)
+	{
+		state->values[i] = PG_GETARG_DATUM(i + 1);
+		state->nulls[i] = PG_ARGISNULL(i + 1);
+	}
+	idem_make_image(&state->image, state->desc, state->values, state->nulls);
+	hash = idem_hash_image(&state->image, NULL);
+	idem_add_digest(&state->digest, &hash);
 	PG_RETURN_POINTER(state);
 }
 

@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(24);
+SELECT plan(32);
 
 CREATE TABLE rows (a int, b text, c numeric, d timestamptz);
 INSERT INTO rows SELECT i, CASE WHEN i % 5 > 0 THEN repeat(md5(i::text), 1 + i % 20) END, i / 3.0, '2024-01-01'::timestamptz + i * interval '1 min' FROM generate_series(1, 5000) i;
@@ -14,6 +14,14 @@ SELECT is((SELECT idem_digest(r) FROM (SELECT * FROM rows ORDER BY md5(a::text))
 SELECT is((SELECT idem_digest(r) FROM (SELECT a, b, c, d FROM rows) r), digest, 'of a query with the same columns') FROM want;
 SELECT isnt((SELECT idem_digest(r) FROM (SELECT a, b, d, c FROM rows) r), digest, 'but not in another order of columns') FROM want;
 
+-- of a row's columns, one by one: the same
+SELECT is((SELECT idem_digest_values(a, b, c, d) FROM rows), digest, 'of columns') FROM want;
+SELECT is((SELECT idem_digest_values(a, b, c, d) FILTER (WHERE a > 10) FROM rows), (SELECT idem_digest(r) FROM rows r WHERE a > 10), 'of columns, filtered');
+SELECT bag_eq('SELECT a % 7, idem_digest_values(a, b, c, d) FROM rows GROUP BY 1', 'SELECT a % 7, idem_digest(r) FROM rows r GROUP BY 1', 'of columns, in groups');
+SELECT is(idem_digest_values('x', NULL, 1, ARRAY[i], ROW(i, 'y')), idem_digest(ROW('x', NULL, 1, ARRAY[i], ROW(i, 'y'))), 'of literals, NULL, arrays, records') FROM generate_series(1, 3) i;
+SELECT is((SELECT idem_digest_values(a) FROM rows WHERE a < 0), '\x00000000000000000000000000000000'::bytea, 'of columns of no rows');
+SELECT throws_ok('SELECT idem_digest_values(VARIADIC ARRAY[a, a]) FROM rows', '0A000', 'idem_digest_values takes no VARIADIC array', 'an array of columns is none');
+
 -- in parallel: partial sums are combined
 SAVEPOINT parallel;
 SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0; SET LOCAL max_parallel_workers_per_gather = 3;
@@ -21,6 +29,8 @@ CREATE FUNCTION pg_temp.plan(query text) RETURNS text LANGUAGE plpgsql AS $$ DEC
     FOR r IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP t := t || r."QUERY PLAN" || E'\n'; END LOOP; RETURN t; END $$;
 SELECT matches(pg_temp.plan('SELECT idem_digest(r) FROM rows r'), 'Partial Aggregate', 'planned in parallel');
 SELECT is((SELECT idem_digest(r) FROM rows r), digest, 'in parallel') FROM want;
+SELECT matches(pg_temp.plan('SELECT idem_digest_values(a, b, c, d) FROM rows'), 'Partial Aggregate', 'of columns planned in parallel');
+SELECT is((SELECT idem_digest_values(a, b, c, d) FROM rows), digest, 'of columns in parallel') FROM want;
 
 -- a multiset: twice is neither once nor never
 SELECT isnt((SELECT idem_digest(r) FROM (TABLE rows UNION ALL SELECT * FROM rows WHERE a = 7) r), digest, 'a row more') FROM want;

@@ -131,6 +131,13 @@ $node->safe_psql('far', 'ALTER TABLE there DROP CONSTRAINT there_w_check');
 $node->safe_psql('postgres', sprintf($load, 'there', 'reload', 'NULL', 'false'));
 is($node->safe_psql('postgres', "SELECT differ('there')"), '0', 'then it is loaded');
 
+# a checksum of rows given as their columns is computed over there, grouped too
+$node->safe_psql('far', 'CREATE EXTENSION idem CASCADE');
+$node->safe_psql('postgres', "ALTER SERVER far OPTIONS (ADD extensions 'idem')");
+like($node->safe_psql('postgres', 'EXPLAIN (VERBOSE) SELECT idem_digest_values(id, w, v) FROM there'), qr/Remote SQL: SELECT public\.idem_digest_values\(id, w, v\)/, 'the digest is remote');
+like($node->safe_psql('postgres', 'EXPLAIN (VERBOSE) SELECT w, idem_digest_values(id, v) FROM there GROUP BY w'), qr/Remote SQL: SELECT w, public\.idem_digest_values\(id, v\).*GROUP BY/, 'and by groups');
+is($node->safe_psql('postgres', 'SELECT (SELECT idem_digest_values(id, w, v) FROM there) = (SELECT idem_digest(s) FROM src s)'), 't', 'and that of the rows here');
+
 # a trigger of ours on what lies there: it passes every row, or deletes one that has been written
 $node->safe_psql('postgres', q{
 	CREATE FUNCTION passes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

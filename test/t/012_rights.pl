@@ -82,6 +82,8 @@ my @attempts = (
 	[ 'idem_hash(record,text[])' => "SELECT idem_hash(t, '{id}') FROM alice.tgt t" => 42501 ],
 	[ 'idem_digest(record)' => 'SELECT idem_digest(t) FROM alice.tgt t' => 42501 ],
 	[ 'idem_digest_add(internal,record)' => 'SELECT idem_digest_add(NULL, r) FROM (SELECT 1) r' => $internal ],
+	[ 'idem_digest_add_values(internal,"any")' => 'SELECT idem_digest_add_values(NULL, 1)' => $internal ],
+	[ 'idem_digest_values("any")' => 'SELECT idem_digest_values(t.id, t.v) FROM alice.tgt t' => 42501 ],
 	[ 'idem_digest_combine(internal,internal)' => 'SELECT idem_digest_combine(NULL, NULL)' => $internal ],
 	[ 'idem_digest_serialize(internal)' => 'SELECT idem_digest_serialize(NULL)' => $internal ],
 	[ 'idem_digest_deserialize(bytea,internal)' => q{SELECT idem_digest_deserialize('\x00', NULL)} => $internal ],
