@@ -733,3 +733,113 @@ LANGUAGE C STRICT
 AS 'MODULE_PATHNAME', 'idem_prune';
 COMMENT ON FUNCTION idem_prune(regclass, interval) IS
 'deletes superseded runs, and failed ones that were made good, which ended so long ago; returns how many';
+
+--
+-- Watching
+--
+
+CREATE FUNCTION idem_duplicates(target regclass, keys text[], window_range text DEFAULT NULL, window_column text DEFAULT NULL)
+RETURNS TABLE (key jsonb, rows bigint, identical boolean)
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME', 'idem_duplicates';
+COMMENT ON FUNCTION idem_duplicates(regclass, text[], text, text) IS
+'the keys that a relation holds more than once, of all its rows or those of a window, NULL being the same as NULL; how many rows each has, and whether they are alike in every column';
+
+CREATE TYPE idem_check_result AS (
+    pipeline         text,
+    window_range     text,
+    run_id           bigint,
+    result           text,
+    depth            text,
+    source_rows      bigint,
+    source_keys      bigint,
+    source_null_keys bigint,
+    target_rows      bigint,
+    target_keys      bigint,
+    target_null_keys bigint,
+    duplicate_keys   bigint,
+    surplus_rows     bigint,
+    max_per_key      bigint,
+    missing_rows     bigint,
+    extra_rows       bigint,
+    different_rows   bigint,
+    source_digest    bytea,
+    target_digest    bytea,
+    remote           boolean,
+    checked_at       timestamptz,
+    seconds          float8
+);
+COMMENT ON TYPE idem_check_result IS
+'what a check of a window has found; what was not counted is NULL';
+COMMENT ON COLUMN idem_check_result.pipeline IS 'name of the pipeline';
+COMMENT ON COLUMN idem_check_result.window_range IS 'the window, in the ledger''s type';
+COMMENT ON COLUMN idem_check_result.run_id IS 'the run that completed it';
+COMMENT ON COLUMN idem_check_result.result IS 'ok, or what is wrong: duplicates, surplus, missing, extra, different, source_changed, target_changed';
+COMMENT ON COLUMN idem_check_result.depth IS 'how closely it was looked at: counts, digest or rows';
+COMMENT ON COLUMN idem_check_result.source_rows IS 'rows that the source returns now';
+COMMENT ON COLUMN idem_check_result.source_keys IS 'different keys among them';
+COMMENT ON COLUMN idem_check_result.source_null_keys IS 'rows of which a key is NULL';
+COMMENT ON COLUMN idem_check_result.target_rows IS 'rows of the window in the target';
+COMMENT ON COLUMN idem_check_result.target_keys IS 'different keys among them';
+COMMENT ON COLUMN idem_check_result.target_null_keys IS 'rows of which a key is NULL';
+COMMENT ON COLUMN idem_check_result.duplicate_keys IS 'keys that the target holds more than once';
+COMMENT ON COLUMN idem_check_result.surplus_rows IS 'rows of the target above the source''s keys';
+COMMENT ON COLUMN idem_check_result.max_per_key IS 'the most rows of one key';
+COMMENT ON COLUMN idem_check_result.missing_rows IS 'rows of the source that are not in the target';
+COMMENT ON COLUMN idem_check_result.extra_rows IS 'rows of the target that are not in the source; NULL after an upsert, which cannot tell';
+COMMENT ON COLUMN idem_check_result.different_rows IS 'rows that are in both and differ';
+COMMENT ON COLUMN idem_check_result.source_digest IS 'checksum of the source''s rows';
+COMMENT ON COLUMN idem_check_result.target_digest IS 'checksum of the target''s rows';
+COMMENT ON COLUMN idem_check_result.remote IS 'true if some of it is on another server, whose snapshot is another';
+COMMENT ON COLUMN idem_check_result.checked_at IS 'when the check began';
+COMMENT ON COLUMN idem_check_result.seconds IS 'how long it took';
+
+CREATE FUNCTION idem_check_load(
+    ledger         regclass,
+    target         regclass,
+    source         text,
+    window_range   text,
+    mode           text,
+    keys           text[] DEFAULT NULL,
+    window_column  text   DEFAULT NULL,
+    pipeline       text   DEFAULT NULL,
+    version_column text   DEFAULT NULL,
+    time_zone      text   DEFAULT NULL,
+    depth          text   DEFAULT 'auto'
+) RETURNS SETOF idem_check_result
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_check_load_text';
+COMMENT ON FUNCTION idem_check_load(regclass, regclass, text, text, text, text[], text, text, text, text, text) IS
+'compares source and target of each complete window, by the arguments it was loaded with; writes nothing';
+
+CREATE FUNCTION idem_differences_load(
+    ledger         regclass,
+    target         regclass,
+    source         text,
+    window_range   text,
+    mode           text,
+    keys           text[] DEFAULT NULL,
+    window_column  text   DEFAULT NULL,
+    pipeline       text   DEFAULT NULL,
+    version_column text   DEFAULT NULL,
+    time_zone      text   DEFAULT NULL,
+    max_rows       bigint DEFAULT 1000
+) RETURNS TABLE (side text, key jsonb, source_row jsonb, target_row jsonb, columns text[])
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_differences_load';
+COMMENT ON FUNCTION idem_differences_load(regclass, regclass, text, text, text, text[], text, text, text, text, bigint) IS
+'the rows by which source and target of complete windows differ, by the arguments they were loaded with';
+
+CREATE FUNCTION idem_check(pipeline text, window_range text, depth text DEFAULT 'auto')
+RETURNS SETOF idem_check_result
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_check';
+COMMENT ON FUNCTION idem_check(text, text, text) IS
+'compares source and target of each complete window of a pipeline, as its owner; writes nothing';
+
+CREATE FUNCTION idem_differences(pipeline text, window_range text, max_rows bigint DEFAULT 1000)
+RETURNS TABLE (side text, key jsonb, source_row jsonb, target_row jsonb, columns text[])
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_differences';
+COMMENT ON FUNCTION idem_differences(text, text, bigint) IS
+'the rows by which source and target of a pipeline''s complete windows differ, as its owner sees them';

@@ -19,7 +19,9 @@
 #include "ledger/access.h"
 #include "ledger/ledger.h"
 #include "ledger/table.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "server/query.h"
 #include "server/compat.h"
 #include "server/scope.h"
 #include "server/statement.h"
@@ -167,6 +169,7 @@ struct IdemLedgerStatements
 	IdemStatement *adopt_restored;
 	IdemStatement *lost;
 	IdemStatement *last_zone;
+	IdemStatement *complete_runs;
 };
 
 void
@@ -755,6 +758,72 @@ idem_windows_in_state(IdemLedger *ledger, const char *pipeline, Datum range, con
 									" AND l.state::pg_catalog.text OPERATOR(pg_catalog.=) $3",
 									lengthof(more), more),
 					  args);
+}
+
+/* Collects complete runs. */
+typedef struct CompleteReceiver
+{
+	DestReceiver pub;
+	const IdemRangeType *type;
+	MemoryContext context; /* of what is collected */
+	IdemComplete *runs;
+	int n;
+	int room;
+} CompleteReceiver;
+
+static bool
+receive_complete(TupleTableSlot *slot, DestReceiver *self)
+{
+	CompleteReceiver *receiver = (CompleteReceiver *) self;
+	MemoryContext old = MemoryContextSwitchTo(receiver->context);
+	IdemComplete *run;
+
+	slot_getallattrs(slot);
+	if (receiver->n == receiver->room)
+	{
+		receiver->room *= 2;
+		receiver->runs = repalloc_huge(receiver->runs, receiver->room * sizeof(IdemComplete));
+	}
+	run = &receiver->runs[receiver->n];
+	memset(run, 0, sizeof(*run));
+	run->run_id = DatumGetInt64(slot->tts_values[0]);
+	if (!slot->tts_isnull[2])
+		run->digest = PointerGetDatum(DatumGetByteaPCopy(slot->tts_values[2]));
+	if (!slot->tts_isnull[3])
+		run->source_schema = TextDatumGetCString(slot->tts_values[3]);
+	if (idem_read_window(receiver->type, slot->tts_values[1], &run->window))
+		receiver->n++;
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/* Only digests of the version that is computed today are of any use. */
+IdemComplete *
+idem_complete_runs(IdemLedger *ledger, const char *pipeline, Datum range, Snapshot since, int *n)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), range};
+	CompleteReceiver receiver = {
+		.pub = {receive_complete, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.type = ledger->type,
+		.context = CurrentMemoryContext,
+		.room = 64,
+	};
+	IdemStatement *statement = get_statement(ledger, &ledger->statements->complete_runs, ledger->read_snapshot,
+											 "SELECT l.run_id, l.window_range,"
+											 " CASE WHEN l.digest_version OPERATOR(pg_catalog.=) 1 THEN l.source_digest END,"
+											 " l.source_schema::pg_catalog.text"
+											 " FROM ONLY @L l" WHERE_OVERLAPS
+											 " AND l.state OPERATOR(pg_catalog.=) 'complete'"
+											 " ORDER BY pg_catalog.lower(l.window_range), l.run_id",
+											 0, NULL);
+
+	receiver.runs = palloc(receiver.room * sizeof(IdemComplete));
+	if (since)
+		idem_run_since(statement, since, args, &receiver.pub);
+	else
+		idem_run_into(statement, args, &receiver.pub);
+	*n = receiver.n;
+	return receiver.runs;
 }
 
 int64

@@ -169,6 +169,22 @@ extern TimestampTz idem_last_run_time(IdemLedger *ledger, const char *pipeline);
 extern Datum idem_windows_in_state(IdemLedger *ledger, const char *pipeline, Datum range,
 								   const char *state);
 
+/* A run that is complete, as a check needs to know it. */
+typedef struct IdemComplete
+{
+	int64 run_id;
+	IdemWindow window;
+	Datum digest;			   /* of its source rows, a bytea; 0 if none can be compared */
+	const char *source_schema; /* NULL if it was not recorded */
+} IdemComplete;
+
+/*
+ * The pipeline's complete runs that overlap a range, in order, since a snapshot or now; n
+ * is how many.
+ */
+extern IdemComplete *idem_complete_runs(IdemLedger *ledger, const char *pipeline, Datum range,
+										Snapshot since, int *n);
+
 /*
  * Forgets the failures of a window, so that it is tried again at once; returns how
  * many there were.  They turn superseded.

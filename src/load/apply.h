@@ -179,11 +179,12 @@ typedef struct IdemDifference
 } IdemDifference;
 
 /*
- * Compares a piece's rows with its window in the target, since a snapshot or now; and rows
- * with the target, wherever they are, where nothing is gone.  What is returned is to be freed.
+ * Compares a piece's rows with its window in the target, and rows with the target, wherever
+ * they are, where nothing is gone; since a snapshot or now.  What is returned is to be freed.
  */
 extern IdemDifference idem_compare_window(IdemApply *apply, IdemPiece *piece, Snapshot since);
-extern IdemDifference idem_compare_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+extern IdemDifference idem_compare_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows,
+										Snapshot since);
 extern void idem_free_difference(IdemDifference *difference);
 
 /*

@@ -45,5 +45,5 @@ idem_run_audit(IdemQuery *audit, const IdemRangeType *type, IdemWindow window)
 	};
 
 	idem_run_query(audit, idem_bound_datum(type, window.lower),
-				   idem_bound_datum(type, window.upper), &receiver.pub, 1);
+				   idem_bound_datum(type, window.upper), NULL, &receiver.pub, 1);
 }

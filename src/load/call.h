@@ -15,6 +15,14 @@
  */
 extern bool idem_call_is_atomic(FunctionCallInfo fcinfo);
 
+/* A text argument, NULL if it is; fails for a NULL where a value is needed. */
+extern char *idem_text_argument(FunctionCallInfo fcinfo, int arg);
+extern void idem_require_argument(FunctionCallInfo fcinfo, int arg, const char *name);
+
+/* The place of a text argument's value in a list of choices that ends with NULL; 22023 for another. */
+extern int idem_choice_argument(FunctionCallInfo fcinfo, int arg, const char *name,
+								const char *const *choices);
+
 /* Reads the window from an argument, in one of its two forms; and on_busy from another. */
 extern void idem_read_window_argument(FunctionCallInfo fcinfo, int arg, bool is_text,
 									  IdemRequest *request);

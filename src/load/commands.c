@@ -124,13 +124,7 @@ updates_by_arbiter(const IdemApply *apply)
 	return with_updates(apply) && !idem_has_not_null_key(apply->target);
 }
 
-/* How a load sees what others than its own statements do: by key, or by the window. */
-static bool
-compares(const IdemApply *apply)
-{
-	return with_arbiter(apply) || (apply->acts && with_keys(apply));
-}
-
+/* A load sees what others than its own statements do by key, or by the window. */
 static bool
 counts_windows(const IdemApply *apply)
 {
@@ -174,7 +168,7 @@ typedef struct Command
 static const Command commands[IDEM_COMMANDS] = {
 	[IDEM_OCCUPIED] = {build_occupied, always, .reads = true},
 	[IDEM_WINDOW] = {idem_build_window, counts_windows, .reads = true},
-	[IDEM_COMPARE] = {idem_build_compare, compares, .reads = true},
+	[IDEM_COMPARE] = {idem_build_compare, with_keys, .reads = true},
 	[IDEM_LOOK] = {idem_build_look, with_keys, .reads = true},
 	[IDEM_OTHERS] = {idem_build_others, settles_rows, .reads = true},
 	[IDEM_INSERT] = {idem_build_insert, plainly_or_by_key, .returning = true},

@@ -211,9 +211,9 @@ idem_compare_window(IdemApply *apply, IdemPiece *piece, Snapshot since)
 }
 
 IdemDifference
-idem_compare_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+idem_compare_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, Snapshot since)
 {
-	return compare(apply, piece, rows, IDEM_LOOK, NULL);
+	return compare(apply, piece, rows, IDEM_LOOK, since);
 }
 
 void

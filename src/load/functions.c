@@ -65,9 +65,8 @@ static const char *const argument_names[] = {
 	"on_error",
 };
 
-/* Fails for a NULL where a value is needed. */
-static void
-require_value(FunctionCallInfo fcinfo, int arg, const char *name)
+void
+idem_require_argument(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	if (PG_ARGISNULL(arg))
 		ereport(ERROR,
@@ -79,26 +78,24 @@ require_value(FunctionCallInfo fcinfo, int arg, const char *name)
 static void
 require_argument(FunctionCallInfo fcinfo, int arg)
 {
-	require_value(fcinfo, arg, argument_names[arg]);
+	idem_require_argument(fcinfo, arg, argument_names[arg]);
 }
 
-/* A text argument, NULL if it is. */
-static char *
-text_argument(FunctionCallInfo fcinfo, int arg)
+char *
+idem_text_argument(FunctionCallInfo fcinfo, int arg)
 {
 	return PG_ARGISNULL(arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(arg));
 }
 
-/* The place of a text argument's value in a list of choices that ends with NULL. */
-static int
-choice_argument(FunctionCallInfo fcinfo, int arg, const char *name, const char *const *choices)
+int
+idem_choice_argument(FunctionCallInfo fcinfo, int arg, const char *name, const char *const *choices)
 {
 	StringInfoData hint;
 	char *value;
 	int i;
 
-	require_value(fcinfo, arg, name);
-	value = text_argument(fcinfo, arg);
+	idem_require_argument(fcinfo, arg, name);
+	value = idem_text_argument(fcinfo, arg);
 	for (i = 0; choices[i]; i++)
 	{
 		if (strcmp(value, choices[i]) == 0)
@@ -119,9 +116,9 @@ choice_argument(FunctionCallInfo fcinfo, int arg, const char *name, const char *
 void
 idem_read_window_argument(FunctionCallInfo fcinfo, int arg, bool is_text, IdemRequest *request)
 {
-	require_value(fcinfo, arg, "window_range");
+	idem_require_argument(fcinfo, arg, "window_range");
 	if (is_text)
-		request->window_text = text_argument(fcinfo, arg);
+		request->window_text = idem_text_argument(fcinfo, arg);
 	else
 	{
 		request->window = RangeTypePGetDatum(PG_GETARG_RANGE_P_COPY(arg));
@@ -134,7 +131,7 @@ idem_read_on_busy(FunctionCallInfo fcinfo, int arg)
 {
 	static const char *const on_busy[] = {"wait", "skip", "error", NULL};
 
-	return (IdemOnBusy) choice_argument(fcinfo, arg, "on_busy", on_busy);
+	return (IdemOnBusy) idem_choice_argument(fcinfo, arg, "on_busy", on_busy);
 }
 
 /* Reads the arguments. */
@@ -150,22 +147,22 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 		require_argument(fcinfo, arg);
 	request.ledger = PG_GETARG_OID(ARG_LEDGER);
 	request.target = PG_GETARG_OID(ARG_TARGET);
-	request.source = text_argument(fcinfo, ARG_SOURCE);
+	request.source = idem_text_argument(fcinfo, ARG_SOURCE);
 	idem_read_window_argument(fcinfo, ARG_WINDOW_RANGE, is_text, &request);
-	request.reload = choice_argument(fcinfo, ARG_MODE, "mode", modes) == 1;
+	request.reload = idem_choice_argument(fcinfo, ARG_MODE, "mode", modes) == 1;
 	if (!PG_ARGISNULL(ARG_KEYS))
 		request.keys = idem_read_keys(PG_GETARG_ARRAYTYPE_P(ARG_KEYS), &request.nkeys);
-	request.window_column = text_argument(fcinfo, ARG_WINDOW_COLUMN);
-	request.pipeline = text_argument(fcinfo, ARG_PIPELINE);
-	request.step = text_argument(fcinfo, ARG_STEP);
-	request.version_column = text_argument(fcinfo, ARG_VERSION_COLUMN);
-	request.audit = text_argument(fcinfo, ARG_AUDIT);
-	request.lookback = text_argument(fcinfo, ARG_LOOKBACK);
+	request.window_column = idem_text_argument(fcinfo, ARG_WINDOW_COLUMN);
+	request.pipeline = idem_text_argument(fcinfo, ARG_PIPELINE);
+	request.step = idem_text_argument(fcinfo, ARG_STEP);
+	request.version_column = idem_text_argument(fcinfo, ARG_VERSION_COLUMN);
+	request.audit = idem_text_argument(fcinfo, ARG_AUDIT);
+	request.lookback = idem_text_argument(fcinfo, ARG_LOOKBACK);
 	require_argument(fcinfo, ARG_FORCE);
 	request.force = PG_GETARG_BOOL(ARG_FORCE);
-	request.identity.time_zone = text_argument(fcinfo, ARG_TIME_ZONE);
+	request.identity.time_zone = idem_text_argument(fcinfo, ARG_TIME_ZONE);
 	request.on_busy = idem_read_on_busy(fcinfo, ARG_ON_BUSY);
-	request.continue_on_error = choice_argument(fcinfo, ARG_ON_ERROR, "on_error", on_error) == 1;
+	request.continue_on_error = idem_choice_argument(fcinfo, ARG_ON_ERROR, "on_error", on_error) == 1;
 	return request;
 }
 

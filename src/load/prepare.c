@@ -155,6 +155,21 @@ idem_prepare_load(IdemLoad *load)
 }
 
 void
+idem_prepare_check(IdemLoad *load)
+{
+	const IdemRequest *request = load->request;
+
+	check_request(request);
+	load->ledger = idem_open_ledger(request->ledger, request->schema, false);
+	load->type = load->ledger->type;
+	renew_target(load);
+	load->pipeline = pstrdup(request->pipeline ? request->pipeline : load->target->name);
+	check_name(load->pipeline);
+	load->time_zone = idem_current_zone();
+	load->plan = (IdemPlan){request, load->ledger, load->pipeline};
+}
+
+void
 idem_renew_load(IdemLoad *load, IdemWindow window)
 {
 	idem_lock_target(load->target);

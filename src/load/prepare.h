@@ -10,6 +10,9 @@
 /* Looks everything up; all that can be wrong with a request, but its window, is found here. */
 extern void idem_prepare_load(IdemLoad *load);
 
+/* The same for who only reads: nothing that a load could not do now is wrong with it. */
+extern void idem_prepare_check(IdemLoad *load);
+
 /*
  * Locks the target for the piece of a window.  If it has changed since it was looked up, it is looked up
  * anew, with all that depends on it; raises what a new load of it would.

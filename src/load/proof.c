@@ -110,7 +110,7 @@ idem_report_kept(IdemApply *apply, const IdemRows *rows)
 void
 idem_report_moved(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
-	IdemDifference difference = idem_compare_rows(apply, piece, rows);
+	IdemDifference difference = idem_compare_rows(apply, piece, rows, NULL);
 	const IdemRows *moved = difference.missing.count > 0	 ? &difference.missing
 							: difference.changed.count > 0 ? &difference.changed
 															 : rows;

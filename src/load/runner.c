@@ -96,7 +96,7 @@ load_rows(IdemLoad *load, IdemRun *run)
 	idem_init_image(&intake.image);
 	idem_begin_piece(load->apply, &piece, run);
 	idem_progress_phase(IDEM_PHASE_SOURCE);
-	piece.rows = idem_run_source(load->source, run->window, take_row, &intake);
+	piece.rows = idem_run_source(load->source, run->window, NULL, take_row, &intake);
 	idem_check_target(load->target);
 	run->source_rows = piece.rows.count;
 	idem_progress_phase(IDEM_PHASE_APPLY);

@@ -1004,7 +1004,7 @@ shutdown_receiver(DestReceiver *self)
 }
 
 IdemRows
-idem_run_source(IdemSource *source, IdemWindow window, IdemTakeRow take, void *arg)
+idem_run_source(IdemSource *source, IdemWindow window, Snapshot since, IdemTakeRow take, void *arg)
 {
 	IdemRows rows = idem_make_rows(source->desc);
 	SourceReceiver receiver = {
@@ -1017,6 +1017,6 @@ idem_run_source(IdemSource *source, IdemWindow window, IdemTakeRow take, void *a
 	};
 
 	idem_run_query(source->query, idem_bound_datum(source->type, window.lower),
-				   idem_bound_datum(source->type, window.upper), &receiver.pub, 0);
+				   idem_bound_datum(source->type, window.upper), since, &receiver.pub, 0);
 	return rows;
 }

@@ -7,6 +7,7 @@
 
 #include "ledger/window.h"
 #include "load/rows.h"
+#include "utils/snapshot.h"
 
 typedef struct IdemSource IdemSource;
 
@@ -36,11 +37,11 @@ extern List *idem_source_relations(IdemSource *source);
 typedef void (*IdemTakeRow)(void *arg, TupleTableSlot *slot);
 
 /*
- * Runs the source for a window under a new snapshot and returns its rows, each of
- * which take, if not NULL, has seen.  Raises 23514 for a row outside the window,
- * where the target has a window column.
+ * Runs the source for a window, since a snapshot or, if that is NULL, under a new one, and
+ * returns its rows, each of which take, if not NULL, has seen.  Raises 23514 for a row
+ * outside the window, where the target has a window column.
  */
-extern IdemRows idem_run_source(IdemSource *source, IdemWindow window,
+extern IdemRows idem_run_source(IdemSource *source, IdemWindow window, Snapshot since,
 								IdemTakeRow take, void *arg);
 
 #endif /* IDEM_LOAD_SOURCE_H */

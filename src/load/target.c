@@ -1288,9 +1288,8 @@ idem_append_match(StringInfo buf, const IdemTarget *target, bool nulls,
 	}
 }
 
-/* Appends: the column of two rows differs. */
-static void
-append_differs(StringInfo buf, const IdemColumn *column, const char *old, const char *new)
+void
+idem_append_differs(StringInfo buf, const IdemColumn *column, const char *old, const char *new)
 {
 	const char *q = column->quoted;
 
@@ -1319,7 +1318,7 @@ idem_append_changed(StringInfo buf, const IdemTarget *target,
 		if (!idem_is_updated_column(&target->columns[i]))
 			continue;
 		append_separator(buf, &first, " OR ");
-		append_differs(buf, &target->columns[i], old, new);
+		idem_append_differs(buf, &target->columns[i], old, new);
 	}
 	appendStringInfoString(buf, first ? "false)" : ")");
 	if (guard_version && target->version)

@@ -145,6 +145,9 @@ extern bool idem_can_hash_all_keys(const IdemTarget *target);
 extern void idem_append_match(StringInfo buf, const IdemTarget *target, bool nulls,
 							  const char *left, const char *right);
 
+/* Appends: a column of two rows differs. */
+extern void idem_append_differs(StringInfo buf, const IdemColumn *column, const char *old, const char *new);
+
 /* Appends: new differs from old in what an update writes, and is no older version. */
 extern void idem_append_changed(StringInfo buf, const IdemTarget *target,
 								const char *old, const char *new, bool guard_version);

@@ -177,7 +177,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 static void
 prove_seen(const Write *write, const IdemRows *rows)
 {
-	IdemDifference difference = idem_compare_rows(write->apply, write->piece, rows);
+	IdemDifference difference = idem_compare_rows(write->apply, write->piece, rows, NULL);
 
 	idem_report_unwritten(write->apply, &difference.missing);
 	idem_free_difference(&difference);
@@ -330,7 +330,7 @@ update_again(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, int round
 static void
 settle_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, int round)
 {
-	IdemDifference difference = idem_compare_rows(apply, piece, rows);
+	IdemDifference difference = idem_compare_rows(apply, piece, rows, NULL);
 
 	CHECK_FOR_INTERRUPTS();
 	if (round == IDEM_MAX_ROUNDS)

@@ -81,7 +81,7 @@ read_watermark(const IdemPipeline *pipeline, const IdemRangeType *type, int64 *b
 	};
 
 	idem_run_query(make_watermark(pipeline, type), idem_bound_datum(type, 0),
-				   idem_bound_datum(type, 0), &receiver.pub, 1);
+				   idem_bound_datum(type, 0), NULL, &receiver.pub, 1);
 	if (!receiver.found)
 		return false;
 	*bound = idem_value_bound(type, receiver.type, receiver.value);

@@ -8,6 +8,7 @@
 #include "parser/parse_param.h"
 #include "server/plan.h"
 #include "server/query.h"
+#include "server/statement.h"
 #include "utils/plancache.h"
 
 struct IdemQuery
@@ -119,7 +120,7 @@ idem_query_relations(IdemQuery *query)
 }
 
 void
-idem_run_query(IdemQuery *query, Datum lower, Datum upper,
+idem_run_query(IdemQuery *query, Datum lower, Datum upper, Snapshot since,
 			   DestReceiver *receiver, uint64 limit)
 {
 	SPIExecuteOptions options = {0};
@@ -131,7 +132,12 @@ idem_run_query(IdemQuery *query, Datum lower, Datum upper,
 	options.params->parserSetupArg = query;
 	options.dest = receiver;
 	options.tcount = limit;
+	options.read_only = since != NULL;
+	if (since)
+		idem_enter_snapshot(since);
 	idem_execute_plan(query->plan, &options, query->text);
+	if (since)
+		idem_leave_snapshot();
 }
 
 void

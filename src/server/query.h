@@ -13,6 +13,7 @@
 
 #include "nodes/parsenodes.h"
 #include "tcop/dest.h"
+#include "utils/snapshot.h"
 
 typedef struct IdemQuery IdemQuery;
 
@@ -41,8 +42,11 @@ extern TupleDesc idem_running_desc(const IdemQuery *query);
 /* The relations that a query depends on, views included; a list of OIDs. */
 extern List *idem_query_relations(IdemQuery *query);
 
-/* Runs a query into receiver, under a new snapshot; limit 0 means all rows. */
-extern void idem_run_query(IdemQuery *query, Datum lower, Datum upper,
+/*
+ * Runs a query into receiver, since a snapshot (idem_enter_snapshot) or under a new one;
+ * limit 0 means all rows.
+ */
+extern void idem_run_query(IdemQuery *query, Datum lower, Datum upper, Snapshot since,
 						   DestReceiver *receiver, uint64 limit);
 
 /* The start, and the end, of a receiver that lives on its user's stack: they do nothing. */

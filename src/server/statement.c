@@ -246,14 +246,26 @@ idem_release_snapshot(Snapshot snapshot)
 }
 
 void
-idem_run_since(IdemStatement *statement, Snapshot snapshot, const Datum *args,
-			   DestReceiver *receiver)
+idem_enter_snapshot(Snapshot snapshot)
 {
 	PushCopiedSnapshot(snapshot);
 	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
-	run_into(statement, args, receiver, true);
+}
+
+void
+idem_leave_snapshot(void)
+{
 	PopActiveSnapshot();
+}
+
+void
+idem_run_since(IdemStatement *statement, Snapshot snapshot, const Datum *args,
+			   DestReceiver *receiver)
+{
+	idem_enter_snapshot(snapshot);
+	run_into(statement, args, receiver, true);
+	idem_leave_snapshot();
 }
 
 void

@@ -69,9 +69,13 @@ extern Snapshot idem_take_snapshot(void);
 extern void idem_release_snapshot(Snapshot snapshot);
 
 /*
- * Runs a statement that reads the state of a snapshot with what this transaction has
- * changed since; what others have committed since it does not see.
+ * What is read in between with SPI's read_only is the state of a snapshot with what this
+ * transaction has changed since; what others have committed since it does not show.
  */
+extern void idem_enter_snapshot(Snapshot snapshot);
+extern void idem_leave_snapshot(void);
+
+/* Runs a statement so. */
 extern void idem_run_since(IdemStatement *statement, Snapshot snapshot, const Datum *args,
 						   DestReceiver *receiver);
 

@@ -121,6 +121,18 @@ my @attempts = (
 		[ "idem_load_window(regclass,regclass,text,anyrange,text,$more)" => q{CALL idem_load_window(%s, %s, int8range(0, 10), 'upsert', '{id}')} ],
 		[ "idem_load(regclass,regclass,text,text,text,$more)" => q{SELECT idem_load(%s, %s, '[0,10)', 'upsert', '{id}')} ],
 		[ "idem_load(regclass,regclass,text,anyrange,text,$more)" => q{SELECT idem_load(%s, %s, int8range(0, 10), 'upsert', '{id}')} ])),
+	# checks
+	[ 'idem_duplicates(regclass,text[],text,text)' => "SELECT idem_duplicates($tgt, '{id}')" => 42501 ],
+	(map {
+		my ($function, $last) = @$_;
+		my $signature = "$function(regclass,regclass,text,text,text,text[],text,text,text,text,$last)";
+		my $led_of_hers = q{INSERT INTO mallory.led (pipeline, window_range, state) VALUES ('checked', '[0,10)', 'complete') ON CONFLICT DO NOTHING; };
+		(	[ $signature => "SELECT $function($led, 'mallory.tgt', $query, '[0,10)', 'upsert', '{id}')" => 42501 ],
+			[ $signature => "$led_of_hers SELECT $function('mallory.led', $tgt, $query, '[0,10)', 'upsert', '{id}', pipeline => 'checked')" => 42501 ],
+			[ $signature => "SELECT $function($own, 'SELECT * FROM alice.src', '[0,10)', 'upsert', '{id}', pipeline => 'checked')" => 42501 ])
+	} ([ 'idem_check_load', 'text' ], [ 'idem_differences_load', 'bigint' ])),
+	[ 'idem_check(text,text,text)' => "SELECT idem_check('alice', '[0,10)')" => 42704 ],
+	[ 'idem_differences(text,text,bigint)' => "SELECT idem_differences('alice', '[0,10)')" => 42704 ],
 	# pipelines: alice's is not hers
 	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', $led, 'mallory.tgt', $query, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 1::bigint', enabled => false); CALL idem_run_pipeline('m'); SELECT idem_drop_pipeline('m')" => 42501 ],
 	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', 'mallory.led', $tgt, $query, 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 1::bigint', enabled => false); CALL idem_run_pipeline('m'); SELECT idem_drop_pipeline('m')" => 42501 ],

@@ -1,0 +1,67 @@
+# Checks beside writers: ledger, source and target are read in one snapshot, so that what
+# somebody else is changing is never taken for a difference.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', 'log_min_messages = fatal');
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION idem CASCADE;
+	CREATE TABLE src (id int PRIMARY KEY, w int NOT NULL, v int);
+	INSERT INTO src SELECT i, i % 4, 0 FROM generate_series(1, 400) i;
+	CREATE TABLE tgt (id int PRIMARY KEY, w int NOT NULL, v int);
+	CREATE TABLE bag (id int, w int NOT NULL, v int);
+	SELECT idem_create_ledger('led', 'int8range');
+	CREATE FUNCTION load(target regclass, keys text[]) RETURNS void LANGUAGE sql AS $$
+		SELECT FROM idem_load('led', target, 'SELECT * FROM src WHERE w >= $1 AND w < $2', '[0,4)', 'reload', keys => keys, window_column => 'w', step => '2', pipeline => target::text, force => true) $$;
+	SELECT load('tgt', '{id}'), load('bag', NULL);
+	CREATE TABLE stop ();
+	-- changes the source and loads it, time after time, in one transaction
+	CREATE PROCEDURE keep_loading(target regclass, keys text[]) LANGUAGE plpgsql AS $$ BEGIN
+		LOOP
+			UPDATE src SET v = v + 1 WHERE id % 10 = (random() * 9)::int;
+			DELETE FROM src WHERE id = (random() * 400)::int;
+			INSERT INTO src SELECT i, i % 4, 0 FROM (SELECT 1 + (random() * 399)::int) r(i) ON CONFLICT DO NOTHING;
+			PERFORM load(target, keys);
+			COMMIT;
+			EXIT WHEN to_regclass('stop') IS NULL;
+		END LOOP;
+	END $$;
+	CREATE PROCEDURE keep_checking(target regclass, keys text[], wrong OUT int, checked OUT int) LANGUAGE plpgsql AS $$ DECLARE c record; BEGIN
+		wrong := 0; checked := 0;
+		FOR i IN 1 .. 100 LOOP
+			FOR c IN SELECT * FROM idem_check_load('led', target, 'SELECT * FROM src WHERE w >= $1 AND w < $2', '[0,4)', 'reload', keys => keys, window_column => 'w', pipeline => target::text,
+				depth => CASE WHEN i % 2 = 0 THEN 'rows' ELSE 'auto' END) LOOP
+				checked := checked + 1;
+				wrong := wrong + (c.result <> 'ok')::int;
+			END LOOP;
+			COMMIT;
+		END LOOP;
+	END $$;
+});
+foreach my $try ([ 'tgt', "'{id}'" ], [ 'bag', 'NULL' ])
+{
+	my ($target, $keys) = @$try;
+	my $before = $node->safe_psql('postgres', "SELECT count(*) FROM led WHERE pipeline = '$target'");
+	my $loader = $node->background_psql('postgres', on_error_stop => 0);
+	$loader->query_until(qr/begun/, "\\echo begun\nCALL keep_loading('$target', $keys);\n");
+	my ($wrong, $checked) = split /\|/, $node->safe_psql('postgres', "CALL keep_checking('$target', $keys, NULL, NULL)");
+	$node->safe_psql('postgres', 'DROP TABLE stop');
+	$loader->quit;
+	my $loads = $node->safe_psql('postgres', "SELECT count(*) FROM led WHERE pipeline = '$target'") - $before;
+	note "$target: $checked windows checked beside $loads loads";
+	is($wrong, 0, "nothing is wrong with $target beside a loader");
+	cmp_ok($checked, '>', 50, 'and many windows were checked');
+	cmp_ok($loads, '>', 10, 'beside many loads');
+	$node->safe_psql('postgres', 'CREATE TABLE stop ()');
+}
+
+$node->stop;
+done_testing();
