@@ -449,19 +449,22 @@ see_ordered(IdemCollapse *collapse, const IdemRows *rows)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(rows->desc, &TTSOpsMinimalTuple);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "idem ordered row", ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
 	int64 i;
 
+	/* a slot frees its tuple itself, which must not be in the context that is reset */
 	tuplestore_rescan(rows->store);
 	for (i = 0; i < collapse->ordered && collapse->seen; i++)
 	{
+		MemoryContext old;
+
+		CHECK_FOR_INTERRUPTS();
 		(void) tuplestore_gettupleslot(rows->store, true, false, slot);
+		old = MemoryContextSwitchTo(context);
 		slot_getallattrs(slot);
 		see_row(collapse, slot);
+		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
-		CHECK_FOR_INTERRUPTS();
 	}
-	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	ExecDropSingleTupleTableSlot(slot);
 }

@@ -148,7 +148,7 @@ look_elsewhere(IdemApply *apply, IdemPiece *piece, IdemDifference *difference)
 
 	if (apply->reload || !apply->by_window || difference->missing.count == 0)
 		return;
-	elsewhere = idem_compare_rows(apply, piece, &difference->missing);
+	elsewhere = idem_compare_rows(apply, piece, &difference->missing, NULL);
 	add_rows(&difference->changed, &elsewhere.changed);
 	idem_free_rows(&difference->missing);
 	difference->missing = elsewhere.missing;
