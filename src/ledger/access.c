@@ -45,6 +45,8 @@ typedef struct LedgerRun
 	Datum *values;
 	bool *nulls;
 	uint64 processed;
+	DestReceiver *receiver; /* NULL: its rows are not collected */
+	Snapshot since;			/* NULL: now */
 } LedgerRun;
 
 static void
@@ -52,11 +54,24 @@ run_statement(void *arg)
 {
 	LedgerRun *run = arg;
 
-	if (run->ncols == 0)
+	if (run->receiver && run->since)
+		idem_run_since(run->statement, run->since, run->args, run->receiver);
+	else if (run->receiver)
+		idem_run_into(run->statement, run->args, run->receiver);
+	else if (run->ncols == 0)
 		run->processed = idem_run(run->statement, run->args, run->isnull);
 	else
 		run->processed = idem_fetch(run->statement, run->args, run->isnull, run->ncols,
 									run->values, run->nulls);
+}
+
+/* Runs one that reads. */
+static void
+run_reading(const IdemLedger *ledger, LedgerRun *run)
+{
+	if (ledger->owner != GetUserId())
+		idem_check_statement(run->statement);
+	idem_run_as_ledger_owner(ledger, run_statement, run);
 }
 
 bool
@@ -65,10 +80,17 @@ idem_read_ledger(const IdemLedger *ledger, IdemStatement *statement, const Datum
 {
 	LedgerRun run = {statement, args, NULL, ncols, values, nulls};
 
-	if (ledger->owner != GetUserId())
-		idem_check_statement(statement);
-	idem_run_as_ledger_owner(ledger, run_statement, &run);
+	run_reading(ledger, &run);
 	return run.processed > 0;
+}
+
+void
+idem_read_ledger_rows(const IdemLedger *ledger, IdemStatement *statement, Snapshot since,
+					  const Datum *args, DestReceiver *receiver)
+{
+	LedgerRun run = {.statement = statement, .args = args, .receiver = receiver, .since = since};
+
+	run_reading(ledger, &run);
 }
 
 /* True if a ledger's owner has logged in himself, to whom no code can RESET the role. */

@@ -27,6 +27,10 @@ extern void idem_run_as_ledger_owner(const IdemLedger *ledger, void (*work)(void
 extern bool idem_read_ledger(const IdemLedger *ledger, IdemStatement *statement, const Datum *args,
 							 int ncols, Datum *values, bool *nulls);
 
+/* The same for many rows, which go to a receiver; since a snapshot, or now. */
+extern void idem_read_ledger_rows(const IdemLedger *ledger, IdemStatement *statement, Snapshot since,
+								  const Datum *args, DestReceiver *receiver);
+
 /*
  * Runs a statement that writes a ledger, once the caller's rights have been checked: as the
  * owner and restricted if the caller may become him, as superusers may, or has; and else as

@@ -818,10 +818,7 @@ idem_complete_runs(IdemLedger *ledger, const char *pipeline, Datum range, Snapsh
 											 0, NULL);
 
 	receiver.runs = palloc(receiver.room * sizeof(IdemComplete));
-	if (since)
-		idem_run_since(statement, since, args, &receiver.pub);
-	else
-		idem_run_into(statement, args, &receiver.pub);
+	idem_read_ledger_rows(ledger, statement, since, args, &receiver.pub);
 	*n = receiver.n;
 	return receiver.runs;
 }

@@ -301,6 +301,7 @@ my @uses = (
 	[ "idem_load_window(regclass,regclass,text,anyrange,text,$more)" => 'CALL idem_load_window' . sprintf($loads, 'int8range(0, 10)') ],
 	[ "idem_load(regclass,regclass,text,text,text,$more)" => 'SELECT idem_load' . sprintf($loads, q{'[0,10)'}) ],
 	[ "idem_load(regclass,regclass,text,anyrange,text,$more)" => 'SELECT idem_load' . sprintf($loads, 'int8range(0, 10)') ],
+	(map { [ "idem_$_->[0](regclass,regclass,text,text,text,text[],text,text,text,text,$_->[1])" => "SELECT idem_$_->[0]" . q{('mallory.trap', 'su_tgt', 'SELECT 1::bigint AS id, ''v'' AS v', '[0,10)', 'upsert', '{id}', pipeline => 'su')} ] } [ 'check_load', 'text' ], [ 'differences_load', 'bigint' ]),
 	[ 'idem_adopt(regclass,text,regclass)' => q{SELECT idem_adopt('mallory.trap', 'su', 'mallory.tgt')}, q{SELECT idem_adopt('mallory.trap', 'su', 'su_tgt')} ],
 	[ 'idem_invalidate(regclass,text,anyrange)' => q{SELECT idem_invalidate('mallory.trap', 'su', int8range(0, 10))} ],
 	[ 'idem_invalidate(regclass,text,text)' => q{SELECT idem_invalidate('mallory.trap', 'su', '[0,10)')} ],
@@ -310,6 +311,7 @@ my @uses = (
 	# a pipeline of his on her ledger
 	[ run => q{CALL idem_run_pipeline('su')} ],
 	[ window => q{CALL idem_load_window('su', '[0,10)', true)} ],
+	[ check => q{SELECT idem_check('su', '[0,10)'), idem_differences('su', '[0,10)')} ],
 	[ backfill => q{CALL idem_backfill('su', '[30,40)', 1)} ],
 	[ status => q{SELECT count(*) FROM idem_status} ],
 	[ failure => q{SELECT idem_alter_pipeline('su', source => 'SELECT 1/0 AS id, ''v'' AS v')}, q{CALL idem_load_window('su', '[50,60)')} ],
@@ -317,7 +319,7 @@ my @uses = (
 my %used = map { $_->[0] => 1 } @uses;
 is(join("\n", grep { !$used{$_} } split /\n/, sql(q{SELECT p.oid::regprocedure FROM pg_proc p
 	JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-	JOIN pg_extension e ON e.oid = d.refobjid AND extname = 'idem' WHERE 'regclass'::regtype = ANY (p.proargtypes)})), '', 'every function that is given a relation is used');
+	JOIN pg_extension e ON e.oid = d.refobjid AND extname = 'idem' WHERE 'regclass'::regtype = ANY (p.proargtypes) AND 'ledger' = ANY (p.proargnames)})), '', 'every function that is given a ledger is used');
 
 # runs statements as a role in a new session, for what has been looked up is kept, and returns what was seen, each once
 sub what_is_seen

@@ -21,7 +21,6 @@ $node->safe_psql('postgres', q{
 	SELECT idem_create_ledger('led', 'int8range');
 	CREATE FUNCTION load(target regclass, keys text[]) RETURNS void LANGUAGE sql AS $$
 		SELECT FROM idem_load('led', target, 'SELECT * FROM src WHERE w >= $1 AND w < $2', '[0,4)', 'reload', keys => keys, window_column => 'w', step => '2', pipeline => target::text, force => true) $$;
-	SELECT load('tgt', '{id}'), load('bag', NULL);
 	CREATE TABLE stop ();
 	-- changes the source and loads it, time after time, in one transaction
 	CREATE PROCEDURE keep_loading(target regclass, keys text[]) LANGUAGE plpgsql AS $$ BEGIN
@@ -49,6 +48,7 @@ $node->safe_psql('postgres', q{
 foreach my $try ([ 'tgt', "'{id}'" ], [ 'bag', 'NULL' ])
 {
 	my ($target, $keys) = @$try;
+	$node->safe_psql('postgres', "SELECT load('$target', $keys)");
 	my $before = $node->safe_psql('postgres', "SELECT count(*) FROM led WHERE pipeline = '$target'");
 	my $loader = $node->background_psql('postgres', on_error_stop => 0);
 	$loader->query_until(qr/begun/, "\\echo begun\nCALL keep_loading('$target', $keys);\n");
