@@ -214,7 +214,8 @@ typedef struct IdemSettling
 	Snapshot since;	  /* from before anything was written */
 	Snapshot seen;	  /* from before the last comparison; NULL: there was none */
 	int64 touched;	  /* rows of the target, by the server's count, */
-	int64 reported;	  /* and by ours, when that began */
+	int64 reported;	  /* and by ours, when that began; */
+	uint64 changes;	  /* the catalogs' */
 	IdemRows written; /* no store: all of the piece */
 } IdemSettling;
 

@@ -24,6 +24,7 @@
 #include "executor/tuptable.h"
 #include "load/apply.h"
 #include "miscadmin.h"
+#include "server/changes.h"
 #include "server/query.h"
 #include "server/touched.h"
 
@@ -51,15 +52,19 @@ begin_count(const IdemApply *apply, const IdemPiece *piece, IdemSettling *settli
 {
 	settling->touched = idem_count_touched(apply->target->base);
 	settling->reported = count_reported(piece);
+	settling->changes = idem_catalog_changes();
 }
 
-/* True if more may have happened to the target since than we have written. */
+/*
+ * True if more may have happened to the target since than we have written.  Rows that go
+ * with a TRUNCATE, of another partition, are not counted, but the catalogs change.
+ */
 static bool
 has_acted(const IdemApply *apply, const IdemPiece *piece, const IdemSettling *settling)
 {
 	int64 touched = idem_count_touched(apply->target->base);
 
-	return touched < 0 || settling->touched < 0 ||
+	return touched < 0 || settling->touched < 0 || settling->changes != idem_catalog_changes() ||
 		   touched - settling->touched != count_reported(piece) - settling->reported;
 }
 
