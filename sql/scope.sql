@@ -42,6 +42,23 @@ CALL idem_load_window('scope_ledger', 'scope_target', 'SELECT public.scope_role(
 	'[2024-01-05 00:00Z,2024-01-06 00:00Z)', 'upsert', keys => '{id}', window_column => 'ts', pipeline => 'role');
 SELECT current_user = session_user AS same;
 
+-- what is SET LOCAL around a call that commits holds for each of its windows, the role among it
+CREATE SCHEMA scope_a; CREATE SCHEMA scope_b;
+CREATE TABLE scope_a.src AS SELECT generate_series(1, 3) AS id; CREATE TABLE scope_b.src AS SELECT generate_series(11, 13) AS id;
+CREATE TABLE scope_local (id int, ts timestamptz NOT NULL, who text DEFAULT current_user, zone text DEFAULT current_setting('TimeZone'), style text DEFAULT current_setting('DateStyle'));
+SELECT idem_create_ledger('scope_local_ledger');
+GRANT ALL ON scope_local, scope_local_ledger, scope_a.src TO regress_scope; GRANT ALL ON SEQUENCE scope_local_ledger_run_id_seq TO regress_scope; GRANT USAGE ON SCHEMA scope_a TO regress_scope;
+SET search_path = scope_b, public;
+DO $$ BEGIN
+	SET LOCAL ROLE regress_scope; SET LOCAL search_path = scope_a, public; SET LOCAL TimeZone = 'Asia/Tokyo'; SET LOCAL DateStyle = 'German';
+	CALL idem_load_window('scope_local_ledger', 'scope_local', 'SELECT id, $1 AS ts FROM src', '[2024-01-01 00:00Z,2024-01-04 00:00Z)', 'reload', window_column => 'ts', step => '1 day');
+END $$;
+RESET search_path;
+SELECT count(DISTINCT ts) AS windows, array_agg(DISTINCT id) AS ids, array_agg(DISTINCT who) AS who, array_agg(DISTINCT zone) AS zones, array_agg(DISTINCT style) AS styles FROM scope_local;
+SELECT count(*), array_agg(DISTINCT details ->> 'time_zone') AS zones FROM scope_local_ledger;
+SELECT current_user = session_user AS same, current_setting('TimeZone') = 'Asia/Tokyo' AS still;
+DROP TABLE scope_local, scope_local_ledger; DROP SCHEMA scope_a, scope_b CASCADE;
+
 -- a query must be a SELECT, whatever rules make of it
 CREATE TABLE scope_rule (a int);
 CREATE RULE nothing AS ON INSERT TO scope_rule DO INSTEAD NOTHING;

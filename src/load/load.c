@@ -14,7 +14,9 @@
 #include "load/progress.h"
 #include "load/runner.h"
 #include "load/zone.h"
+#include "miscadmin.h"
 #include "server/scope.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 /* What a call begins with. */
@@ -92,11 +94,40 @@ idem_find_pieces(const IdemRequest *request, IdemPieces *pieces, int64 *total)
 	return *total > 0;
 }
 
+/* Keeps a setting as it is now, unless it is named. */
+static void
+keep_setting(const char **value, const char *name)
+{
+	if (*value == NULL)
+		*value = pstrdup(GetConfigOption(name, false, false));
+}
+
+/*
+ * The same request as whom, and under which settings, it is made.  The commit of the first
+ * piece ends what was SET LOCAL around the call: the role too, and what the next pieces run
+ * may be that role's code.
+ */
+static IdemRequest
+keep_identity(const IdemRequest *request)
+{
+	IdemRequest kept = *request;
+
+	if (!OidIsValid(kept.identity.role))
+		kept.identity.role = GetUserId();
+	kept.in_session_zone = kept.identity.time_zone == NULL;
+	keep_setting(&kept.identity.search_path, "search_path");
+	keep_setting(&kept.identity.time_zone, "timezone");
+	keep_setting(&kept.identity.date_style, "datestyle");
+	keep_setting(&kept.identity.interval_style, "intervalstyle");
+	return kept;
+}
+
 void
 idem_run_load(const IdemRequest *request, bool atomic,
 			  IdemReport report, void *report_arg, IdemSummary *summary)
 {
-	IdemLoad load = begin_load(request, atomic, summary);
+	IdemRequest kept = atomic ? *request : keep_identity(request);
+	IdemLoad load = begin_load(&kept, atomic, summary);
 
 	load.report = report;
 	load.report_arg = report_arg;

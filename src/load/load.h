@@ -40,6 +40,7 @@ typedef struct IdemRequest
 	IdemOnBusy on_busy;
 	bool continue_on_error;
 	IdemIdentity identity;								/* as whom */
+	bool in_session_zone;								/* its time zone was not named, but is the session's */
 	const IdemRetryPolicy *retry;						/* NULL: failures are recorded, and that is all */
 	bool scheduled;										/* nobody waits for it: see below */
 	IdemPostpone postpone;								/* which windows to leave alone */

@@ -110,7 +110,8 @@ prepare_target(IdemLoad *load)
 	if (!request->reload)
 		idem_require_arbiter(load->target);
 	load->source = idem_open_source(request->source, load->target, load->type,
-									load->target->has_arbiter, request->identity.time_zone);
+									load->target->has_arbiter,
+									request->in_session_zone ? NULL : request->identity.time_zone);
 	load->apply = idem_make_apply(load->target, load->type, idem_source_desc(load->source),
 								  request->reload);
 	load->source_schema = idem_source_schema(load->source);

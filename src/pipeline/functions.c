@@ -346,8 +346,11 @@ idem_restore_pipeline(PG_FUNCTION_ARGS)
 	IdemPipelineRow row;
 	IdemPipeline *pipeline;
 
+	/* as that of any other table it would take its columns for what they are not */
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
+		RelationGetRelid(trigger->tg_relation) !=
+			get_relname_relid("idem_pipeline", get_func_namespace(fcinfo->flinfo->fn_oid)))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("idem_restore_pipeline must be called as the trigger of idem_pipeline")));

@@ -91,6 +91,8 @@ my @attempts = (
 	[ 'idem_set_id()' => 'SELECT idem_set_id()' => '39P01' ],
 	[ 'idem_set_id()' => q{CREATE TRIGGER t BEFORE INSERT ON alice.tgt FOR EACH ROW EXECUTE FUNCTION idem_set_id('v', 'id')} => 42501 ],
 	[ 'idem_restore_pipeline()' => 'SELECT idem_restore_pipeline()' => '39P01' ],
+	# as the trigger of another table it would take her columns for what they are not
+	[ 'idem_restore_pipeline()' => q{CREATE TABLE mallory.forged (name bigint, owner text); CREATE TRIGGER t BEFORE INSERT ON mallory.forged FOR EACH ROW EXECUTE FUNCTION idem_restore_pipeline(); INSERT INTO mallory.forged VALUES (42, 'alice')} => '39P01' ],
 	# definitions that say that they are alice's are left out; her own do not run before she says so, which takes the right
 	[ 'idem_restore_pipeline()' => q{CREATE TEMP TABLE d AS SELECT * FROM idem_pipeline WHERE name = 'alice'; UPDATE d SET name = 'stolen', source = 'evil'; INSERT INTO idem_pipeline TABLE d; SELECT count(*) FROM idem_pipeline WHERE name = 'stolen'} => 0 ],
 	[ 'idem_restore_pipeline()' => q{CREATE TEMP TABLE d AS SELECT * FROM idem_pipeline WHERE name = 'alice'; UPDATE d SET owner = 'mallory'; INSERT INTO idem_pipeline TABLE d} => 23505 ],
