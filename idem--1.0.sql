@@ -390,7 +390,8 @@ CREATE TABLE idem_pipeline (
     date_style        text        NOT NULL,
     interval_style    text        NOT NULL,
     system_identifier bigint      NOT NULL,
-    database_oid      oid         NOT NULL
+    database_oid      oid         NOT NULL,
+    UNIQUE (name, owner)
 );
 COMMENT ON TABLE idem_pipeline IS
 'pipelines: loads that are stored under a name; changed by functions alone, by their owners, and restored by COPY';
@@ -443,7 +444,8 @@ GRANT INSERT ON idem_pipeline TO PUBLIC;
 
 -- nobody but the functions below writes this one, nor reads it
 CREATE TABLE idem_pipeline_state (
-    name            text        PRIMARY KEY REFERENCES idem_pipeline ON DELETE CASCADE,
+    name            text        PRIMARY KEY,
+    owner           regrole     NOT NULL,
     next_run_at     timestamptz DEFAULT pg_catalog.clock_timestamp(),
     turn_started_at timestamptz,
     turn_booked     boolean     NOT NULL DEFAULT false,
@@ -458,13 +460,17 @@ CREATE TABLE idem_pipeline_state (
     gaps            text,
     failed_windows  bigint,
     blocked_windows bigint,
-    last_failure    text
+    last_failure    text,
+    FOREIGN KEY (name, owner) REFERENCES idem_pipeline (name, owner) ON UPDATE CASCADE ON DELETE CASCADE
 );
 CREATE INDEX idem_pipeline_turn ON idem_pipeline_state (name) WHERE turn_started_at IS NOT NULL;
+-- what each owner has that is due, without looking at what is not
+CREATE INDEX idem_pipeline_due ON idem_pipeline_state (owner, next_run_at) WHERE turn_started_at IS NULL;
 COMMENT ON TABLE idem_pipeline_state IS
 'what the scheduler knows of pipelines; written by it alone, read by idem_status';
 COMMENT ON COLUMN idem_pipeline_state.name IS 'name of the pipeline';
-COMMENT ON COLUMN idem_pipeline_state.next_run_at IS 'when its next turn is due';
+COMMENT ON COLUMN idem_pipeline_state.owner IS 'its owner, as its definition says';
+COMMENT ON COLUMN idem_pipeline_state.next_run_at IS 'when its next turn is due; NULL for never, as where it is disabled';
 COMMENT ON COLUMN idem_pipeline_state.turn_started_at IS 'since when it is in its turn; NULL if it is not';
 COMMENT ON COLUMN idem_pipeline_state.turn_booked IS 'whether the turn has said what came of it';
 COMMENT ON COLUMN idem_pipeline_state.waiting_for IS 'why it is due and does not run';

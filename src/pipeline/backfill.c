@@ -351,7 +351,7 @@ must_leave_last(const char *schema, Oid owner, const List *owners)
 static void
 take_places(Crew *crew, const IdemPipeline *pipeline, int workers)
 {
-	List *owners = idem_pipeline_owners(pipeline->schema, false);
+	List *owners = idem_pipeline_owners(pipeline->schema);
 	int place = -1;
 
 	crew->owner = pipeline->identity.role;

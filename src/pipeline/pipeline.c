@@ -137,8 +137,9 @@ idem_insert_pipeline_row(const char *schema, const IdemPipelineRow *row)
 	appendStringInfoString(&sql, ") VALUES (");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
-	appendStringInfoString(&sql, ") ON CONFLICT (name) DO NOTHING RETURNING name)"
-								 " INSERT INTO @.idem_pipeline_state (name) SELECT n.name FROM new n");
+	appendStringInfoString(&sql, ") ON CONFLICT (name) DO NOTHING RETURNING name, owner, enabled)"
+								 " INSERT INTO @.idem_pipeline_state (name, owner, next_run_at)"
+								 " SELECT n.name, n.owner, CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END FROM new n");
 	if (idem_run_own(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -157,9 +158,9 @@ idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row)
 	appendStringInfoString(&sql, "WITH new AS (UPDATE @.idem_pipeline SET");
 	for (i = PIPELINE_LEDGER; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%s %s = $%d", i > PIPELINE_LEDGER ? "," : "", columns[i].name, i + 1);
-	appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1 RETURNING name),"
+	appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1 RETURNING name, enabled),"
 								 " due AS (UPDATE @.idem_pipeline_state s SET"
-								 " next_run_at = pg_catalog.clock_timestamp(), last_error = NULL"
+								 " next_run_at = CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END, last_error = NULL"
 								 " FROM new n WHERE s.name OPERATOR(pg_catalog.=) n.name)"
 								 " SELECT FROM new");
 	if (idem_run_own(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)

@@ -371,8 +371,9 @@ begin_due_turns(Scheduler *scheduler, const char *schema, const IdemDueSearch *s
 {
 	int n;
 	int i;
-	/* one more than there can be turns, to see whether somebody has to wait */
-	IdemDuePipeline *due = idem_find_due_pipelines(schema, search, idem_max_workers + 1, &n);
+	int room = Max(idem_max_workers - count_turns(scheduler, InvalidOid), 0);
+	/* one more than there is room for, to see whether somebody has to wait */
+	IdemDuePipeline *due = idem_find_due_pipelines(schema, search, room + 1, &n);
 
 	for (i = 0; i < n; i++)
 	{
@@ -396,7 +397,7 @@ find_able_owners(Scheduler *scheduler, const char *schema)
 	List *able = NIL;
 	ListCell *lc;
 
-	foreach (lc, idem_pipeline_owners(schema, true))
+	foreach (lc, idem_waiting_owners(schema))
 	{
 		const char *why = idem_why_not_run(schema, lfirst_oid(lc));
 
@@ -411,11 +412,30 @@ find_able_owners(Scheduler *scheduler, const char *schema)
 	return able;
 }
 
+/* The owners of turns, each as often as it has some. */
+static List *
+find_busy_owners(const Scheduler *scheduler)
+{
+	List *busy = NIL;
+	ListCell *lc;
+
+	foreach (lc, scheduler->turns)
+	{
+		if (!((Turn *) lfirst(lc))->done)
+			busy = lappend_oid(busy, ((Turn *) lfirst(lc))->owner);
+	}
+	return busy;
+}
+
 /* Begins what is due; returns when there will be more. */
 static TimestampTz
 begin_what_is_due(Scheduler *scheduler, const char *schema)
 {
-	IdemDueSearch search = {find_able_owners(scheduler, schema), names_in_hand(scheduler)};
+	IdemDueSearch search = {
+		.owners = find_able_owners(scheduler, schema),
+		.without = names_in_hand(scheduler),
+		.busy = find_busy_owners(scheduler),
+	};
 
 	begin_due_turns(scheduler, schema, &search);
 	search.without = names_in_hand(scheduler);

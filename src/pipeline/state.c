@@ -165,11 +165,10 @@ roles_datum(List *roles)
 	return PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 }
 
-List *
-idem_pipeline_owners(const char *schema, bool enabled)
+/* Fetches the owners that a statement returns in an array. */
+static List *
+fetch_owners(const char *schema, const char *template, int nargs, const Oid *types, const Datum *args)
 {
-	static const Oid types[] = {INT8OID, OIDOID, BOOLOID};
-	Datum args[] = {HERE, BoolGetDatum(enabled)};
 	Datum array;
 	bool isnull;
 	Oid *roles;
@@ -177,34 +176,71 @@ idem_pipeline_owners(const char *schema, bool enabled)
 	int n;
 	int i;
 
-	(void) idem_fetch_own(schema,
-						  "SELECT pg_catalog.array_agg(DISTINCT d.owner::pg_catalog.oid)"
-						  " FROM @.idem_pipeline d WHERE ($3 AND" NOT_PAUSED ") OR NOT $3",
-						  lengthof(types), types, args, NULL, 1, &array, &isnull);
+	(void) idem_fetch_own(schema, template, nargs, types, args, NULL, 1, &array, &isnull);
 	roles = read_roles(array, isnull, &n);
 	for (i = 0; i < n; i++)
 		owners = lappend_oid(owners, roles[i]);
 	return owners;
 }
 
-/* Which pipelines p, d a search is for: $3 are the owners, $4 the names that it leaves out. */
-#define SEARCHED                                         \
-	NOT_PAUSED                                           \
-	" AND p.turn_started_at IS NULL"                     \
-	" AND d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) ANY ($3)" \
-	" AND p.name OPERATOR(pg_catalog.<>) ALL ($4)"
+/* Of the state p: what waits for the moment when it is due, as far as the index has it. */
+#define AWAITED " p.turn_started_at IS NULL AND p.next_run_at IS NOT NULL"
 
-static const Oid search_types[] = {INT8OID, OIDOID, OIDARRAYOID, TEXTARRAYOID, INT4OID};
+/* The least owner of what waits, beyond another one. */
+#define NEXT_OWNER(beyond)                                                   \
+	"(SELECT pg_catalog.min(p.owner::pg_catalog.oid) FROM @.idem_pipeline_state p" \
+	" WHERE" AWAITED beyond ")"
+
+/* Goes from owner to owner in the index, and not through all their pipelines. */
+List *
+idem_waiting_owners(const char *schema)
+{
+	static const Oid types[] = {INT8OID, OIDOID};
+	Datum args[] = {HERE};
+
+	return fetch_owners(schema,
+						"WITH RECURSIVE o (owner) AS ("
+						"SELECT " NEXT_OWNER("") " UNION ALL "
+						"SELECT " NEXT_OWNER(" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.>) o.owner")
+						" FROM o WHERE o.owner IS NOT NULL)"
+						" SELECT pg_catalog.array_agg(o.owner) FROM o CROSS JOIN LATERAL ("
+						"SELECT FROM" JOIN_DEFINITION " WHERE" AWAITED
+						" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.=) o.owner AND" NOT_PAUSED
+						" ORDER BY p.next_run_at LIMIT 1) l",
+						lengthof(args), types, args);
+}
+
+List *
+idem_pipeline_owners(const char *schema)
+{
+	return fetch_owners(schema,
+						"SELECT pg_catalog.array_agg(DISTINCT d.owner::pg_catalog.oid) FROM @.idem_pipeline d",
+						0, NULL, NULL);
+}
+
+/*
+ * Of each owner o of $3, the pipelines that a search is for, the first to be due first: the
+ * names of $4 are left out.
+ */
+#define SEARCHED(columns, condition)                                                 \
+	" pg_catalog.unnest($3) AS o (owner) CROSS JOIN LATERAL ("                       \
+	"SELECT " columns " FROM" JOIN_DEFINITION " WHERE" AWAITED                       \
+	" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.=) o.owner AND" NOT_PAUSED     \
+	" AND p.name OPERATOR(pg_catalog.<>) ALL ($4)" condition                         \
+	" ORDER BY p.next_run_at"
+
+static const Oid search_types[] = {INT8OID, OIDOID, OIDARRAYOID, TEXTARRAYOID, INT4OID, TIMESTAMPTZOID, OIDARRAYOID};
 #define SEARCH_ARGS(search) HERE, roles_datum((search)->owners), names_datum((search)->without)
 
 /*
  * Owners take turns: the first that is due of each comes before anybody's second, and who
- * has turns already comes later.  The number of turns that run is small.
+ * has turns already comes later.  The number of turns that run is small, and so is max.
  */
 IdemDuePipeline *
 idem_find_due_pipelines(const char *schema, const IdemDueSearch *search, int max, int *n)
 {
-	Datum args[] = {SEARCH_ARGS(search), Int32GetDatum(max)};
+	Datum args[] = {SEARCH_ARGS(search), Int32GetDatum(max), TimestampTzGetDatum(GetCurrentTimestamp()),
+					roles_datum(search->busy)};
 	Datum values[2];
 	bool nulls[2];
 	char **names;
@@ -215,19 +251,13 @@ idem_find_due_pipelines(const char *schema, const IdemDueSearch *search, int max
 	(void) idem_fetch_own(schema,
 						  "SELECT pg_catalog.array_agg(s.name ORDER BY s.place, s.next_run_at),"
 						  " pg_catalog.array_agg(s.owner ORDER BY s.place, s.next_run_at) FROM ("
-						  "SELECT p.name, q.owner, q.place, p.next_run_at FROM @.idem_pipeline_state p JOIN ("
-						  "SELECT d.name, d.owner::pg_catalog.oid AS owner,"
-						  " pg_catalog.row_number() OVER (PARTITION BY d.owner::pg_catalog.oid"
-						  " ORDER BY p.next_run_at) OPERATOR(pg_catalog.+) COALESCE(r.n, 0) AS place"
-						  " FROM" JOIN_DEFINITION
-						  " LEFT JOIN (SELECT rd.owner::pg_catalog.oid AS owner, pg_catalog.count(*) AS n"
-						  " FROM @.idem_pipeline_state rp JOIN @.idem_pipeline rd ON rd.name OPERATOR(pg_catalog.=) rp.name"
-						  " WHERE rp.turn_started_at IS NOT NULL GROUP BY 1) r"
-						  " ON r.owner OPERATOR(pg_catalog.=) d.owner::pg_catalog.oid"
-						  " WHERE" SEARCHED
-						  " AND p.next_run_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
-						  ") q ON q.name OPERATOR(pg_catalog.=) p.name"
-						  " ORDER BY q.place, p.next_run_at LIMIT $5 FOR NO KEY UPDATE OF p SKIP LOCKED) s",
+						  "SELECT l.name, o.owner, l.next_run_at,"
+						  " pg_catalog.row_number() OVER (PARTITION BY o.owner ORDER BY l.next_run_at)"
+						  " OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM pg_catalog.unnest($7) AS b (owner)"
+						  " WHERE b.owner OPERATOR(pg_catalog.=) o.owner) AS place"
+						  " FROM" SEARCHED("p.name, p.next_run_at", " AND p.next_run_at OPERATOR(pg_catalog.<=) $6")
+						  " LIMIT $5 FOR NO KEY UPDATE OF p SKIP LOCKED) l"
+						  " ORDER BY place, l.next_run_at LIMIT $5) s",
 						  lengthof(search_types), search_types, args, NULL, lengthof(values), values, nulls);
 	names = read_names(values[0], nulls[0], n);
 	owners = read_roles(values[1], nulls[1], n);
@@ -245,7 +275,7 @@ idem_next_due_time(const char *schema, const IdemDueSearch *search)
 	bool isnull;
 
 	(void) idem_fetch_own(schema,
-						  "SELECT pg_catalog.min(p.next_run_at) FROM" JOIN_DEFINITION " WHERE" SEARCHED,
+						  "SELECT pg_catalog.min(l.next_run_at) FROM" SEARCHED("p.next_run_at", "") " LIMIT 1) l",
 						  lengthof(args), search_types, args, NULL, 1, &value, &isnull);
 	return isnull ? 0 : DatumGetTimestampTz(value);
 }
@@ -486,10 +516,11 @@ idem_adopt_pipelines(const char *schema)
 						" OR NOT EXISTS (SELECT FROM @.idem_pipeline_state s"
 						" WHERE s.name OPERATOR(pg_catalog.=) idem_pipeline.name))"
 						" AND pg_catalog.pg_has_role($3, owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
-						" RETURNING name)"
-						" INSERT INTO @.idem_pipeline_state AS p (name) SELECT r.name FROM resumed r"
+						" RETURNING name, owner, enabled)"
+						" INSERT INTO @.idem_pipeline_state AS p (name, owner, next_run_at)"
+						" SELECT r.name, r.owner, CASE WHEN r.enabled THEN pg_catalog.clock_timestamp() END FROM resumed r"
 						" ON CONFLICT (name) DO UPDATE SET turn_started_at = NULL, crashes = 0,"
-						" next_run_at = pg_catalog.clock_timestamp()",
+						" next_run_at = excluded.next_run_at",
 						lengthof(types), types, args, NULL);
 }
 

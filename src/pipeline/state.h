@@ -20,16 +20,18 @@ typedef struct IdemDuePipeline
 } IdemDuePipeline;
 
 /*
- * The owners of the pipelines, or of those that are enabled and not paused, a list of OIDs,
- * each once.
+ * The owners of all pipelines, and of those that will be due: they are enabled, not paused,
+ * and not in their turn.  Lists of OIDs, each once.
  */
-extern List *idem_pipeline_owners(const char *schema, bool enabled);
+extern List *idem_pipeline_owners(const char *schema);
+extern List *idem_waiting_owners(const char *schema);
 
 /* What the scheduler looks for: pipelines of some owners (OIDs), but for some (names). */
 typedef struct IdemDueSearch
 {
 	List *owners;
 	List *without;
+	List *busy; /* the owners of turns, each as often as it has some */
 } IdemDueSearch;
 
 /*
