@@ -9,6 +9,7 @@
 #include "catalog/pg_attribute.h"
 #include "executor/tuptable.h"
 #include "load/apply.h"
+#include "load/places.h"
 #include "server/query.h"
 #include "server/settings.h"
 #include "utils/memutils.h"
@@ -70,23 +71,49 @@ index_will_tell(const IdemApply *apply, const IdemPiece *piece)
 	return piece->empty && apply->target->has_arbiter && apply->target->is_plain && !apply->keys_repeat;
 }
 
+/* True if where the window's rows lie is to be found, and written there what differs. */
+static bool
+is_worth_mapping(const IdemApply *apply, const IdemPiece *piece)
+{
+	return apply->has_places && !piece->empty && !apply->crowded && piece->run->has_digest &&
+		   apply->target->has_arbiter && idem_may_be_unchanged(apply) && idem_can_hash_rows(apply->collapse);
+}
+
 void
 idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 {
 	if (!apply->checked)
+	{
+		apply->has_places = idem_has_places(apply);
 		idem_check_rights(apply);
+	}
 	piece->run = run;
 	piece->bounds[0] = idem_bound_datum(apply->type, run->window.lower);
 	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);
 	piece->empty = idem_run_command(apply, piece, NULL, IDEM_OCCUPIED) == 0;
-	piece->is_summed = idem_is_worth_summing(apply, piece);
+	if (is_worth_mapping(apply, piece))
+		piece->map = idem_make_map();
+	piece->is_summed = piece->map || idem_is_worth_summing(apply, piece);
 	piece->watched = true;
 	idem_begin_watch(apply->collapse);
 }
 
-void
-idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot)
+/* Adds a row to the piece's sum, and to its map. */
+static void
+sum_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *image)
 {
+	IdemDigest hash = idem_hash_image(image, &apply->key);
+
+	idem_add_digest(&piece->sum, &hash);
+	if (piece->map)
+		idem_map_source(piece->map, idem_hash_row_keys(apply->collapse, slot), &hash);
+}
+
+void
+idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *image)
+{
+	if (piece->is_summed)
+		sum_row(apply, piece, slot, image);
 	if (++piece->taken == IDEM_MIN_PLAIN && index_will_tell(apply, piece))
 	{
 		idem_end_watch(apply->collapse);
@@ -136,6 +163,10 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	run->unchanged_rows = Max(0, piece->rows.count - run->inserted_rows - run->updated_rows);
 	apply->written += run->inserted_rows + run->updated_rows;
 	explain_method(apply, piece);
+	if (piece->since)
+		idem_release_snapshot(piece->since);
+	if (piece->map)
+		idem_free_map(piece->map);
 	idem_free_rows(&piece->rows);
 }
 

@@ -11,6 +11,7 @@
 
 #include "ledger/ledger.h"
 #include "load/collapse.h"
+#include "load/map.h"
 #include "load/rows.h"
 #include "server/statement.h"
 
@@ -59,11 +60,13 @@ typedef struct IdemApply
 	bool replaceable; /* nobody notices if rows are replaced instead of updated */
 	bool acts;		  /* what the load does to a row may change others */
 	bool checked;	  /* that the user has the rights */
+	bool has_places;  /* rows can be written where they lie */
 	bool null_keys;	  /* a row with a NULL key has been seen in this call */
 	int nnullable;	  /* keys that can be NULL, */
 	int *nullable;	  /* and their places in a row */
 	IdemKey key;	  /* of the sums that tell whether a window is unchanged */
 	bool mismatched;  /* a window's sum has been another than its piece's */
+	bool crowded;	  /* a window had many more rows than its piece */
 	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
 	MemoryContext statements; /* of which the next are */
@@ -80,6 +83,9 @@ typedef struct IdemPiece
 	bool watched; /* the rows' keys are watched as they arrive */
 	bool is_summed; /* the rows' hashes are added up, under the key */
 	IdemDigest sum;
+	IdemMap *map;	   /* of rows and window; NULL: none */
+	Snapshot since;	   /* in which it has found the window's; NULL: not yet */
+	bool misled;	   /* by keys of one hash: rows are to be compared after all */
 	int64 taken;  /* rows so far */
 	bool collapsed; /* duplicates have been removed */
 	char *reason;		/* for the method, in words */
@@ -92,10 +98,10 @@ extern IdemApply *idem_make_apply(const IdemTarget *target, const IdemRangeType 
 
 /*
  * Begins a piece, whose run has been claimed, before its source runs; and takes
- * each of its rows.
+ * each of its rows, with its image if the run has a digest.
  */
 extern void idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run);
-extern void idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot);
+extern void idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *image);
 
 /*
  * Applies a piece, whose rows are complete, by the method that fits, and sets the
@@ -170,6 +176,17 @@ extern uint64 idem_run_command(IdemApply *apply, IdemPiece *piece, const IdemRow
 /* Leaves one row a key in a piece's rows, unless it has been done or there are no keys. */
 extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 
+/*
+ * What a piece's map has found, if it is of use: then rows that are gone, and those that
+ * differ, are written where they lie, and accounted for as by the statements that they are
+ * left to where another session is in the way.  Of the rows of a fate what is returned is to
+ * be freed.
+ */
+extern bool idem_can_use_map(IdemApply *apply, IdemPiece *piece);
+extern int64 idem_delete_mapped(IdemApply *apply, IdemPiece *piece);
+extern void idem_update_mapped(IdemApply *apply, IdemPiece *piece);
+extern IdemRows idem_mapped_rows(const IdemPiece *piece, IdemFate fate);
+
 /* What a comparison has found; of rows that are gone only the keys are known. */
 typedef struct IdemDifference
 {
@@ -225,6 +242,9 @@ extern void idem_end_settling(IdemApply *apply, IdemPiece *piece, IdemSettling *
 
 /* Inserts rows of a plain target with an arbiter, or none; then returns false. */
 extern bool idem_try_insert(IdemApply *apply, IdemPiece *piece, const IdemRows *rows);
+
+/* Runs work that updates rows: what an error says of a constraint gets a hint. */
+extern void idem_run_update(void (*work)(void *arg), void *arg);
 
 /* Runs work as a statement for rows that a join has just found. */
 extern void idem_run_found(const IdemApply *apply, void (*work)(void *arg), void *arg);

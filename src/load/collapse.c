@@ -189,6 +189,12 @@ idem_begin_watch(IdemCollapse *collapse)
 	collapse->max_seen = get_hash_memory_limit() / sizeof(SeenHash) / 3;
 }
 
+bool
+idem_can_hash_rows(const IdemCollapse *collapse)
+{
+	return collapse->nkeys > 0 && collapse->hashable;
+}
+
 uint64
 idem_hash_row_keys(const IdemCollapse *collapse, const TupleTableSlot *slot)
 {

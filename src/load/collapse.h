@@ -32,9 +32,10 @@ extern int64 idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows);
 
 /*
  * Of rows whose columns have been fetched: the hash of the keys, the same for keys that are
- * equal, where their types have one; do two have one key; and is the first, which has the
+ * equal, if their types have one; do two have one key; and is the first, which has the
  * second's key, of a higher version.
  */
+extern bool idem_can_hash_rows(const IdemCollapse *collapse);
 extern uint64 idem_hash_row_keys(const IdemCollapse *collapse, const TupleTableSlot *slot);
 extern bool idem_same_row_keys(const IdemCollapse *collapse, const TupleTableSlot *a, const TupleTableSlot *b);
 extern bool idem_is_newer_row(const IdemCollapse *collapse, const TupleTableSlot *kept, const TupleTableSlot *row);

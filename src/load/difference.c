@@ -6,6 +6,9 @@
  * gone is deleted (reload), what differs updated, what is missing inserted.  Each
  * of these looks again, for another session may write the same keys meanwhile: it
  * neither breaks the load nor loses what the source does not mention.
+ *
+ * Where rows can be written where they lie, the scan that would have found the window
+ * unchanged has found the same by hashes, and nothing is joined: see map.c and mapped.c.
  */
 #include "postgres.h"
 
@@ -35,7 +38,7 @@ typedef struct Update
 {
 	IdemApply *apply;
 	IdemPiece *piece;
-	const IdemRows *changed;
+	const IdemRows *changed; /* NULL: those of the map */
 } Update;
 
 static void
@@ -43,7 +46,10 @@ update_changed(void *arg)
 {
 	Update *update = arg;
 
-	idem_update_rows(update->apply, update->piece, update->changed);
+	if (update->changed)
+		idem_update_rows(update->apply, update->piece, update->changed);
+	else
+		idem_update_mapped(update->apply, update->piece);
 }
 
 /* True for an error that rows which change places under another constraint make. */
@@ -53,9 +59,30 @@ is_conflict(int sqlerrcode)
 	return sqlerrcode == ERRCODE_UNIQUE_VIOLATION || sqlerrcode == ERRCODE_EXCLUSION_VIOLATION;
 }
 
+/* Deletes rows and inserts them again, which counts as updated. */
+static void
+write_again(IdemApply *apply, IdemPiece *piece, const IdemRows *changed)
+{
+	(void) idem_delete_rows(apply, piece, changed);
+	idem_insert_rows(apply, piece, changed);
+	piece->run->updated_rows = changed->count;
+	piece->run->inserted_rows = 0;
+}
+
+/* The same of those of the map. */
+static void
+write_mapped_again(IdemApply *apply, IdemPiece *piece)
+{
+	IdemRows changed = idem_mapped_rows(piece, IDEM_CHANGED);
+
+	write_again(apply, piece, &changed);
+	idem_free_rows(&changed);
+}
+
 /*
  * Updates what differs, or, where its values change places under another unique or
  * exclusion constraint and nobody can notice, deletes all of it and inserts it again.
+ * Without rows it is the map's.
  */
 static void
 write_changed(IdemApply *apply, IdemPiece *piece, const IdemRows *changed)
@@ -75,10 +102,10 @@ write_changed(IdemApply *apply, IdemPiece *piece, const IdemRows *changed)
 		ReThrowError(error);
 	FreeErrorData(error);
 	idem_hide_rows();
-	(void) idem_delete_rows(apply, piece, changed);
-	idem_insert_rows(apply, piece, changed);
-	piece->run->updated_rows = changed->count;
-	piece->run->inserted_rows = 0;
+	if (changed)
+		write_again(apply, piece, changed);
+	else
+		write_mapped_again(apply, piece);
 }
 
 bool
@@ -96,20 +123,50 @@ idem_write_difference(IdemApply *apply, IdemPiece *piece, const IdemDifference *
 	return deleted > 0 || difference->changed.count > 0 || difference->missing.count > 0;
 }
 
-/* Writes what differs, and what others have done then. */
+/* Writes what a comparison finds, and what others have done then. */
 static void
-run_difference(IdemApply *apply, IdemPiece *piece)
+write_compared(IdemApply *apply, IdemPiece *piece)
 {
 	IdemDifference difference;
 	IdemSettling settling;
 
-	idem_collapse_piece(apply, piece);
 	idem_begin_settling(apply, piece, &settling);
 	difference = idem_compare_window(apply, piece, NULL);
 	idem_note_written(apply, &settling, &difference);
 	(void) idem_write_difference(apply, piece, &difference);
 	idem_free_difference(&difference);
 	idem_end_settling(apply, piece, &settling);
+}
+
+/* Writes what the map has found, of a target where nothing acts on what is written. */
+static void
+write_mapped(IdemApply *apply, IdemPiece *piece)
+{
+	if (apply->reload && idem_count_gone(piece->map) > 0)
+		piece->run->deleted_rows += idem_delete_mapped(apply, piece);
+	if (idem_count_fate(piece->map, IDEM_CHANGED) > 0)
+		write_changed(apply, piece, NULL);
+	if (idem_count_fate(piece->map, IDEM_MISSING) > 0)
+	{
+		IdemRows missing = idem_mapped_rows(piece, IDEM_MISSING);
+
+		idem_insert_rows(apply, piece, &missing);
+		idem_free_rows(&missing);
+	}
+}
+
+/* Deletes, updates and inserts, in this order, so that a unique value can move. */
+static void
+run_difference(IdemApply *apply, IdemPiece *piece)
+{
+	bool mapped;
+
+	idem_collapse_piece(apply, piece);
+	mapped = idem_can_use_map(apply, piece);
+	if (mapped)
+		write_mapped(apply, piece);
+	if (!mapped || piece->misled)
+		write_compared(apply, piece);
 }
 
 const IdemMethod idem_method_difference = {"difference", difference_applies, run_difference};

@@ -52,7 +52,7 @@ typedef struct Intake
 	IdemImage image;
 } Intake;
 
-/* Adds a row to the digest of the source's rows, and where it is of use to the piece's. */
+/* Adds a row to the digest of the source's rows. */
 static void
 sum_row(Intake *intake, TupleTableSlot *slot)
 {
@@ -61,10 +61,6 @@ sum_row(Intake *intake, TupleTableSlot *slot)
 	idem_make_image(&intake->image, idem_source_desc(intake->load->source), slot->tts_values, slot->tts_isnull);
 	hash = idem_hash_image(&intake->image, NULL);
 	idem_add_digest(&intake->run->digest, &hash);
-	if (!intake->piece->is_summed)
-		return;
-	hash = idem_hash_image(&intake->image, &intake->load->apply->key);
-	idem_add_digest(&intake->piece->sum, &hash);
 }
 
 /* Takes one row. */
@@ -77,7 +73,7 @@ take_row(void *arg, TupleTableSlot *slot)
 	slot_getallattrs(slot);
 	if (intake->run->has_digest)
 		sum_row(intake, slot);
-	idem_take_row(intake->load->apply, intake->piece, slot);
+	idem_take_row(intake->load->apply, intake->piece, slot, intake->run->has_digest ? &intake->image : NULL);
 }
 
 /*

@@ -373,14 +373,30 @@ idem_run_found(const IdemApply *apply, void (*work)(void *arg), void *arg)
 }
 
 void
-idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+idem_run_update(void (*work)(void *arg), void *arg)
 {
-	Write write = {apply, piece, rows, IDEM_UPDATE, &piece->run->updated_rows, 0};
 	ErrorContextCallback context = {error_context_stack, add_hint, NULL};
 
 	error_context_stack = &context;
-	idem_run_found(apply, write_rows, &write);
+	work(arg);
 	error_context_stack = context.previous;
+}
+
+/* Updates rows that a join has just found. */
+static void
+update_found(void *arg)
+{
+	Write *write = arg;
+
+	idem_run_found(write->apply, write_rows, write);
+}
+
+void
+idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
+{
+	Write write = {apply, piece, rows, IDEM_UPDATE, &piece->run->updated_rows, 0};
+
+	idem_run_update(update_found, &write);
 }
 
 /*

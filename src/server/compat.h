@@ -197,4 +197,35 @@ idem_call_init(void *memory, void *init)
 #define idem_owns_relation(relid, role) pg_class_ownercheck(relid, role)
 #endif
 
+/*
+ * 16 tells indexes that hold each row from those that summarise, 19 has flags for both, and
+ * for what is not to be told to logical decoding.
+ */
+#if PG_VERSION_NUM >= 190000
+#define IdemUpdatedIndexes TU_UpdateIndexes
+#define idem_update_tuple(rel, place, slot, cid, snapshot, failure, mode, indexes) \
+	table_tuple_update(rel, place, slot, cid, 0, snapshot, InvalidSnapshot, true, failure, mode, indexes)
+#define idem_delete_tuple(rel, place, cid, snapshot, failure) \
+	table_tuple_delete(rel, place, cid, 0, snapshot, InvalidSnapshot, true, failure)
+#define idem_update_indexes(result, slot, estate, indexes)                                                                    \
+	((indexes) == TU_None ? NIL                                                                                              \
+						  : ExecInsertIndexTuples(result, estate,                                                          \
+												  EIIT_IS_UPDATE | ((indexes) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0), \
+												  slot, NIL, NULL))
+#else
+#define idem_update_tuple(rel, place, slot, cid, snapshot, failure, mode, indexes) \
+	table_tuple_update(rel, place, slot, cid, snapshot, InvalidSnapshot, true, failure, mode, indexes)
+#define idem_delete_tuple(rel, place, cid, snapshot, failure) \
+	table_tuple_delete(rel, place, cid, snapshot, InvalidSnapshot, true, failure, false)
+#if PG_VERSION_NUM >= 160000
+#define IdemUpdatedIndexes TU_UpdateIndexes
+#define idem_update_indexes(result, slot, estate, indexes) \
+	((indexes) == TU_None ? NIL : ExecInsertIndexTuples(result, slot, estate, true, false, NULL, NIL, (indexes) == TU_Summarizing))
+#else
+#define IdemUpdatedIndexes bool
+#define idem_update_indexes(result, slot, estate, indexes) \
+	((indexes) ? ExecInsertIndexTuples(result, slot, estate, true, false, NULL, NIL) : NIL)
+#endif
+#endif
+
 #endif /* IDEM_SERVER_COMPAT_H */

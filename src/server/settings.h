@@ -14,6 +14,9 @@ extern bool idem_allow_exclusive;
 /* Write to targets by statements alone. */
 extern bool idem_force_statements;
 
+/* Write to targets by statements alone. */
+extern bool idem_force_statements;
+
 /* Compute the checksum of the source rows. */
 extern bool idem_source_digest;
 

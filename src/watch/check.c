@@ -113,7 +113,7 @@ take_source_row(void *arg, TupleTableSlot *slot)
 	if (window->checking->depth != IDEM_DEPTH_COUNTS)
 		sum_row(window, IDEM_SOURCE, apply->desc, slot);
 	window->check->source_null_keys += has_null_key(apply, slot);
-	idem_take_row(apply, &window->piece, slot);
+	idem_take_row(apply, &window->piece, slot, NULL);
 }
 
 /* Takes the rows of the window in the target. */
