@@ -55,9 +55,6 @@ open_request_as(void *arg)
 	idem_check_zone(&load->plan, load->time_zone);
 	if (opening->found)
 		idem_check_lost_column(load, load->plan.window);
-	if (opening->found && !load->request->force)
-		idem_check_coverage_target(load->ledger, load->pipeline, load->plan.window,
-								   load->target->relid);
 }
 
 /* Looks up what is requested, as whom it is requested; false if the window is empty. */

@@ -131,6 +131,10 @@ typedef struct QueueOpening
 	bool cut;
 } QueueOpening;
 
+/*
+ * What is no gap has been loaded by then into the target, or is an error: another session
+ * may complete a window, into another relation, at any time before.
+ */
 static void
 open_queue_as(void *arg)
 {
@@ -142,6 +146,8 @@ open_queue_as(void *arg)
 
 	MemoryContextSwitchTo(queue->context);
 	gaps = find_gaps(plan, opening->window, &n);
+	if (!plan->request->force)
+		idem_check_coverage_target(plan->ledger, plan->pipeline, opening->window, plan->request->target);
 	idem_begin_pieces(&queue->pieces, plan->ledger->type, opening->cut ? &plan->step : NULL,
 					  plan->origin, gaps, n, plan->request->newest_first);
 	queue->total = idem_count_pieces(&queue->pieces);

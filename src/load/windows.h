@@ -42,7 +42,8 @@ typedef struct IdemQueue
 
 /*
  * Finds the gaps of a window within the request, to be cut into pieces of a step or
- * each to be one piece, as whom the request is made.  In the current memory context.
+ * each to be one piece, as whom the request is made.  Raises 55000 if what is complete there
+ * is in another relation than the target.  In the current memory context.
  */
 extern IdemQueue *idem_open_queue(const IdemPlan *plan, IdemWindow window, bool cut);
 
