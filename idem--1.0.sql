@@ -492,6 +492,25 @@ COMMENT ON TABLE idem_wakeup IS
 'pipelines that somebody has made due, until the scheduler notices';
 COMMENT ON COLUMN idem_wakeup.pipeline IS 'name of the pipeline';
 
+-- whoever may write every table, as a member of pg_write_all_data may, must not say as whom a worker runs
+CREATE FUNCTION idem_guard_table() RETURNS trigger
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_guard_table';
+COMMENT ON FUNCTION idem_guard_table() IS
+'BEFORE STATEMENT trigger of the tables of pipelines: they are written by functions, and by superusers';
+CREATE TRIGGER idem_guard_table BEFORE UPDATE OR DELETE OR TRUNCATE ON idem_pipeline
+    FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
+CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_pipeline_state
+    FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
+CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_wakeup
+    FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
+ALTER TABLE idem_pipeline ENABLE ALWAYS TRIGGER idem_guard_table;
+ALTER TABLE idem_pipeline_state ENABLE ALWAYS TRIGGER idem_guard_table;
+ALTER TABLE idem_wakeup ENABLE ALWAYS TRIGGER idem_guard_table;
+COMMENT ON TRIGGER idem_guard_table ON idem_pipeline IS 'refuses who may write every table, but is no superuser';
+COMMENT ON TRIGGER idem_guard_table ON idem_pipeline_state IS 'refuses who may write every table, but is no superuser';
+COMMENT ON TRIGGER idem_guard_table ON idem_wakeup IS 'refuses who may write every table, but is no superuser';
+
 CREATE FUNCTION idem_create_pipeline(
     name           text,
     ledger         regclass,

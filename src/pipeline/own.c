@@ -7,7 +7,9 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "commands/trigger.h"
 #include "executor/tuptable.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "pipeline/own.h"
 #include "server/compat.h"
@@ -17,7 +19,32 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(idem_guard_table);
+
+/*
+ * SQL: the trigger that keeps others from writing our tables: a member of pg_write_all_data
+ * would say as whom a worker runs, and what.
+ */
+Datum
+idem_guard_table(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("idem_guard_table must be called as a BEFORE STATEMENT trigger")));
+	if (trigger->tg_relation->rd_rel->relowner != GetUserId() && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s is written by idem alone", idem_qualified_name(trigger->tg_relation)),
+				 errhint("Use idem_alter_pipeline, idem_drop_pipeline, idem_enable_pipeline or idem_disable_pipeline.")));
+	return PointerGetDatum(NULL);
+}
 
 /* A statement to be run, as an argument of idem_run_as. */
 typedef struct OwnRun

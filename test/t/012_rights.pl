@@ -93,6 +93,7 @@ my @attempts = (
 	[ 'idem_restore_pipeline()' => 'SELECT idem_restore_pipeline()' => '39P01' ],
 	# as the trigger of another table it would take her columns for what they are not
 	[ 'idem_restore_pipeline()' => q{CREATE TABLE mallory.forged (name bigint, owner text); CREATE TRIGGER t BEFORE INSERT ON mallory.forged FOR EACH ROW EXECUTE FUNCTION idem_restore_pipeline(); INSERT INTO mallory.forged VALUES (42, 'alice')} => '39P01' ],
+	[ 'idem_guard_table()' => 'SELECT idem_guard_table()' => '39P01' ],
 	# definitions that say that they are alice's are left out; her own do not run before she says so, which takes the right
 	[ 'idem_restore_pipeline()' => q{CREATE TEMP TABLE d AS SELECT * FROM idem_pipeline WHERE name = 'alice'; UPDATE d SET name = 'stolen', source = 'evil'; INSERT INTO idem_pipeline TABLE d; SELECT count(*) FROM idem_pipeline WHERE name = 'stolen'} => 0 ],
 	[ 'idem_restore_pipeline()' => q{CREATE TEMP TABLE d AS SELECT * FROM idem_pipeline WHERE name = 'alice'; UPDATE d SET owner = 'mallory'; INSERT INTO idem_pipeline TABLE d} => 23505 ],
@@ -173,6 +174,21 @@ my %tried = map { $_->[0] => 1 } @attempts;
 is(join("\n", grep { !$tried{$_} } split /\n/, sql(q{SELECT p.oid::regprocedure FROM pg_proc p
 	JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 	JOIN pg_extension e ON e.oid = d.refobjid AND extname = 'idem'})), '', 'every function has been tried');
+
+# who may write every table may not say as whom a worker runs, nor what
+sql('CREATE ROLE writer LOGIN; GRANT pg_write_all_data, pg_read_all_data TO writer');
+foreach my $try (
+	[ q{UPDATE idem_pipeline SET owner = 'postgres', enabled = true WHERE name = 'mallory'} => 42501 ],
+	[ q{INSERT INTO idem_pipeline SELECT * FROM idem_pipeline WHERE name = 'mallory' ON CONFLICT (name) DO UPDATE SET source = 'evil'} => 42501 ],
+	[ 'DELETE FROM idem_pipeline' => 42501 ],
+	[ q{UPDATE idem_pipeline_state SET owner = 'postgres'} => 42501 ],
+	[ 'DELETE FROM idem_pipeline_state' => 42501 ],
+	[ q{INSERT INTO idem_wakeup VALUES ('alice')} => 42501 ])
+{
+	my ($statement, $expected) = @$try;
+	is(attempt('writer', $statement), $expected, "who may write every table: $statement");
+	is(sql($hers), $before, "and all of alice's is as it was");
+}
 
 # beside the functions: the tables, locks on them, and the scheduler's process
 foreach my $try (
