@@ -61,6 +61,12 @@ AS 'MODULE_PATHNAME', 'idem_uuid_values';
 COMMENT ON FUNCTION idem_uuid_values(text[], "any") IS
 'the same ID as idem_uuid(record, text[]), of values given in the order of their keys';
 
+CREATE FUNCTION idem_of_row(tableoid oid, id anyelement) RETURNS anyelement
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_of_row';
+COMMENT ON FUNCTION idem_of_row(oid, anyelement) IS
+'the ID, unless the row it is of is none, as an outer join makes one: what the planner puts around idem_hash_values';
+
 CREATE FUNCTION idem_set_id() RETURNS trigger
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_set_id';

@@ -53,6 +53,8 @@ BEGIN
 END $$;
 SELECT uses_index($$SELECT * FROM part p WHERE idem_hash(p, '{id}') = idem_hash('{"id": 77}'::jsonb, '{id}')$$, 'part_id');
 SELECT id FROM part p WHERE idem_hash(p, '{id}') = idem_hash('{"id": 77}'::jsonb, '{id}');
+-- also on the far side of an outer join, which is none where the ID of a row is asked for
+SELECT uses_index($$SELECT * FROM part a LEFT JOIN part p USING (id) WHERE idem_hash(p, '{id}') = idem_hash('{"id": 77}'::jsonb, '{id}')$$, 'part_id');
 INSERT INTO part VALUES (77, 'again') ON CONFLICT (idem_uuid(part, '{id}')) DO UPDATE SET name = excluded.name RETURNING id, name;
 ALTER TABLE part ADD CONSTRAINT not_two CHECK (idem_hash(part, '{id}') <> 'd17587a7e6e8ef89e4c8c9ba8c3b3e9b');
 SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'not_two';

@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(idem_hash_support);
+PG_FUNCTION_INFO_V1(idem_of_row);
 
 /* More arguments than these the executor does not pass, and one is the keys. */
 #define MAX_VALUES (FUNC_MAX_ARGS - 1)
@@ -182,29 +183,30 @@ make_arguments(Node *record, Oid relid, Const *keys)
 	return arguments;
 }
 
+/* The function that makes a value NULL where the row is that it is of. */
+static Oid
+find_of_row(Oid function)
+{
+	Oid types[] = {OIDOID, ANYELEMENTOID};
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("idem_of_row"),
+						   PointerGetDatum(buildoidvector(types, lengthof(types))),
+						   ObjectIdGetDatum(get_func_namespace(function)));
+}
+
 /*
- * CASE WHEN t.tableoid IS NOT NULL THEN call END: a row that an outer join fills up with
- * NULLs is NULL itself, and so is its hash.
+ * idem_of_row(t.tableoid, call): a row that an outer join fills up with NULLs is NULL
+ * itself, and so is its hash.  As a strict function, and not as a CASE, for by a strict
+ * one the planner sees that a row that is asked for cannot be such, and makes the outer
+ * join an inner one.
  */
 static Node *
-unless_null_row(Expr *call, const Var *whole, Oid type, Oid collation)
+unless_null_row(Expr *call, Oid of_row, const Var *whole, Oid type, Oid collation)
 {
-	NullTest *test = makeNode(NullTest);
-	CaseWhen *when = makeNode(CaseWhen);
-	CaseExpr *result = makeNode(CaseExpr);
+	Expr *tableoid = (Expr *) make_var(whole, TableOidAttributeNumber, OIDOID, -1, InvalidOid);
 
-	test->arg = (Expr *) make_var(whole, TableOidAttributeNumber, OIDOID, -1, InvalidOid);
-	test->nulltesttype = IS_NOT_NULL;
-	test->location = -1;
-	when->expr = (Expr *) test;
-	when->result = call;
-	when->location = -1;
-	result->casetype = type;
-	result->casecollid = collation;
-	result->args = list_make1(when);
-	result->defresult = (Expr *) makeNullConst(type, -1, collation);
-	result->location = -1;
-	return (Node *) result;
+	return (Node *) makeFuncExpr(of_row, type, list_make2(tableoid, call), collation, InvalidOid,
+								 COERCE_EXPLICIT_CALL);
 }
 
 /* The call over values that a call over a record becomes; NULL if it stays. */
@@ -216,6 +218,7 @@ simplify_call(PlannerInfo *root, FuncExpr *call)
 	Oid relid = InvalidOid;
 	List *arguments;
 	Oid twin;
+	Oid of_row;
 	Expr *result;
 
 	if (!IsA(keys, Const) || ((Const *) keys)->constisnull)
@@ -229,12 +232,20 @@ simplify_call(PlannerInfo *root, FuncExpr *call)
 		return NULL;
 	arguments = make_arguments(record, relid, (Const *) keys);
 	twin = arguments ? find_twin(call->funcid) : InvalidOid;
-	if (!OidIsValid(twin))
+	of_row = OidIsValid(twin) ? find_of_row(call->funcid) : InvalidOid;
+	if (!OidIsValid(of_row) || !idem_may_execute(of_row, ACL_ID_PUBLIC))
 		return NULL;
 	result = (Expr *) makeFuncExpr(twin, call->funcresulttype, arguments, call->funccollid,
 								   call->inputcollid, COERCE_EXPLICIT_CALL);
-	return OidIsValid(relid) ? unless_null_row(result, (Var *) record, call->funcresulttype, call->funccollid)
+	return OidIsValid(relid) ? unless_null_row(result, of_row, (Var *) record, call->funcresulttype, call->funccollid)
 							 : (Node *) result;
+}
+
+/* SQL: idem_of_row(oid, anyelement), strict, returns the second */
+Datum
+idem_of_row(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_DATUM(PG_GETARG_DATUM(1));
 }
 
 /* SQL: idem_hash_support(internal) returns internal: the planner asks, and gets a node or NULL */

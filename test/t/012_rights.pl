@@ -78,6 +78,7 @@ my @attempts = (
 	[ 'idem_uuid(jsonb,text[])' => q{SELECT length(idem_uuid('{"a": 1}'::jsonb, '{a}')::text)} => 36 ],
 	[ 'idem_hash_values(text[],"any")' => q{SELECT length(idem_hash_values('{a}', 1))} => 64 ],
 	[ 'idem_uuid_values(text[],"any")' => q{SELECT length(idem_uuid_values('{a}', 1)::text)} => 36 ],
+	[ 'idem_of_row(oid,anyelement)' => q{SELECT idem_of_row(1, 'a'::text)} => 'a' ],
 	[ 'idem_hash_support(internal)' => 'SELECT idem_hash_support(NULL)' => $internal ],
 	[ 'idem_hash(record,text[])' => "SELECT idem_hash(t, '{id}') FROM alice.tgt t" => 42501 ],
 	[ 'idem_digest(record)' => 'SELECT idem_digest(t) FROM alice.tgt t' => 42501 ],
