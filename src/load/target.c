@@ -34,6 +34,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rowsecurity.h"
 #include "server/changes.h"
+#include "server/compat.h"
 #include "server/statement.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -295,6 +296,16 @@ cast_of(Oid domain)
 	return psprintf("::%s", format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 }
 
+/*
+ * True for bpchar without a length, whose trailing blanks are stored: its operator class
+ * promises identity because char(n) has them all.
+ */
+static bool
+is_unpadded(Oid type, int32 typmod)
+{
+	return getBaseTypeAndTypmod(type, &typmod) == BPCHAROID && typmod < 0;
+}
+
 /* Fills in what is known of a column of rel that is att of its base table. */
 static void
 set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_pg_attribute att,
@@ -310,7 +321,6 @@ set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_p
 	column->cast = keep(target, cast_of(own->atttypid));
 	column->typmod = own->atttypmod;
 	column->collation = own->attcollation;
-	column->not_null = att->attnotnull;
 	column->is_required = att->attnotnull || is_not_null_domain(att->atttypid);
 	column->has_default = own->atthasdef || att->atthasdef || att->attidentity ||
 						  get_typdefault(att->atttypid) != NULL || type_is_rowtype(own->atttypid);
@@ -319,7 +329,8 @@ set_column(IdemTarget *target, IdemColumn *column, Form_pg_attribute own, Form_p
 	if (OidIsValid(type->eq_opr))
 		column->equals = keep(target, qualified_operator(type->eq_opr));
 	column->can_hash = column->equals && op_hashjoinable(type->eq_opr, own->atttypid);
-	column->equal_is_same = column->equals && equality_is_identity(type, own->attcollation);
+	column->equal_is_same = column->equals && equality_is_identity(type, own->attcollation) &&
+							!is_unpadded(own->atttypid, own->atttypmod);
 }
 
 /* Reads the columns of rel, which are attnos of its base table. */
@@ -332,11 +343,16 @@ read_columns(IdemTarget *target, Relation rel, Relation base, const AttrNumber *
 	target->columns = palloc0(Max(desc->natts, 1) * sizeof(IdemColumn));
 	for (i = 0; i < desc->natts; i++)
 	{
-		Form_pg_attribute own = TupleDescAttr(desc, i);
-		Form_pg_attribute att = attnos[i] > 0 ? TupleDescAttr(RelationGetDescr(base), attnos[i] - 1) : own;
+		bool is_base = attnos[i] > 0;
+		TupleDesc from = is_base ? RelationGetDescr(base) : desc;
+		int place = is_base ? attnos[i] - 1 : i;
+		IdemColumn *column = &target->columns[target->ncolumns];
 
-		if (!own->attisdropped)
-			set_column(target, &target->columns[target->ncolumns++], own, att, attnos[i]);
+		if (TupleDescAttr(desc, i)->attisdropped)
+			continue;
+		target->ncolumns++;
+		set_column(target, column, TupleDescAttr(desc, i), TupleDescAttr(from, place), attnos[i]);
+		column->not_null = idem_is_not_null(from, place);
 	}
 }
 

@@ -176,6 +176,13 @@ idem_call_init(void *memory, void *init)
 #define idem_check_result(result, command) CheckValidResultRel(result, command)
 #endif
 
+/* 18 has NOT NULL constraints that are not validated: there may be NULLs. */
+#if PG_VERSION_NUM >= 180000
+#define idem_is_not_null(desc, i) (TupleDescCompactAttr(desc, i)->attnullability == ATTNULLABLE_VALID)
+#else
+#define idem_is_not_null(desc, i) (TupleDescAttr(desc, i)->attnotnull)
+#endif
+
 /* 18 has generated columns that are made when they are read. */
 #if PG_VERSION_NUM >= 180000
 #define idem_has_virtual_columns(desc) ((desc)->constr && (desc)->constr->has_generated_virtual)
