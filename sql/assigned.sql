@@ -51,6 +51,8 @@ CREATE OR REPLACE FUNCTION to_int(kind) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
         set_config('extra_float_digits', '-9', false), set_config('bytea_output', 'escape', true), set_config('search_path', 'nowhere', false);
     RETURN $1.x; END $$;
 CREATE TABLE made (id int PRIMARY KEY, k int, d text, i text, ts text, f text, b text, style text);
+-- (not in parallel, where the server lets nobody change a setting)
+SELECT count(set_config(name, 'off', false)) < 2 AS serial FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 SET DateStyle = 'SQL, DMY';
 DO $$ BEGIN PERFORM idem_load('led', 'made', $q$SELECT g AS id, date '2024-01-31' AS d, interval '1 day' AS i, timestamptz '2024-01-31 12:00+00' AS ts,
     0.1::float8 + 0.2 AS f, '\x00ff'::bytea AS b, ROW(g)::assigned.kind AS k, current_setting('DateStyle') AS style FROM generate_series(1, 600) g$q$, '[0,10)', 'upsert', keys => '{id}'); END $$;
