@@ -51,7 +51,14 @@ CREATE TABLE bag (id int, w int, v text);
 CALL load('bag', 'reload', keys => NULL);
 CALL load('bag', 'reload', keys => NULL);
 UPDATE src SET v = 'bag' WHERE id = 3;
+SET idem.force_statements = on;
 CALL load('bag', 'reload', keys => NULL);
+-- where rows can be written where they lie, they are told apart by their hashes
+UPDATE src SET v = 'a bag' WHERE id = 3;
+SET idem.force_statements = off;
+CALL load('bag', 'reload', keys => NULL);
+SELECT differ('bag');
+RESET idem.force_statements;
 UPDATE src SET v = 'bags' WHERE id = 3;
 CALL load('bag', 'reload');
 SELECT differ('bag');

@@ -19,6 +19,7 @@ static const IdemMethod *const methods[] = {
 	&idem_method_insert,
 	&idem_method_unchanged,
 	&idem_method_difference,
+	&idem_method_bag,
 	&idem_method_truncate,
 	&idem_method_replace,
 };
@@ -75,8 +76,8 @@ index_will_tell(const IdemApply *apply, const IdemPiece *piece)
 static bool
 is_worth_mapping(const IdemApply *apply, const IdemPiece *piece)
 {
-	return apply->has_places && !piece->empty && !apply->crowded && piece->run->has_digest &&
-		   apply->target->has_arbiter && idem_may_be_unchanged(apply) && idem_can_hash_rows(apply->collapse);
+	return apply->has_places && !piece->empty && !apply->crowded && piece->run->has_digest && idem_may_be_unchanged(apply) &&
+		   (apply->target->has_arbiter ? idem_can_hash_rows(apply->collapse) : apply->target->nkeys == 0);
 }
 
 void
@@ -106,7 +107,7 @@ sum_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *ima
 
 	idem_add_digest(&piece->sum, &hash);
 	if (piece->map)
-		idem_map_source(piece->map, idem_hash_row_keys(apply->collapse, slot), &hash);
+		idem_map_source(piece->map, idem_map_key(apply, slot, &hash), &hash);
 }
 
 void

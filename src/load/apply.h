@@ -127,6 +127,7 @@ extern bool idem_is_worth_summing(const IdemApply *apply, const IdemPiece *piece
 extern const IdemMethod idem_method_insert;
 extern const IdemMethod idem_method_unchanged;
 extern const IdemMethod idem_method_difference;
+extern const IdemMethod idem_method_bag;
 extern const IdemMethod idem_method_truncate;
 extern const IdemMethod idem_method_replace;
 
@@ -176,14 +177,21 @@ extern uint64 idem_run_command(IdemApply *apply, IdemPiece *piece, const IdemRow
 /* Leaves one row a key in a piece's rows, unless it has been done or there are no keys. */
 extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 
+/* The hash of a row's keys for a map; without keys it is part of the row's own, under which equal rows are one. */
+static inline uint64
+idem_map_key(const IdemApply *apply, const TupleTableSlot *slot, const IdemDigest *row)
+{
+	return apply->target->nkeys > 0 ? idem_hash_row_keys(apply->collapse, slot) : row->lanes[0];
+}
+
 /*
  * What a piece's map has found, if it is of use: then rows that are gone, and those that
- * differ, are written where they lie, and accounted for as by the statements that they are
- * left to where another session is in the way.  Of the rows of a fate what is returned is to
- * be freed.
+ * differ, are written where they lie.  Those that another session is in the way of are left
+ * to the statements, gone ones by way of the caller.  Of the rows of a fate what is returned
+ * is to be freed.
  */
 extern bool idem_can_use_map(IdemApply *apply, IdemPiece *piece);
-extern int64 idem_delete_mapped(IdemApply *apply, IdemPiece *piece);
+extern int64 idem_delete_mapped(IdemApply *apply, IdemPiece *piece, IdemRows *rest);
 extern void idem_update_mapped(IdemApply *apply, IdemPiece *piece);
 extern IdemRows idem_mapped_rows(const IdemPiece *piece, IdemFate fate);
 

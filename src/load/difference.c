@@ -138,12 +138,24 @@ write_compared(IdemApply *apply, IdemPiece *piece)
 	idem_end_settling(apply, piece, &settling);
 }
 
+/* Deletes what the map has found to be gone. */
+static void
+delete_gone(IdemApply *apply, IdemPiece *piece)
+{
+	IdemRows rest = idem_make_rows(apply->desc);
+
+	piece->run->deleted_rows += idem_delete_mapped(apply, piece, &rest);
+	if (rest.count > 0)
+		piece->run->deleted_rows += idem_delete_rows(apply, piece, &rest);
+	idem_free_rows(&rest);
+}
+
 /* Writes what the map has found, of a target where nothing acts on what is written. */
 static void
 write_mapped(IdemApply *apply, IdemPiece *piece)
 {
 	if (apply->reload && idem_count_gone(piece->map) > 0)
-		piece->run->deleted_rows += idem_delete_mapped(apply, piece);
+		delete_gone(apply, piece);
 	if (idem_count_fate(piece->map, IDEM_CHANGED) > 0)
 		write_changed(apply, piece, NULL);
 	if (idem_count_fate(piece->map, IDEM_MISSING) > 0)

@@ -156,10 +156,9 @@ delete_row(IdemApply *apply, IdemPlaces *places, ItemPointer place, IdemRows *re
 }
 
 int64
-idem_delete_mapped(IdemApply *apply, IdemPiece *piece)
+idem_delete_mapped(IdemApply *apply, IdemPiece *piece, IdemRows *rest)
 {
 	IdemPlaces *places = idem_open_places(apply, piece->since, ACL_DELETE);
-	IdemRows rest = idem_make_rows(apply->desc);
 	ItemPointer place;
 	int64 deleted = 0;
 	int64 from = 0;
@@ -167,11 +166,8 @@ idem_delete_mapped(IdemApply *apply, IdemPiece *piece)
 	while ((place = idem_next_gone(piece->map, &from)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		deleted += delete_row(apply, places, place, &rest);
+		deleted += delete_row(apply, places, place, rest);
 	}
 	idem_close_places(places);
-	if (rest.count > 0)
-		deleted += idem_delete_rows(apply, piece, &rest);
-	idem_free_rows(&rest);
 	return deleted;
 }

@@ -68,7 +68,7 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	hash = idem_hash_image(&receiver->image, &apply->key);
 	idem_add_digest(&receiver->sum, &hash);
 	if (has_map(receiver->piece))
-		idem_map_target(receiver->piece->map, idem_hash_row_keys(apply->collapse, slot), &hash,
+		idem_map_target(receiver->piece->map, idem_map_key(apply, slot, &hash), &hash,
 						(ItemPointer) DatumGetPointer(slot->tts_values[apply->desc->natts]));
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(receiver->context);

@@ -31,11 +31,11 @@ CREATE FUNCTION key_value(type text, i int) RETURNS text LANGUAGE sql VOLATILE A
         WHEN 'interval' THEN (i / 24) * one_of('1', '1') ::int || ' days ' || (i % 24) || ' hours' WHEN 'boolean' THEN (i % 2 = 0)::text ELSE i::text END $$;
 
 -- a random definition of a table; %1$s is its name
-CREATE FUNCTION definition(a text, b text, nullable boolean) RETURNS text LANGUAGE sql VOLATILE AS $$
+CREATE FUNCTION definition(a text, b text, nullable boolean, keyed boolean) RETURNS text LANGUAGE sql VOLATILE AS $$
     SELECT format('CREATE TABLE %%1$s (%s a %s%s, b %s%s, w int NOT NULL, u int, n numeric, t text, j json%s%s%s) WITH (fillfactor = %s);',
             maybe(0.3, 'gone_1 int,'), a, maybe(CASE WHEN nullable THEN 0 ELSE 1 END, ' NOT NULL'), b, maybe(CASE WHEN nullable THEN 0 ELSE 1 END, ' NOT NULL'),
             maybe(0.4, ', g int GENERATED ALWAYS AS (u * 2) STORED'), maybe(0.3, ', CHECK (u <> 13)'), maybe(0.3, ', d int DEFAULT 5'), one_of('100', '70', '30'))
-        || format('CREATE UNIQUE INDEX ON %%1$s (a, b) %s; CREATE INDEX ON %%1$s USING %s (w);', maybe(CASE WHEN nullable THEN 1 ELSE 0.5 END, 'NULLS NOT DISTINCT'), one_of('btree', 'btree', 'brin'))
+        || format(CASE WHEN keyed THEN 'CREATE UNIQUE INDEX ON %%1$s (a, b) %1$s;' ELSE '' END || 'CREATE INDEX ON %%1$s USING %2$s (w);', maybe(CASE WHEN nullable THEN 1 ELSE 0.5 END, 'NULLS NOT DISTINCT'), one_of('btree', 'btree', 'brin'))
         || maybe(0.3, 'CREATE UNIQUE INDEX ON %1$s (u);') || maybe(0.3, 'CREATE INDEX ON %1$s (n);') || maybe(0.3, 'CREATE INDEX ON %1$s (lower(left(t, 20)));')
         || maybe(0.2, 'CREATE INDEX ON %1$s USING hash (t);') || maybe(0.2, 'CREATE INDEX ON %1$s USING gin (to_tsvector(''simple''::regconfig, left(t, 100)));')
         || maybe(0.2, 'CREATE INDEX ON %1$s (u) WHERE n > 10;') || maybe(0.2, 'ALTER TABLE %1$s ALTER t SET STORAGE external;')
@@ -56,14 +56,14 @@ BEGIN
         CASE WHEN nullable THEN 'CASE WHEN i % 10 > 0 THEN' ELSE '' END, a, a || CASE WHEN nullable THEN ' END' ELSE '' END, '', b, b);
 END $$;
 
--- loads one of the two tables, and says how it went
-CREATE FUNCTION load_one(target text, source text, mode text, version text, by_statements boolean) RETURNS text LANGUAGE plpgsql AS $$
+-- loads one of the two tables, and says how it went; without keys the statements replace all
+CREATE FUNCTION load_one(target text, source text, mode text, keys text[], version text, by_statements boolean) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     said text;
 BEGIN
     PERFORM set_config('idem.force_statements', by_statements::text, true), set_config('work_mem', one_of('64kB', '4MB'), true);
     SELECT format('%s: source %s, inserted %s, updated %s, deleted %s, unchanged %s', l.method, l.source_rows, l.inserted_rows, l.updated_rows, l.deleted_rows, l.unchanged_rows)
-    INTO said FROM idem_load('led', target, source, '[0,100)', mode, keys => '{a,b}', window_column => 'w', version_column => version, force => true) l;
+    INTO said FROM idem_load('led', target, source, '[0,100)', mode, keys => keys, window_column => 'w', version_column => version, force => true) l;
     RETURN said;
 EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE;
@@ -88,16 +88,17 @@ END $$;
 
 CREATE PROCEDURE play(rounds int) LANGUAGE plpgsql AS $$
 DECLARE
-    a text; b text; nullable boolean; made text; mode text; source text; version text; fast text; slow text; share float8;
+    keys text[]; a text; b text; nullable boolean; made text; mode text; source text; version text; fast text; slow text; share float8;
 BEGIN
     FOR round IN 1..rounds LOOP
         a := one_of('int', 'bigint', 'text', 'uuid', 'numeric', 'citext', 'date', 'timestamptz', 'bytea', 'int[]', 'boolean');
         b := one_of('int', 'bigint', 'text', 'uuid', 'numeric', 'date', 'interval');
         nullable := random() < 0.4;
-        made := definition(a, b, nullable);
-        mode := one_of('upsert', 'reload');
+        keys := CASE WHEN random() < 0.8 THEN '{a,b}'::text[] END;
+        made := definition(a, b, nullable, keys IS NOT NULL);
+        mode := CASE WHEN keys IS NULL THEN 'reload' ELSE one_of('upsert', 'reload') END;
         version := CASE WHEN mode = 'upsert' AND random() < 0.3 THEN 'n' END;
-        source := format('SELECT a, b, w, %s n, t, j FROM src WHERE w >= $1 AND w < $2 ORDER BY %s', maybe(0.8, 'u,'), one_of('i', 'i', 'i DESC', 'md5(i::text)', 'w', 'a, b'));
+        source := format('SELECT a, b, w, %s n, t, j FROM src%s WHERE w >= $1 AND w < $2 ORDER BY %s', maybe(0.8, 'u,'), CASE WHEN keys IS NULL THEN ', generate_series(1, 1 + i % 3)' END, one_of('i', 'i', 'i DESC', 'md5(i::text)', 'w', 'a, b'));
         DROP TABLE IF EXISTS fast, slow, src;
         DROP SEQUENCE IF EXISTS us;
         CREATE SEQUENCE us START 100;
@@ -112,11 +113,11 @@ BEGIN
             END LOOP;
             DELETE FROM src WHERE w IS NULL;
             COMMIT;
-            slow := load_one('slow', source, mode, version, true);
+            slow := load_one('slow', source, mode, keys, version, true);
             COMMIT;
-            fast := load_one('fast', source, mode, version, false);
+            fast := load_one('fast', source, mode, keys, version, false);
             INSERT INTO verdict VALUES (round, step, mode, a || ' ' || b || ': ' || made, source,
-                concat_ws('; ', compare(), CASE WHEN fast IS DISTINCT FROM slow THEN format('by statements %s', slow) END), fast);
+                concat_ws('; ', compare(), CASE WHEN (keys IS NOT NULL OR fast !~ ':') AND fast IS DISTINCT FROM slow THEN format('by statements %s', slow) END), fast);
             COMMIT;
             EXECUTE one_of('SELECT 1', 'SELECT 1', 'DELETE FROM fast WHERE w % 10 = 3; DELETE FROM slow WHERE w % 10 = 3');
             COMMIT;
