@@ -26,6 +26,7 @@
 #include "server/scope.h"
 #include "server/statement.h"
 #include "server/transaction.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -155,6 +156,9 @@ struct IdemLedgerStatements
 	IdemStatement *count;
 	IdemStatement *supersede;
 	IdemStatement *complete;
+	IdemStatement *complete_range;
+	IdemStatement *insert_complete;
+	IdemStatement *any_failed;
 	IdemStatement *fail;
 	IdemStatement *failures;
 	IdemStatement *postponed;
@@ -571,11 +575,32 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 	}
 }
 
-void
-idem_complete_run(IdemLedger *ledger, const IdemRun *run)
+/* What the ledger says of a run beside its columns. */
+#define DETAILS(duplicates, zone, rerun)                          \
+	"pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(" \
+	"'duplicate_rows', " duplicates ", 'time_zone', " zone ", 'rerun', " rerun "))"
+
+/* Of which kind a digest is; NULL if there is none. */
+#define DIGEST_VERSION(digest) "CASE WHEN " digest " IS NOT NULL THEN 1 END"
+
+/* Completes a run's row; more is what else is set of it. */
+#define COMPLETE_RUN(more)                                                                 \
+	"UPDATE ONLY @L SET " more "method = $4,"                                              \
+	" source_rows = $5, inserted_rows = $6, updated_rows = $7,"                            \
+	" deleted_rows = $8, unchanged_rows = $9,"                                             \
+	" source_digest = $11, digest_version = " DIGEST_VERSION("$11") ","                    \
+	" finished_at = $14, source_schema = $12::pg_catalog.jsonb,"                           \
+	" details = " DETAILS("$10", "$13", "$15")                                             \
+	" WHERE run_id OPERATOR(pg_catalog.=) $3"                                              \
+	" AND state OPERATOR(pg_catalog.=) 'complete'"
+
+/* Completes a run that has been claimed, alone or as the first of a range. */
+static void
+complete_run(IdemLedger *ledger, const IdemRun *run, bool is_range)
 {
 	static const Oid more[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID,
-							   INT8OID, INT8OID, BYTEAOID, TEXTOID, TEXTOID};
+							   INT8OID, INT8OID, BYTEAOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID};
+	IdemLedgerStatements *all = ledger->statements;
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
 					CStringGetTextDatum(run->method), Int64GetDatum(run->source_rows),
@@ -584,25 +609,19 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 					Int64GetDatum(run->duplicate_rows),
 					run->has_digest ? idem_digest_bytea(&run->digest) : (Datum) 0,
 					run->source_schema ? CStringGetTextDatum(run->source_schema) : (Datum) 0,
-					CStringGetTextDatum(run->time_zone)};
+					CStringGetTextDatum(run->time_zone), TimestampTzGetDatum(run->finished_at),
+					BoolGetDatum(run->rerun)};
 	bool isnull[lengthof(args)] = {false};
 
 	isnull[7] = run->deleted_rows == IDEM_UNKNOWN_COUNT;
+	isnull[9] = run->duplicate_rows == 0;
 	isnull[10] = !run->has_digest;
 	isnull[11] = run->source_schema == NULL;
+	isnull[14] = !run->rerun;
 
 	if (idem_write_ledger(ledger,
-						  get_statement(ledger, &ledger->statements->complete, IDEM_SNAPSHOT_NEW,
-										"UPDATE ONLY @L SET method = $4,"
-										" source_rows = $5, inserted_rows = $6, updated_rows = $7,"
-										" deleted_rows = $8, unchanged_rows = $9,"
-										" source_digest = $11, digest_version = CASE WHEN $11 IS NOT NULL THEN 1 END,"
-										" finished_at = pg_catalog.clock_timestamp(),"
-										" source_schema = $12::pg_catalog.jsonb,"
-										" details = pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
-										"'duplicate_rows', NULLIF($10, 0), 'time_zone', $13))"
-										" WHERE run_id OPERATOR(pg_catalog.=) $3"
-										" AND state OPERATOR(pg_catalog.=) 'complete'",
+						  get_statement(ledger, is_range ? &all->complete_range : &all->complete, IDEM_SNAPSHOT_NEW,
+										is_range ? COMPLETE_RUN("window_range = $2, ") : COMPLETE_RUN(""),
 										lengthof(more), more),
 						  args, isnull) != 1)
 		ereport(ERROR,
@@ -610,6 +629,168 @@ idem_complete_run(IdemLedger *ledger, const IdemRun *run)
 				 errmsg("run " INT64_FORMAT " has vanished from ledger %s",
 						run->run_id, ledger->name),
 				 errhint("A source, an audit or a trigger must not change the ledger; a row security policy must let its role update it.")));
+}
+
+void
+idem_complete_run(IdemLedger *ledger, const IdemRun *run)
+{
+	complete_run(ledger, run, false);
+}
+
+bool
+idem_claim_range(IdemLedger *ledger, IdemRun *range)
+{
+	ClaimTry try = {.ledger = ledger, .run = range};
+	Datum args[] = {CStringGetTextDatum(range->pipeline),
+					idem_window_datum(ledger->type, range->window)};
+
+	range->started_at = GetCurrentTimestamp();
+	return !try_claim_nowait(&try) && try.claimed &&
+		   !idem_read_ledger(ledger,
+							 get_history_statement(ledger, &ledger->statements->any_failed, IDEM_SNAPSHOT_NEW,
+												   "SELECT FROM ONLY @L l" WHERE_OVERLAPS
+												   " AND l.state OPERATOR(pg_catalog.=) 'failed' LIMIT 1",
+												   0, NULL),
+							 args, 0, NULL, NULL);
+}
+
+/* A value of a run, as an element of an array. */
+typedef struct RunValue
+{
+	Datum value;
+	bool isnull;
+} RunValue;
+
+#define RUN_VALUE(name, none, datum)                                 \
+	static RunValue name(const IdemLedger *ledger, const IdemRun *run) \
+	{                                                                  \
+		return (RunValue){(none) ? (Datum) 0 : (datum), (none)};       \
+	}
+RUN_VALUE(window_of, false, idem_window_datum(ledger->type, run->window))
+RUN_VALUE(method_of, false, CStringGetTextDatum(run->method))
+RUN_VALUE(schema_of, run->source_schema == NULL, CStringGetTextDatum(run->source_schema))
+RUN_VALUE(digest_of, !run->has_digest, idem_digest_bytea(&run->digest))
+RUN_VALUE(source_rows_of, false, Int64GetDatum(run->source_rows))
+RUN_VALUE(inserted_rows_of, false, Int64GetDatum(run->inserted_rows))
+RUN_VALUE(updated_rows_of, false, Int64GetDatum(run->updated_rows))
+RUN_VALUE(deleted_rows_of, run->deleted_rows == IDEM_UNKNOWN_COUNT, Int64GetDatum(run->deleted_rows))
+RUN_VALUE(unchanged_rows_of, false, Int64GetDatum(run->unchanged_rows))
+RUN_VALUE(duplicate_rows_of, run->duplicate_rows == 0, Int64GetDatum(run->duplicate_rows))
+RUN_VALUE(started_at_of, false, TimestampTzGetDatum(run->started_at))
+RUN_VALUE(finished_at_of, false, TimestampTzGetDatum(run->finished_at))
+
+/* The arrays of values of runs that insert_complete passes, in its order; type 0: the ledger's windows'. */
+static const struct
+{
+	Oid type;
+	Oid array;
+	RunValue (*value)(const IdemLedger *ledger, const IdemRun *run);
+} run_arrays[] = {
+	{InvalidOid, InvalidOid, window_of},
+	{TEXTOID, TEXTARRAYOID, method_of},
+	{TEXTOID, TEXTARRAYOID, schema_of},
+	{BYTEAOID, BYTEAARRAYOID, digest_of},
+	{INT8OID, INT8ARRAYOID, source_rows_of},
+	{INT8OID, INT8ARRAYOID, inserted_rows_of},
+	{INT8OID, INT8ARRAYOID, updated_rows_of},
+	{INT8OID, INT8ARRAYOID, deleted_rows_of},
+	{INT8OID, INT8ARRAYOID, unchanged_rows_of},
+	{INT8OID, INT8ARRAYOID, duplicate_rows_of},
+	{TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, started_at_of},
+	{TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, finished_at_of},
+};
+
+/* Makes one of them. */
+static Datum
+make_array(const IdemLedger *ledger, const IdemRun *runs, int n, int which)
+{
+	Oid type = OidIsValid(run_arrays[which].type) ? run_arrays[which].type : ledger->type->range;
+	Datum *values = palloc(n * sizeof(Datum));
+	bool *nulls = palloc(n * sizeof(bool));
+	int lower = 1;
+	int16 len;
+	bool byval;
+	char align;
+	int i;
+
+	get_typlenbyvalalign(type, &len, &byval, &align);
+	for (i = 0; i < n; i++)
+	{
+		RunValue value = run_arrays[which].value(ledger, &runs[i]);
+
+		values[i] = value.value;
+		nulls[i] = value.isnull;
+	}
+	return PointerGetDatum(construct_md_array(values, nulls, 1, &n, &lower, type, len, byval, align));
+}
+
+/* Gives runs the run_ids in an array. */
+static void
+set_run_ids(const IdemLedger *ledger, IdemRun *runs, int n, Datum array)
+{
+	Datum *run_ids;
+	int received;
+	int i;
+
+	deconstruct_array(DatumGetArrayTypeP(array), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &run_ids, NULL, &received);
+	if (received != n)
+		elog(ERROR, "ledger %s took %d rows of %d", ledger->name, received, n);
+	for (i = 0; i < n; i++)
+		runs[i].run_id = DatumGetInt64(run_ids[i]);
+}
+
+/* Inserts the rows of complete runs, whose windows lie in a range that we have claimed. */
+static void
+insert_complete(IdemLedger *ledger, IdemRun *runs, int n)
+{
+	Oid more[IDEM_MAX_ARGS] = {TEXTOID, TEXTOID, TARGET_TYPES, TEXTOID};
+	Datum args[IDEM_MAX_ARGS] = {CStringGetTextDatum(runs->pipeline), idem_window_datum(ledger->type, runs->window),
+								 CStringGetTextDatum(runs->mode), CStringGetTextDatum(runs->time_zone),
+								 TARGET_ARGS(runs->target), CALLER};
+	const int scalars = 9; /* pipeline, window, and the above */
+	Datum run_ids;
+	bool isnull;
+	size_t i;
+
+	for (i = 0; i < lengthof(run_arrays); i++)
+	{
+		more[scalars - 2 + i] = OidIsValid(run_arrays[i].array) ? run_arrays[i].array : get_array_type(ledger->type->range);
+		args[scalars + i] = make_array(ledger, runs, n, i);
+	}
+	if (!idem_write_ledger_row(ledger,
+							   get_statement(ledger, &ledger->statements->insert_complete, IDEM_SNAPSHOT_NEW,
+											 "WITH i AS (INSERT INTO @L (pipeline, window_range, state, mode, attempt, run_by,"
+											 " started_at, finished_at, method, source_rows, inserted_rows, updated_rows,"
+											 " deleted_rows, unchanged_rows, source_digest, digest_version, source_schema,"
+											 " details, " TARGET_COLUMNS ")"
+											 " SELECT $1, r.w, 'complete', $3, 1, $9,"
+											 " r.started, r.finished, r.method, r.source, r.inserted, r.updated,"
+											 " r.deleted, r.unchanged, r.digest, " DIGEST_VERSION("r.digest") ", r.schema::pg_catalog.jsonb,"
+											 " " DETAILS("r.duplicates", "$4", "NULL") ", $5, $6, $7, $8"
+											 " FROM ROWS FROM (pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+											 " pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15),"
+											 " pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18),"
+											 " pg_catalog.unnest($19), pg_catalog.unnest($20), pg_catalog.unnest($21))"
+											 " r(w, method, schema, digest, source, inserted, updated, deleted, unchanged, duplicates, started, finished)"
+											 " RETURNING run_id) SELECT pg_catalog.array_agg(i.run_id ORDER BY i.run_id) FROM i",
+											 scalars - 2 + lengthof(run_arrays), more),
+							   args, NULL, 1, &run_ids, &isnull) ||
+		isnull)
+		elog(ERROR, "ledger %s took no rows", ledger->name);
+	set_run_ids(ledger, runs, n, run_ids);
+	ledger->statements->added += n;
+}
+
+/* First the claim becomes the first window's row, then nothing is in the others' way. */
+void
+idem_complete_range(IdemLedger *ledger, const IdemRun *range, IdemRun *runs, int n)
+{
+	runs[0].run_id = range->run_id;
+	runs[0].started_at = range->started_at;
+	complete_run(ledger, &runs[0], true);
+	if (n > 1)
+		insert_complete(ledger, runs + 1, n - 1);
 }
 
 int64

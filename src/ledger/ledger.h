@@ -74,6 +74,8 @@ typedef struct IdemRun
 	int64 duplicate_rows; /* source rows that collapsed into others */
 	const char *source_schema; /* the source's columns and their types, as JSON */
 	const char *time_zone;	   /* under which it runs */
+	TimestampTz finished_at;
+	bool rerun; /* its source has run before, for a batch that was rolled back */
 	bool has_digest;
 	IdemDigest digest; /* of the source rows */
 } IdemRun;
@@ -117,8 +119,22 @@ typedef enum IdemClaim
  */
 extern IdemClaim idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy);
 
-/* Completes a claimed run: writes its counts. */
+/* Completes a claimed run: writes its counts, and when it finished. */
 extern void idem_complete_run(IdemLedger *ledger, const IdemRun *run);
+
+/*
+ * Claims several windows that follow each other as one, the run's, without waiting.  False
+ * if somebody else holds or has completed some of it, or some of it has failed: then what
+ * has been done is to be rolled back.  What the rows of several windows say must be said
+ * by nobody but us, so only where idem_may_claim_range.
+ */
+extern bool idem_claim_range(IdemLedger *ledger, IdemRun *range);
+
+/*
+ * Completes the first windows of a claimed range, n of them, by a row for each, and gives
+ * up the rest.  Sets their run_ids.
+ */
+extern void idem_complete_range(IdemLedger *ledger, const IdemRun *range, IdemRun *runs, int n);
 
 /*
  * Records a run that failed with error, in a transaction after its own.  Its window

@@ -20,12 +20,14 @@
 #include "fmgr.h"
 #include "ledger/access.h"
 #include "ledger/table.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "server/changes.h"
 #include "server/compat.h"
 #include "server/statement.h"
 #include "server/transaction.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -294,6 +296,21 @@ idem_check_ledger(IdemLedger *ledger)
 				 errhint("Load again.")));
 	ledger->seen = seen;
 	relation_close(rel, NoLock);
+}
+
+bool
+idem_may_claim_range(const IdemLedger *ledger)
+{
+	const AclMode rights = ACL_SELECT | ACL_INSERT | ACL_UPDATE;
+	Relation rel = try_relation_open(ledger->relid, AccessShareLock);
+	bool result;
+
+	if (rel == NULL)
+		return false;
+	result = rel->trigdesc == NULL && rel->rd_rules == NULL && !rel->rd_rel->relrowsecurity &&
+			 pg_class_aclmask(ledger->relid, GetUserId(), rights, ACLMASK_ALL) == rights;
+	relation_close(rel, NoLock);
+	return result;
 }
 
 void

@@ -23,6 +23,12 @@ extern const IdemRangeType *idem_ledger_range_type(Oid relid, Oid schema);
  */
 extern void idem_check_ledger(IdemLedger *ledger);
 
+/*
+ * True if nobody notices that a row stands for several windows, and is changed into one for
+ * each: no trigger, rule or policy.  The current user must have the rights for it.
+ */
+extern bool idem_may_claim_range(const IdemLedger *ledger);
+
 /* Raises 42804 for a range of another type than the ledger's. */
 extern void idem_check_range_type(const IdemLedger *ledger, Oid range);
 

@@ -28,6 +28,7 @@ begin_load(const IdemRequest *request, bool atomic, IdemSummary *summary)
 		.atomic = atomic,
 		.context = CurrentMemoryContext,
 		.summary = summary,
+		.pace = {.together = 1},
 	};
 
 	memset(summary, 0, sizeof(*summary));

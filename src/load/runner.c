@@ -12,6 +12,7 @@
 #include "catalog/namespace.h"
 #include "ledger/notify.h"
 #include "ledger/table.h"
+#include "load/batch.h"
 #include "load/failure.h"
 #include "load/prepare.h"
 #include "load/progress.h"
@@ -22,6 +23,7 @@
 #include "server/scope.h"
 #include "server/settings.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /* A piece, and what it came to. */
 typedef struct PieceResult
@@ -100,10 +102,32 @@ load_rows(IdemLoad *load, IdemRun *run)
 }
 
 /*
- * Loads, audits and completes a window that has been claimed.  When its rows are written,
- * our statements hold a lock on every partition and index that they touched: whatever
- * changed in between is committed by then and seen, and nothing more can come.
+ * When its rows are written, our statements hold a lock on every partition and index that
+ * they touched: whatever changed in between is committed by then and seen, and nothing
+ * more can come.
  */
+void
+idem_fill_window(IdemLoad *load, IdemRun *run)
+{
+	load_rows(load, run);
+	if (load->audit)
+	{
+		idem_progress_phase(IDEM_PHASE_AUDIT);
+		idem_run_audit(load->audit, load->type, run->window);
+	}
+	idem_check_target(load->target);
+	run->finished_at = GetCurrentTimestamp();
+}
+
+void
+idem_say_complete(const IdemLoad *load, const IdemRun *run)
+{
+	idem_remember_success(run);
+	if (load->request->notify)
+		idem_notify_complete(load->type, run);
+}
+
+/* Loads, audits and completes a window that has been claimed. */
 static void
 load_claimed(IdemLoad *load, IdemRun *run)
 {
@@ -112,17 +136,10 @@ load_claimed(IdemLoad *load, IdemRun *run)
 		idem_progress_phase(IDEM_PHASE_WRITERS);
 		idem_wait_for_source_writers(idem_source_relations(load->source));
 	}
-	load_rows(load, run);
-	if (load->audit)
-	{
-		idem_progress_phase(IDEM_PHASE_AUDIT);
-		idem_run_audit(load->audit, load->type, run->window);
-	}
-	idem_check_target(load->target);
+	load->pace.began = GetCurrentTimestamp();
+	idem_fill_window(load, run);
 	idem_complete_run(load->ledger, run);
-	idem_remember_success(run);
-	if (load->request->notify)
-		idem_notify_complete(load->type, run);
+	idem_say_complete(load, run);
 }
 
 /* Does one piece, as its identity. */
@@ -147,14 +164,13 @@ load_piece(void *arg)
 	idem_run_as(&result->load->request->identity, load_piece_as, result);
 }
 
-/* Counts and reports a piece that was loaded or left alone. */
-static void
-report_piece(IdemLoad *load, const PieceResult *result)
+/* Counts and reports a window that was loaded or left alone. */
+void
+idem_report_run(IdemLoad *load, const IdemRun *run, bool busy)
 {
 	IdemRun *total = &load->summary->total;
-	const IdemRun *run = &result->run;
 
-	if (result->claim == IDEM_CLAIM_BUSY)
+	if (busy)
 		load->summary->busy++;
 	else
 		load->summary->loaded++;
@@ -165,7 +181,7 @@ report_piece(IdemLoad *load, const PieceResult *result)
 	total->unchanged_rows += run->unchanged_rows;
 	total->duplicate_rows += run->duplicate_rows;
 	if (load->report)
-		load->report(load->report_arg, load->type, run, result->claim == IDEM_CLAIM_BUSY);
+		load->report(load->report_arg, load->type, run, busy);
 }
 
 /* Does one piece in the caller's transaction; a failure outlives its rollback. */
@@ -198,26 +214,32 @@ current_identity(const IdemLoad *load)
 	return identity;
 }
 
+IdemRun
+idem_make_run(const IdemLoad *load, IdemWindow window)
+{
+	return (IdemRun){
+		.ledger = load->ledger->relid,
+		.pipeline = load->pipeline,
+		.window = window,
+		.target = load->target->relid,
+		.time_zone = load->time_zone,
+		.mode = load->request->reload ? "reload" : "upsert",
+		.redo = window.lower < load->plan.reopened.upper && load->plan.reopened.lower < window.upper,
+	};
+}
+
 /* Loads one piece; returns false if some of it is complete by now. */
 static bool
 run_piece(IdemLoad *load, IdemWindow window)
 {
-	PieceResult result = {
-		.load = load,
-		.run = {
-			.pipeline = load->pipeline,
-			.window = window,
-			.target = load->target->relid,
-			.time_zone = load->time_zone,
-			.mode = load->request->reload ? "reload" : "upsert",
-			.redo = window.lower < load->plan.reopened.upper && load->plan.reopened.lower < window.upper,
-		}};
+	PieceResult result = {.load = load, .run = idem_make_run(load, window)};
 	ErrorData *volatile error = NULL;
 	ErrorContextCallback context = {error_context_stack, add_context, &result};
 
 	MemoryContextReset(load->piece_context);
 	MemoryContextSwitchTo(load->piece_context);
 	result.identity = current_identity(load);
+	result.run.rerun = load->pace.rerun > 0;
 	error_context_stack = &context;
 	idem_progress_window(window);
 	idem_enter_run(load->ledger, &result.run);
@@ -237,7 +259,7 @@ run_piece(IdemLoad *load, IdemWindow window)
 	if (error)
 		idem_handle_failure(load, &result.run, error);
 	else if (result.claim != IDEM_CLAIM_COMPLETE)
-		report_piece(load, &result);
+		idem_report_run(load, &result.run, result.claim == IDEM_CLAIM_BUSY);
 	if (!load->again)
 		idem_progress_done(result.run.inserted_rows + result.run.updated_rows + Max(result.run.deleted_rows, 0));
 	MemoryContextSwitchTo(load->context);
@@ -257,20 +279,30 @@ finish_piece(IdemLoad *load, IdemWindow window)
 	} while (load->again);
 }
 
+/* Loads the next pieces together, or one of them; returns how many. */
+static int
+load_next(IdemLoad *load, const IdemWindow *windows, int n)
+{
+	int loaded = idem_load_batch(load, windows, n);
+
+	if (loaded > 0)
+		return loaded;
+	finish_piece(load, windows[0]);
+	idem_keep_pace(load);
+	return 1;
+}
+
 /* Loads the pieces that have been made, up to a number; returns how many. */
 static int64
 load_queue(IdemLoad *load, const IdemQueue *queue, int64 max, bool condemn)
 {
 	int n = Min(queue->n, max);
-	int i;
+	int i = 0;
 
-	for (i = 0; i < n; i++)
-	{
-		if (i == 0 && condemn)
-			idem_condemn_window(load, queue->made[i]);
-		else
-			finish_piece(load, queue->made[i]);
-	}
+	if (condemn && n > 0)
+		idem_condemn_window(load, queue->made[i++]);
+	while (i < n)
+		i += load_next(load, queue->made + i, n - i);
 	return n;
 }
 

@@ -11,6 +11,15 @@
 #include "load/source.h"
 #include "load/windows.h"
 
+/* How many windows are loaded together, by how long they take. */
+typedef struct IdemPace
+{
+	int together;	   /* as many next time; 0: none any more in this call */
+	int alone;		   /* but so many first, for which a batch has failed, */
+	int rerun;		   /* and whose sources have run: so many of these */
+	TimestampTz began; /* when the last one alone had nothing to wait for any more; 0: it never had */
+} IdemPace;
+
 /* A load that has been looked up and found right. */
 typedef struct IdemLoad
 {
@@ -29,6 +38,7 @@ typedef struct IdemLoad
 	const char *pipeline;
 	const char *time_zone; /* under which it runs */
 	bool again;	   /* the piece has failed by a conflict: try it once more */
+	IdemPace pace; /* of windows that are loaded together */
 	IdemPlan plan; /* of its windows */
 	IdemReport report;
 	void *report_arg;
@@ -40,5 +50,14 @@ extern void idem_load_gaps(IdemLoad *load, IdemWindow window, bool cut);
 
 /* Loads the windows that the request gives one by one. */
 extern void idem_load_given(IdemLoad *load);
+
+/*
+ * For batch.c: a window's run, of which nothing is known yet; its rows, loaded and audited,
+ * once it is claimed; what others are told once it is complete; and what the caller is told.
+ */
+extern IdemRun idem_make_run(const IdemLoad *load, IdemWindow window);
+extern void idem_fill_window(IdemLoad *load, IdemRun *run);
+extern void idem_say_complete(const IdemLoad *load, const IdemRun *run);
+extern void idem_report_run(IdemLoad *load, const IdemRun *run, bool busy);
 
 #endif /* IDEM_LOAD_RUNNER_H */

@@ -13,6 +13,8 @@
 
 #include "access/relation.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -585,6 +587,34 @@ idem_source_schema(const IdemSource *source)
 	}
 	appendStringInfoString(&buf, i == 0 ? "{}" : "}");
 	return buf.data;
+}
+
+/* True if a relation, or one that inherits from it, is on another server. */
+static bool
+is_foreign(Oid relid)
+{
+	ListCell *lc;
+
+	foreach (lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
+			return true;
+	}
+	return false;
+}
+
+bool
+idem_is_quiet_source(IdemSource *source)
+{
+	ListCell *lc;
+
+	foreach (lc, idem_source_relations(source))
+	{
+		if (is_foreign(lfirst_oid(lc)))
+			return false;
+	}
+	return !idem_is_volatile_query(source->query) &&
+		   !contain_volatile_functions((Node *) source->projection);
 }
 
 List *

@@ -30,6 +30,12 @@ extern TupleDesc idem_source_desc(const IdemSource *source);
 /* Its columns and their types, as a JSON object. */
 extern const char *idem_source_schema(const IdemSource *source);
 
+/*
+ * True if it is the same to run it for one window after the other in one transaction: it
+ * calls no volatile function, and no other server's snapshot would be kept meanwhile.
+ */
+extern bool idem_is_quiet_source(IdemSource *source);
+
 /* The relations it reads, for idem_wait_for_source_writers. */
 extern List *idem_source_relations(IdemSource *source);
 

@@ -43,9 +43,9 @@ is_writer(const LockData *locks, const LOCKTAG *tag, VirtualTransactionId vxid)
 	return false;
 }
 
-/* Waits for the writers of one relation. */
-static void
-wait_for_writers(Oid relid)
+/* Waits for the writers of one relation, or returns whether there is one. */
+static bool
+meet_writers(Oid relid, bool wait)
 {
 	VirtualTransactionId *holders;
 	LockData *locks;
@@ -55,13 +55,17 @@ wait_for_writers(Oid relid)
 	SET_LOCKTAG_RELATION(tag, IsSharedRelation(relid) ? InvalidOid : MyDatabaseId, relid);
 	holders = GetLockConflicts(&tag, ShareLock, &n);
 	if (n == 0)
-		return;
+		return false;
 	locks = GetLockStatusData();
 	for (; VirtualTransactionIdIsValid(*holders); holders++)
 	{
-		if (is_writer(locks, &tag, *holders))
-			VirtualXactLock(*holders, true);
+		if (!is_writer(locks, &tag, *holders))
+			continue;
+		if (!wait)
+			return true;
+		VirtualXactLock(*holders, true);
 	}
+	return false;
 }
 
 /*
@@ -81,8 +85,9 @@ family(Oid relid)
 	return relids;
 }
 
-void
-idem_wait_for_source_writers(List *relations)
+/* The same for relations and those that inherit from them. */
+static bool
+meet_all_writers(List *relations, bool wait)
 {
 	ListCell *lc;
 	ListCell *child;
@@ -92,7 +97,21 @@ idem_wait_for_source_writers(List *relations)
 		foreach (child, family(lfirst_oid(lc)))
 		{
 			CHECK_FOR_INTERRUPTS();
-			wait_for_writers(lfirst_oid(child));
+			if (meet_writers(lfirst_oid(child), wait))
+				return true;
 		}
 	}
+	return false;
+}
+
+void
+idem_wait_for_source_writers(List *relations)
+{
+	(void) meet_all_writers(relations, true);
+}
+
+bool
+idem_has_source_writers(List *relations)
+{
+	return meet_all_writers(relations, false);
 }

@@ -15,4 +15,7 @@
  */
 extern void idem_wait_for_source_writers(List *relations);
 
+/* True if there is a transaction for which that would wait. */
+extern bool idem_has_source_writers(List *relations);
+
 #endif /* IDEM_LOAD_WRITERS_H */

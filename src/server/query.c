@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "executor/spi_priv.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_param.h"
 #include "server/plan.h"
 #include "server/query.h"
@@ -111,6 +112,12 @@ TupleDesc
 idem_running_desc(const IdemQuery *query)
 {
 	return ((CachedPlanSource *) linitial(query->plan->plancache_list))->resultDesc;
+}
+
+bool
+idem_is_volatile_query(IdemQuery *query)
+{
+	return contain_volatile_functions((Node *) idem_query_tree(query));
 }
 
 List *

@@ -39,6 +39,9 @@ extern TupleDesc idem_query_desc(IdemQuery *query);
  */
 extern TupleDesc idem_running_desc(const IdemQuery *query);
 
+/* True if it calls a function that is volatile. */
+extern bool idem_is_volatile_query(IdemQuery *query);
+
 /* The relations that a query depends on, views included; a list of OIDs. */
 extern List *idem_query_relations(IdemQuery *query);
 

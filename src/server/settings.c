@@ -19,6 +19,7 @@ char *idem_databases = NULL;
 int idem_max_workers = 4;
 int idem_max_backfill_workers = 2;
 int idem_crash_delay = 60000;
+int idem_batch_time = 50;
 
 static bool is_preloaded = false;
 
@@ -125,6 +126,14 @@ idem_define_settings(bool preloaded)
 							 PGC_USERSET,
 							 0,
 							 NULL, NULL, NULL);
+	DefineCustomIntVariable("idem.batch_time",
+							"How long small windows that follow each other are loaded in one transaction.",
+							"0: each in a transaction of its own.",
+							&idem_batch_time,
+							50, 0, PG_INT32_MAX,
+							PGC_USERSET,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("idem");
 }
 

@@ -14,8 +14,8 @@ extern bool idem_allow_exclusive;
 /* Write to targets by statements alone. */
 extern bool idem_force_statements;
 
-/* Write to targets by statements alone. */
-extern bool idem_force_statements;
+/* How long small windows that follow each other are loaded in one transaction, in milliseconds. */
+extern int idem_batch_time;
 
 /* Compute the checksum of the source rows. */
 extern bool idem_source_digest;

@@ -133,6 +133,46 @@ foreach my $case (
 	}
 }
 
+# In a batch: windows 2 to 5 are loaded together, and the fifth waits for a key that somebody else writes.
+foreach my $how ('SIGKILL', 'immediate stop', 'terminate', 'cancel')
+{
+	reset_all();
+	my $holder = $node->background_psql('postgres');
+	$holder->query_safe("BEGIN; INSERT INTO tgt VALUES (4500, '2024-01-05', 'not committed')");
+	my $session = do
+	{
+		local $ENV{PGOPTIONS} = '-c idem.batch_time=10min';
+		IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', sprintf($upsert, quoted($source), 'NULL') ],
+			'>', \my $out, '2>', \my $err);
+	};
+	my $waiting = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL idem_load_window%' AND wait_event_type = 'Lock'";
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($waiting) w") or die 'the batch did not reach its wait point';
+	my $pid = $node->safe_psql('postgres', $waiting);
+
+	is($node->safe_psql('postgres', "SELECT idem_gaps('led', 'public.tgt', '[2024-01-01,2024-01-11)'), count(*) FROM tgt"),
+		'{[2024-01-02,2024-01-11)}|1000', "batch, $how: nothing is seen of it");
+	if ($how eq 'SIGKILL') { crash($pid) or die 'a load that waits was not killed' }
+	elsif ($how eq 'immediate stop')
+	{
+		$node->stop('immediate');
+		$node->start;
+	}
+	else
+	{
+		my $function = $how eq 'cancel' ? 'pg_cancel_backend' : 'pg_terminate_backend';
+		$node->safe_psql('postgres', "SELECT $function($pid)");
+	}
+	$session->finish;
+	eval { $holder->quit };
+	is(differences('tgt', '2024-01-02'), '0', "batch, $how: nothing of it is there");
+	is($node->safe_psql('postgres', "SELECT string_agg(window_range || ' ' || state, ', ' ORDER BY run_id) FROM led"),
+		'[2024-01-01,2024-01-02) complete' . ($how eq 'cancel' ? ', [2024-01-05,2024-01-06) failed' : ''), "batch, $how: the ledger says so");
+
+	my ($rc, $out, $err) = $node->psql('postgres', sprintf($upsert, quoted($source), 'NULL'));
+	like($err, qr/loaded 9 windows, source rows: 9000, inserted: 9000,/, "batch, $how: again, only the missing windows are loaded");
+	is(differences('tgt', '2025-01-01'), '0', "batch, $how: nothing is missing, nothing is there twice");
+}
+
 # Kill at random moments of a load that does not wait; many small windows.
 reset_all();
 my $loads = 0;

@@ -55,7 +55,7 @@ sub arguments
 	my $target = one_of(qw(up re bag parts));
 	my $keys = one_of("'{id}'", 'NULL');
 	my %more = (
-		step => one_of('NULL', "'" . (5 + int rand 200) . "'"),
+		step => one_of('NULL', "'" . (5 + int rand 200) . "'", "'" . (1 + int rand 5) . "'"),
 		force => one_of('false', 'false', 'false', 'true'),
 		lookback => one_of('NULL', 'NULL', "'20'"),
 		on_busy => one_of("'wait'", "'wait'", "'skip'", "'error'"),
@@ -74,7 +74,8 @@ sub load_script
 	my $script = "SET client_min_messages = warning;\nSET idem.allow_exclusive = " . one_of('on', 'off') .
 		";\nSET work_mem = " . one_of("'64kB'", "'4MB'") .
 		";\nSET idem.source_digest = " . one_of('on', 'on', 'off') .
-		";\nSET idem.force_statements = " . one_of('on', 'off', 'off') . ";\n";
+		";\nSET idem.force_statements = " . one_of('on', 'off', 'off') .
+		";\nSET idem.batch_time = " . one_of("'0'", "'50ms'", "'10s'") . ";\n";
 
 	$script .= 'SET statement_timeout = ' . (5 + int rand 100) . ";\n" if rand() < 0.1;
 	$script .= 'SET lock_timeout = ' . (1 + int rand 20) . ";\n" if rand() < 0.1;
