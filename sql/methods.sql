@@ -98,6 +98,7 @@ CALL load('tgt', 'upsert', win => '[4000,8000)');
 SELECT differ('tgt');
 
 -- an insertion meets a key of another window, or one that comes twice: the careful way
+SET idem.force_statements = off;
 UPDATE tgt SET w = 1 WHERE id BETWEEN 5000 AND 5003; DELETE FROM tgt WHERE id >= 4000 AND w <> 1;
 CALL load('tgt', 'upsert', win => '[4000,8000)');
 SELECT differ('tgt');
@@ -109,6 +110,17 @@ SELECT count(*), details FROM tgt, (SELECT details - 'time_zone' AS details FROM
 UPDATE src SET v = v || ctid WHERE id = 7003; TRUNCATE tgt;
 CALL load('tgt', 'upsert');
 SELECT count(*) FROM tgt;
+-- a source that calls a volatile function runs once, as does one that reads the target
+UPDATE src SET v = 'v' || id; CREATE SEQUENCE calls;
+CREATE PROCEDURE once(source text) LANGUAGE sql AS $$
+    CALL idem_load_window('led', 'tgt', source, '[0,8000)', 'upsert', keys => '{id}', window_column => 'w', force => true) $$;
+CALL once('SELECT * FROM src WHERE w >= $1 AND w < $2 AND nextval(''calls'') > 0');
+SELECT last_value, (SELECT count(*) FROM tgt) AS count, (SELECT details - 'time_zone' FROM led ORDER BY run_id DESC LIMIT 1) AS details FROM calls;
+TRUNCATE tgt;
+CALL once('SELECT * FROM src s WHERE w >= $1 AND w < $2 AND NOT EXISTS (SELECT FROM tgt t WHERE t.id = s.id)');
+SELECT count(*), (SELECT details - 'time_zone' FROM led ORDER BY run_id DESC LIMIT 1) AS details FROM tgt;
+TRUNCATE tgt;
+RESET idem.force_statements;
 DELETE FROM src a USING src b WHERE a.id = b.id AND a.ctid > b.ctid;
 
 -- whole partitions, only where it is allowed; without checksums no window is known to be unchanged

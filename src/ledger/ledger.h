@@ -75,7 +75,7 @@ typedef struct IdemRun
 	const char *source_schema; /* the source's columns and their types, as JSON */
 	const char *time_zone;	   /* under which it runs */
 	TimestampTz finished_at;
-	bool rerun; /* its source has run before, for a batch that was rolled back */
+	bool rerun; /* its source has run before, for a batch that was rolled back or a row that could not be written as it came */
 	bool has_digest;
 	IdemDigest digest; /* of the source rows */
 } IdemRun;

@@ -69,7 +69,8 @@ idem_make_apply(const IdemTarget *target, const IdemRangeType *type, TupleDesc d
 static bool
 index_will_tell(const IdemApply *apply, const IdemPiece *piece)
 {
-	return piece->empty && apply->target->has_arbiter && apply->target->is_plain && !apply->keys_repeat;
+	return piece->empty && apply->target->has_arbiter && apply->target->is_plain && !apply->keys_repeat &&
+		   !piece->repeated;
 }
 
 /* True if where the window's rows lie is to be found, and written there what differs. */
@@ -110,7 +111,7 @@ sum_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *ima
 		idem_map_source(piece->map, idem_map_key(apply, slot, &hash), &hash);
 }
 
-void
+bool
 idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *image)
 {
 	if (piece->is_summed)
@@ -121,8 +122,11 @@ idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImag
 		piece->watched = false;
 	}
 	idem_note_keys(apply, slot->tts_isnull);
+	if (idem_stream_row(piece, slot))
+		return false;
 	if (piece->watched)
 		idem_watch_row(apply->collapse, slot);
+	return true;
 }
 
 void
@@ -148,7 +152,8 @@ explain_method(const IdemApply *apply, const IdemPiece *piece)
 		ereport(NOTICE,
 				(errmsg("window %s of pipeline \"%s\": method %s",
 						idem_window_text(apply->type, run->window), run->pipeline, run->method),
-				 errdetail_internal("%s", piece->reason)));
+				 errdetail_internal("%s%s", piece->reason,
+									piece->repeated || piece->refused ? " The source ran twice: a row could not be written as it came." : "")));
 }
 
 void

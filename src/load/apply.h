@@ -69,10 +69,13 @@ typedef struct IdemApply
 	bool crowded;	  /* a window had many more rows than its piece */
 	int64 written;	  /* rows, by all pieces so far */
 	bool keys_repeat; /* a piece had several rows of one key */
+	bool surprised;	  /* a piece that was streamed had to be loaded otherwise */
 	MemoryContext statements; /* of which the next are */
 	IdemStatement *made[IDEM_COMMANDS]; /* NULL: not yet */
 	bool match_nulls; /* they match NULL keys */
 } IdemApply;
+
+typedef struct IdemStream IdemStream;
 
 /* One piece: its window's bounds and its rows. */
 typedef struct IdemPiece
@@ -88,6 +91,10 @@ typedef struct IdemPiece
 	bool misled;	   /* by keys of one hash: rows are to be compared after all */
 	int64 taken;  /* rows so far */
 	bool collapsed; /* duplicates have been removed */
+	IdemStream *stream; /* what writes the rows as they come; NULL: they are kept */
+	bool streamed;		/* all of them have been written so */
+	bool repeated;		/* not all, for one has a key that is there twice, or in the target */
+	bool refused;		/* or something else was wrong with one: the statement says what */
 	char *reason;		/* for the method, in words */
 	IdemRun *run;		/* takes the counts and the method */
 } IdemPiece;
@@ -98,10 +105,22 @@ extern IdemApply *idem_make_apply(const IdemTarget *target, const IdemRangeType 
 
 /*
  * Begins a piece, whose run has been claimed, before its source runs; and takes
- * each of its rows, with its image if the run has a digest.
+ * each of its rows, fetched, with its image if the run has a digest: false if it need not
+ * be kept.
  */
 extern void idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run);
-extern void idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *image);
+extern bool idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *image);
+
+/*
+ * True if a piece may be streamed, whose source may run twice; and streams it: fetch(arg) runs
+ * the source into the piece's rows, of which each is taken.  Returns false if that must be
+ * done again, without streaming.
+ */
+extern bool idem_may_stream(const IdemApply *apply, const IdemPiece *piece);
+extern bool idem_stream_piece(IdemApply *apply, IdemPiece *piece, void (*fetch)(void *arg), void *arg);
+
+/* Writes a row, if its piece is streamed and it can be written now. */
+extern bool idem_stream_row(IdemPiece *piece, TupleTableSlot *slot);
 
 /*
  * Applies a piece, whose rows are complete, by the method that fits, and sets the

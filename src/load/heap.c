@@ -402,6 +402,21 @@ idem_insert_tuple(IdemHeap *heap, const Datum *values, const bool *nulls)
 		write_rows(heap);
 }
 
+void
+idem_insert_spool(IdemHeap *heap, const IdemRows *rows)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(rows->desc, &TTSOpsMinimalTuple);
+
+	tuplestore_rescan(rows->store);
+	while (tuplestore_gettupleslot(rows->store, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		idem_insert_tuple(heap, slot->tts_values, slot->tts_isnull);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
 /* Ends insertions, but for the building of indexes. */
 static void
 end_inserting(IdemHeap *heap)

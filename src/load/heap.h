@@ -54,6 +54,9 @@ extern TupleTableSlot *idem_make_tuple(IdemHeap *heap, const Datum *values, cons
  */
 extern void idem_insert_tuple(IdemHeap *heap, const Datum *values, const bool *nulls);
 
+/* The same for all of some rows. */
+extern void idem_insert_spool(IdemHeap *heap, const IdemRows *rows);
+
 /* Writes what is left, and closes the table.  Returns how many rows were inserted. */
 extern int64 idem_close_heap(IdemHeap *heap);
 

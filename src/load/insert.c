@@ -24,15 +24,21 @@ insert_applies(IdemApply *apply, IdemPiece *piece)
 /*
  * Inserts the rows.  Where their keys have not been watched, an objection means
  * that some are there twice, or in the target: outside the window, or written by
- * another session meanwhile.
+ * another session meanwhile.  So does one that came while they were streamed, and if none
+ * is there twice they are in the target.
  */
 static void
 insert_rows(IdemApply *apply, IdemPiece *piece)
 {
+	if (piece->streamed)
+		return;
 	if (piece->watched)
 	{
 		idem_collapse_piece(apply, piece);
-		idem_insert_rows(apply, piece, &piece->rows);
+		if (piece->repeated && apply->target->has_arbiter && piece->run->duplicate_rows == 0)
+			idem_upsert_rows(apply, piece, &piece->rows);
+		else
+			idem_insert_rows(apply, piece, &piece->rows);
 	}
 	else if (!idem_try_insert(apply, piece, &piece->rows))
 	{

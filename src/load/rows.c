@@ -31,6 +31,13 @@ idem_put_row(IdemRows *rows, const Datum *values, const bool *nulls)
 }
 
 void
+idem_empty_rows(IdemRows *rows)
+{
+	tuplestore_clear(rows->store);
+	rows->count = 0;
+}
+
+void
 idem_free_rows(IdemRows *rows)
 {
 	tuplestore_end(rows->store);

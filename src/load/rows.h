@@ -28,6 +28,9 @@ extern IdemRows idem_make_rows(TupleDesc desc);
 /* Adds a row, of which there may be more values than columns. */
 extern void idem_put_row(IdemRows *rows, const Datum *values, const bool *nulls);
 
+/* Takes all rows away again. */
+extern void idem_empty_rows(IdemRows *rows);
+
 /* Frees the rows' memory and files. */
 extern void idem_free_rows(IdemRows *rows);
 

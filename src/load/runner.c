@@ -65,8 +65,8 @@ sum_row(Intake *intake, TupleTableSlot *slot)
 	idem_add_digest(&intake->run->digest, &hash);
 }
 
-/* Takes one row. */
-static void
+/* Takes one row; false if it need not be kept. */
+static bool
 take_row(void *arg, TupleTableSlot *slot)
 {
 	Intake *intake = arg;
@@ -75,7 +75,43 @@ take_row(void *arg, TupleTableSlot *slot)
 	slot_getallattrs(slot);
 	if (intake->run->has_digest)
 		sum_row(intake, slot);
-	idem_take_row(intake->load->apply, intake->piece, slot, intake->run->has_digest ? &intake->image : NULL);
+	return idem_take_row(intake->load->apply, intake->piece, slot, intake->run->has_digest ? &intake->image : NULL);
+}
+
+/* Runs the source, also a second time. */
+static void
+fetch_rows(void *arg)
+{
+	Intake *intake = arg;
+
+	idem_empty_rows(&intake->piece->rows);
+	intake->piece->taken = 0;
+	intake->piece->sum = (IdemDigest){0};
+	intake->run->digest = (IdemDigest){0};
+	idem_run_source(intake->load->source, intake->run->window, NULL, &intake->piece->rows, take_row, intake);
+}
+
+/* True if the source may run twice, the first time while its rows are written. */
+static bool
+is_repeatable(const IdemLoad *load)
+{
+	return idem_is_quiet_source(load->source) &&
+		   !list_member_oid(idem_source_relations(load->source), load->target->base);
+}
+
+/*
+ * Runs the source, whose rows are written as they come if they can be.  What keeps them is
+ * made first: it outlives the subtransaction of a stream.
+ */
+static void
+stream_or_fetch(Intake *intake)
+{
+	IdemLoad *load = intake->load;
+
+	intake->piece->rows = idem_make_rows(idem_source_desc(load->source));
+	if (!idem_may_stream(load->apply, intake->piece) || !is_repeatable(load) ||
+		!idem_stream_piece(load->apply, intake->piece, fetch_rows, intake))
+		fetch_rows(intake);
 }
 
 /*
@@ -94,7 +130,7 @@ load_rows(IdemLoad *load, IdemRun *run)
 	idem_init_image(&intake.image);
 	idem_begin_piece(load->apply, &piece, run);
 	idem_progress_phase(IDEM_PHASE_SOURCE);
-	piece.rows = idem_run_source(load->source, run->window, NULL, take_row, &intake);
+	stream_or_fetch(&intake);
 	idem_check_target(load->target);
 	run->source_rows = piece.rows.count;
 	idem_progress_phase(IDEM_PHASE_APPLY);

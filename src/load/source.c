@@ -1,6 +1,6 @@
 /*
  * source.c
- *		Where the rows come from: the user's query, run once for a piece.
+ *		Where the rows come from: the user's query, run for a piece.
  *
  * The query is run as it stands, never pasted into another, so comments, a
  * trailing semicolon or clever quoting in it do no harm.  Its rows pass through a
@@ -904,16 +904,18 @@ store_row(SourceReceiver *receiver, TupleTableSlot *slot)
 {
 	ExprContext *context = GetPerTupleExprContext(receiver->estate);
 	MemoryContext old;
+	bool kept = true;
 
 	if (receiver->source->window_index >= 0 || receiver->generated)
 		check_in_window(receiver, slot);
 	if (receiver->take)
 	{
 		old = MemoryContextSwitchTo(context->ecxt_per_tuple_memory);
-		receiver->take(receiver->arg, slot);
+		kept = receiver->take(receiver->arg, slot);
 		MemoryContextSwitchTo(old);
 	}
-	tuplestore_puttupleslot(receiver->rows->store, slot);
+	if (kept)
+		tuplestore_puttupleslot(receiver->rows->store, slot);
 	receiver->rows->count++;
 }
 
@@ -1033,20 +1035,19 @@ shutdown_receiver(DestReceiver *self)
 	FreeExecutorState(receiver->estate);
 }
 
-IdemRows
-idem_run_source(IdemSource *source, IdemWindow window, Snapshot since, IdemTakeRow take, void *arg)
+void
+idem_run_source(IdemSource *source, IdemWindow window, Snapshot since, IdemRows *rows,
+				IdemTakeRow take, void *arg)
 {
-	IdemRows rows = idem_make_rows(source->desc);
 	SourceReceiver receiver = {
 		.pub = {receive_row, startup_receiver, shutdown_receiver, idem_keep_receiver, DestNone},
 		.source = source,
 		.window = window,
 		.take = take,
 		.arg = arg,
-		.rows = &rows,
+		.rows = rows,
 	};
 
 	idem_run_query(source->query, idem_bound_datum(source->type, window.lower),
 				   idem_bound_datum(source->type, window.upper), since, &receiver.pub, 0);
-	return rows;
 }

@@ -1,6 +1,6 @@
 /*
  * source.h
- *		Where the rows come from: the user's query, run once for a piece.
+ *		Where the rows come from: the user's query, run for a piece.
  */
 #ifndef IDEM_LOAD_SOURCE_H
 #define IDEM_LOAD_SOURCE_H
@@ -39,15 +39,15 @@ extern bool idem_is_quiet_source(IdemSource *source);
 /* The relations it reads, for idem_wait_for_source_writers. */
 extern List *idem_source_relations(IdemSource *source);
 
-/* Called for each row, whose columns may have to be fetched from the slot yet. */
-typedef void (*IdemTakeRow)(void *arg, TupleTableSlot *slot);
+/* Called for each row, whose columns may have to be fetched from the slot yet; false: it is not kept. */
+typedef bool (*IdemTakeRow)(void *arg, TupleTableSlot *slot);
 
 /*
  * Runs the source for a window, since a snapshot or, if that is NULL, under a new one, and
- * returns its rows, each of which take, if not NULL, has seen.  Raises 23514 for a row
- * outside the window, where the target has a window column.
+ * adds its rows to some, each of which take, if not NULL, has seen; all are counted, kept or
+ * not.  Raises 23514 for a row outside the window, where the target has a window column.
  */
-extern IdemRows idem_run_source(IdemSource *source, IdemWindow window, Snapshot since,
-								IdemTakeRow take, void *arg);
+extern void idem_run_source(IdemSource *source, IdemWindow window, Snapshot since, IdemRows *rows,
+							IdemTakeRow take, void *arg);
 
 #endif /* IDEM_LOAD_SOURCE_H */

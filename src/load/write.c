@@ -72,16 +72,8 @@ insert_directly(void *arg)
 {
 	Write *write = arg;
 	IdemHeap *heap = idem_open_heap(write->apply, ACL_INSERT, true);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(write->rows->desc, &TTSOpsMinimalTuple);
 
-	tuplestore_rescan(write->rows->store);
-	while (tuplestore_gettupleslot(write->rows->store, true, false, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		idem_insert_tuple(heap, slot->tts_values, slot->tts_isnull);
-	}
-	ExecDropSingleTupleTableSlot(slot);
+	idem_insert_spool(heap, write->rows);
 	*write->count += idem_close_heap(heap);
 }
 
@@ -92,7 +84,7 @@ insert_directly(void *arg)
 static bool
 try_directly(Write *write, ErrorData **error)
 {
-	if (write->command != IDEM_INSERT || write->rows->count < IDEM_MIN_PLAIN ||
+	if (write->command != IDEM_INSERT || write->rows->count < IDEM_MIN_PLAIN || write->piece->refused ||
 		!idem_is_direct(write->apply->target, ACL_INSERT))
 		return false;
 	*error = idem_try(insert_directly, write, CurrentMemoryContext);

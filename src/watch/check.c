@@ -102,8 +102,8 @@ has_null_key(const IdemApply *apply, TupleTableSlot *slot)
 	return false;
 }
 
-/* Takes a row of the source. */
-static void
+/* Takes a row of the source, which is kept. */
+static bool
 take_source_row(void *arg, TupleTableSlot *slot)
 {
 	Window *window = arg;
@@ -113,7 +113,7 @@ take_source_row(void *arg, TupleTableSlot *slot)
 	if (window->checking->depth != IDEM_DEPTH_COUNTS)
 		sum_row(window, IDEM_SOURCE, apply->desc, slot);
 	window->check->source_null_keys += has_null_key(apply, slot);
-	idem_take_row(apply, &window->piece, slot, NULL);
+	return idem_take_row(apply, &window->piece, slot, NULL);
 }
 
 /* Takes the rows of the window in the target. */
@@ -225,7 +225,8 @@ read_source(Window *window)
 
 	window->piece.watched = true;
 	idem_begin_watch(load->apply->collapse);
-	window->piece.rows = idem_run_source(load->source, window->complete->window, window->since, take_source_row, window);
+	window->piece.rows = idem_make_rows(idem_source_desc(load->source));
+	idem_run_source(load->source, window->complete->window, window->since, &window->piece.rows, take_source_row, window);
 	check->source_rows = window->piece.rows.count;
 	idem_collapse_piece(load->apply, &window->piece);
 	if (load->target->nkeys > 0)

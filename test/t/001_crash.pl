@@ -173,6 +173,28 @@ foreach my $how ('SIGKILL', 'immediate stop', 'terminate', 'cancel')
 	is(differences('tgt', '2025-01-01'), '0', "batch, $how: nothing is missing, nothing is there twice");
 }
 
+# Kill in the middle of a first load whose rows are written as they come: it waits for a session
+# that inserts one of its keys.
+reset_all();
+{
+	my $holder = $node->background_psql('postgres');
+	my $stream = q{CALL idem_load_window('led', 'tgt', 'src', '[2024-01-01,2024-01-11)', 'upsert', keys => '{id}', window_column => 'ts')};
+
+	$holder->query_safe(q{BEGIN; INSERT INTO tgt VALUES (9500, '2024-01-10', 'another')});
+	my $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $stream ], '>', \my $out, '2>', \my $err);
+	my $waiting = q{FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted};
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 $waiting") or die 'the load did not reach the key';
+	cmp_ok($node->safe_psql('postgres', q{SELECT pg_relation_size('tgt')}), '>', 100000, 'rows are written while the source runs');
+	crash($node->safe_psql('postgres', "SELECT pid $waiting")) or die 'a load that waits was not killed';
+	$session->finish;
+	eval { $holder->quit };
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM tgt'), '0', 'first load, killed: nothing of it is there');
+	$node->safe_psql('postgres', $stream);
+	is(differences('tgt', '2025-01-01'), '0', 'first load, killed: again, all is there');
+	$node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
+	is($node->safe_psql('postgres', q{SELECT bt_index_check('tgt_pkey', true)}), '', 'first load, killed: the index has every row');
+}
+
 # Kill at random moments of a load that does not wait; many small windows.
 reset_all();
 my $loads = 0;
