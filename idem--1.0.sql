@@ -367,11 +367,66 @@ COMMENT ON FUNCTION idem_load(regclass, regclass, text, anyrange, text, text[], 
 -- Pipelines: loads that are stored under a name, and run by themselves
 --
 
+-- What a definition names: stored by OID, written by name, and read where there is nothing of the name too, so that one
+-- definition never keeps the others from being restored.
+CREATE TYPE idem_relation;
+CREATE FUNCTION idem_relation_in(cstring) RETURNS idem_relation
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_relation_in';
+COMMENT ON FUNCTION idem_relation_in(cstring) IS 'input of idem_relation';
+CREATE FUNCTION idem_relation_out(idem_relation) RETURNS cstring
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_relation_out';
+COMMENT ON FUNCTION idem_relation_out(idem_relation) IS 'output of idem_relation';
+CREATE TYPE idem_relation (INPUT = idem_relation_in, OUTPUT = idem_relation_out, ALIGNMENT = int4, STORAGE = plain);
+COMMENT ON TYPE idem_relation IS 'a relation: as regclass, but one that is not there is kept by its name';
+CREATE FUNCTION idem_relation(regclass) RETURNS idem_relation
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_relation_from_oid';
+COMMENT ON FUNCTION idem_relation(regclass) IS 'a relation, to be stored in a definition';
+CREATE FUNCTION idem_relation_oid(idem_relation) RETURNS oid
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_relation_oid';
+COMMENT ON FUNCTION idem_relation_oid(idem_relation) IS 'the relation that a definition names; 0 if it is not there';
+CREATE CAST (regclass AS idem_relation) WITH FUNCTION idem_relation(regclass) AS ASSIGNMENT;
+COMMENT ON CAST (regclass AS idem_relation) IS 'a relation, to be stored in a definition';
+CREATE CAST (idem_relation AS oid) WITH FUNCTION idem_relation_oid(idem_relation) AS IMPLICIT;
+COMMENT ON CAST (idem_relation AS oid) IS 'the relation that a definition names; 0 if it is not there';
+CREATE CAST (idem_relation AS regclass) WITH FUNCTION idem_relation_oid(idem_relation) AS IMPLICIT;
+COMMENT ON CAST (idem_relation AS regclass) IS 'the relation that a definition names; - if it is not there';
+
+CREATE TYPE idem_role;
+CREATE FUNCTION idem_role_in(cstring) RETURNS idem_role
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_role_in';
+COMMENT ON FUNCTION idem_role_in(cstring) IS 'input of idem_role';
+CREATE FUNCTION idem_role_out(idem_role) RETURNS cstring
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_role_out';
+COMMENT ON FUNCTION idem_role_out(idem_role) IS 'output of idem_role';
+CREATE TYPE idem_role (INPUT = idem_role_in, OUTPUT = idem_role_out, ALIGNMENT = int4, STORAGE = plain);
+COMMENT ON TYPE idem_role IS 'a role: as regrole, but one that is not there is kept by its name';
+CREATE FUNCTION idem_role(regrole) RETURNS idem_role
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_role_from_oid';
+COMMENT ON FUNCTION idem_role(regrole) IS 'a role, to be stored in a definition';
+-- immutable is not true where there was no role of the name, but a generated column wants it; idem_resume computes that again
+CREATE FUNCTION idem_role_oid(idem_role) RETURNS oid
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'idem_role_oid';
+COMMENT ON FUNCTION idem_role_oid(idem_role) IS 'the role that a definition names; 0 if it is not there';
+CREATE CAST (regrole AS idem_role) WITH FUNCTION idem_role(regrole) AS ASSIGNMENT;
+COMMENT ON CAST (regrole AS idem_role) IS 'a role, to be stored in a definition';
+CREATE CAST (idem_role AS oid) WITH FUNCTION idem_role_oid(idem_role) AS IMPLICIT;
+COMMENT ON CAST (idem_role AS oid) IS 'the role that a definition names; 0 if it is not there';
+CREATE CAST (idem_role AS regrole) WITH FUNCTION idem_role_oid(idem_role) AS IMPLICIT;
+COMMENT ON CAST (idem_role AS regrole) IS 'the role that a definition names; - if it is not there';
+
 CREATE TABLE idem_pipeline (
     name              text        PRIMARY KEY CHECK (pg_catalog.octet_length(name) BETWEEN 1 AND 95),
-    owner             regrole     NOT NULL,
-    ledger            regclass    NOT NULL,
-    target            regclass    NOT NULL,
+    owner             idem_role   NOT NULL,
+    ledger            idem_relation NOT NULL,
+    target            idem_relation NOT NULL,
     source            text        NOT NULL,
     mode              text        NOT NULL CHECK (mode IN ('upsert', 'reload')),
     keys              text[],
@@ -397,7 +452,8 @@ CREATE TABLE idem_pipeline (
     interval_style    text        NOT NULL,
     system_identifier bigint      NOT NULL,
     database_oid      oid         NOT NULL,
-    UNIQUE (name, owner)
+    owner_id          regrole     GENERATED ALWAYS AS (idem_role_oid(owner)) STORED,
+    UNIQUE (name, owner_id)
 );
 COMMENT ON TABLE idem_pipeline IS
 'pipelines: loads that are stored under a name; changed by functions alone, by their owners, and restored by COPY';
@@ -430,22 +486,24 @@ COMMENT ON COLUMN idem_pipeline.date_style IS 'the DateStyle its queries run und
 COMMENT ON COLUMN idem_pipeline.interval_style IS 'the IntervalStyle they run under';
 COMMENT ON COLUMN idem_pipeline.system_identifier IS 'the cluster it is at home in; elsewhere it is paused';
 COMMENT ON COLUMN idem_pipeline.database_oid IS 'the database it is at home in; elsewhere it is paused';
+COMMENT ON COLUMN idem_pipeline.owner_id IS 'the number of its owner; - if there is no such role';
 -- what a pipeline loads is no secret, as the body of a function is none: so everybody can dump it
 GRANT SELECT ON idem_pipeline TO PUBLIC;
--- of a role that has been dropped only a number is left, which elsewhere is another role's
-SELECT pg_catalog.pg_extension_config_dump('idem_pipeline', 'WHERE owner::pg_catalog.oid IN (SELECT r.oid FROM pg_catalog.pg_roles r)');
+-- of a role that has been dropped only a number is left
+SELECT pg_catalog.pg_extension_config_dump('idem_pipeline',
+    'WHERE owner_id::pg_catalog.oid OPERATOR(pg_catalog.=) 0 OR owner_id::pg_catalog.oid IN (SELECT r.oid FROM pg_catalog.pg_roles r)');
 
 -- and restore it, as those whose pipelines it has: what is written so does not run before idem_resume
 CREATE FUNCTION idem_restore_pipeline() RETURNS trigger
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_restore_pipeline';
 COMMENT ON FUNCTION idem_restore_pipeline() IS
-'BEFORE INSERT trigger of idem_pipeline: leaves out definitions of roles that whoever restores a dump may not act as';
+'BEFORE INSERT trigger of idem_pipeline: leaves out definitions that whoever restores a dump cannot have';
 CREATE TRIGGER idem_restore_pipeline BEFORE INSERT ON idem_pipeline
     FOR EACH ROW EXECUTE FUNCTION idem_restore_pipeline();
 ALTER TABLE idem_pipeline ENABLE ALWAYS TRIGGER idem_restore_pipeline;
 COMMENT ON TRIGGER idem_restore_pipeline ON idem_pipeline IS
-'leaves out definitions of roles that whoever restores a dump may not act as';
+'leaves out definitions that whoever restores a dump cannot have';
 GRANT INSERT ON idem_pipeline TO PUBLIC;
 
 -- nobody but the functions below writes this one, nor reads it
@@ -467,7 +525,7 @@ CREATE TABLE idem_pipeline_state (
     failed_windows  bigint,
     blocked_windows bigint,
     last_failure    text,
-    FOREIGN KEY (name, owner) REFERENCES idem_pipeline (name, owner) ON UPDATE CASCADE ON DELETE CASCADE
+    FOREIGN KEY (name, owner) REFERENCES idem_pipeline (name, owner_id) ON UPDATE CASCADE ON DELETE CASCADE
 );
 CREATE INDEX idem_pipeline_turn ON idem_pipeline_state (name) WHERE turn_started_at IS NOT NULL;
 -- what each owner has that is due, without looking at what is not

@@ -303,23 +303,38 @@ CREATE TABLE nobodys.tgt (id bigint PRIMARY KEY);
 SELECT idem_create_pipeline('nobody''s', 'nobodys.led', 'nobodys.tgt', $$SELECT 1::bigint AS id WHERE 'a\b' <> ''$$, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 9::bigint',
     check_every => '1 day -00:00:01', enabled => false);
 CREATE TABLE nobodys.dump AS SELECT * FROM idem_pipeline;
+ALTER TABLE nobodys.dump DROP owner_id;
 SELECT idem_drop_pipeline('nobody''s');
 -- a dump may hold anything: others' pipelines are left out, as are those that could not be one
 \set VERBOSITY default
 INSERT INTO idem_pipeline (name) VALUES ('x');
-\echo :SQLSTATE
 UPDATE nobodys.dump SET max_windows = -1;
 INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
-\echo :SQLSTATE
-UPDATE nobodys.dump SET max_windows = 1, owner = (SELECT oid FROM pg_roles WHERE oid = 10);
+\set VERBOSITY sqlstate
+INSERT INTO idem_pipeline (name) VALUES ('x');
+INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
+\set VERBOSITY terse
+UPDATE nobodys.dump SET max_windows = 1, owner = 10::oid::regrole;
 \set VERBOSITY sqlstate
 INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
 \set VERBOSITY terse
 SELECT count(*) FROM idem_pipeline;
 -- what is restored runs only after idem_resume, even where it comes from
-UPDATE nobodys.dump SET owner = 'regress_idem_nobody';
+UPDATE nobodys.dump SET owner = 'regress_idem_nobody', target = 'nobodys.elsewhere';
 INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
-SELECT pipeline, state, next_run FROM idem_status;
+SELECT idem_resume();
+SELECT pipeline, state, next_run, last_error FROM idem_status;
+SELECT idem_disable_pipeline('nobody''s');
+SELECT ledger, target, target::oid FROM idem_pipeline;
+\set VERBOSITY default
+CALL idem_run_pipeline('nobody''s');
+\echo :SQLSTATE
+\set VERBOSITY terse
+-- whose name was resolved may be renamed
+ALTER TABLE nobodys.tgt RENAME TO elsewhere;
+SELECT idem_alter_pipeline('nobody''s', notify => false);
+ALTER TABLE nobodys.elsewhere RENAME TO tgt;
+SELECT ledger, target, target = 'nobodys.tgt'::regclass AS same FROM idem_pipeline;
 SELECT idem_alter_pipeline('nobody''s', enabled => true);
 SELECT pipeline, state, next_run FROM idem_status;
 SELECT idem_resume(), idem_resume() AS again;
@@ -327,7 +342,7 @@ SELECT idem_disable_pipeline('nobody''s');
 SELECT pipeline, state FROM idem_status;
 INSERT INTO idem_pipeline SELECT * FROM nobodys.dump;
 CREATE TRIGGER restore BEFORE INSERT ON nobodys.dump FOR EACH STATEMENT EXECUTE FUNCTION idem_restore_pipeline();
-INSERT INTO nobodys.dump SELECT * FROM idem_pipeline;
+INSERT INTO nobodys.dump TABLE nobodys.dump;
 -- the calls that make it are another dump
 SELECT idem_pipeline_calls('nobody''s');
 SELECT idem_pipeline_calls('nobody''s') AS calls \gset

@@ -1,6 +1,6 @@
 /*
  * functions.c
- *		Pipelines defined by SQL: create, alter, drop, enable, disable, restore, resume.
+ *		Pipelines defined by SQL: create, alter, drop, enable, disable, resume.
  *
  * A definition is checked as a load would be: all that can be wrong with it is an
  * error when it is made, not in the middle of the night.
@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgtime.h"
@@ -25,7 +24,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(idem_create_pipeline);
@@ -33,7 +31,6 @@ PG_FUNCTION_INFO_V1(idem_alter_pipeline);
 PG_FUNCTION_INFO_V1(idem_drop_pipeline);
 PG_FUNCTION_INFO_V1(idem_enable_pipeline);
 PG_FUNCTION_INFO_V1(idem_disable_pipeline);
-PG_FUNCTION_INFO_V1(idem_restore_pipeline);
 PG_FUNCTION_INFO_V1(idem_resume);
 
 /* A thousand years of twelve months of thirty days, in microseconds. */
@@ -109,11 +106,15 @@ require_runnable(const IdemPipeline *pipeline)
 	idem_check_may_run(pipeline->schema, pipeline->name, pipeline->identity.role);
 }
 
-/* Fails for a definition that makes no sense whatever it loads. */
-static void
-check_definition(const IdemPipeline *pipeline)
+void
+idem_check_definition(const IdemPipelineRow *row)
 {
-	size_t len = strlen(pipeline->name);
+	IdemPipeline *pipeline;
+	size_t len;
+
+	require_columns(row);
+	pipeline = idem_make_pipeline(NULL, row);
+	len = strlen(pipeline->name);
 
 	if (len == 0 || len > IDEM_MAX_PIPELINE_NAME)
 		ereport(ERROR,
@@ -146,9 +147,8 @@ check_row(const char *schema, IdemPipelineRow *row)
 {
 	IdemPipeline *pipeline;
 
-	require_columns(row);
+	idem_check_definition(row);
 	pipeline = idem_make_pipeline(schema, row);
-	check_definition(pipeline);
 	idem_check_owner(pipeline);
 	require_runnable(pipeline);
 	set_column(row, PIPELINE_START, CStringGetTextDatum(idem_check_schedule(pipeline)));
@@ -300,70 +300,6 @@ Datum
 idem_disable_pipeline(PG_FUNCTION_ARGS)
 {
 	return set_enabled(fcinfo, false);
-}
-
-/* Says that a definition is left out of what is restored. */
-static void
-report_left_out(const IdemPipeline *pipeline)
-{
-	const char *owner = GetUserNameFromId(pipeline->identity.role, true);
-
-	ereport(WARNING,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("pipeline \"%s\" is left out: it belongs to role \"%s\"", pipeline->name,
-					owner ? owner : psprintf("%u", pipeline->identity.role)),
-			 errdetail("Role \"%s\" may not act as it.", GetUserNameFromId(GetUserId(), false)),
-			 errhint("Have its owner or a superuser run what SELECT idem_pipeline_calls(%s) returns where it comes from.",
-					 quote_literal_cstr(pipeline->name))));
-}
-
-/* A definition as a row of the table. */
-static IdemPipelineRow
-definition_row(Relation rel, HeapTuple tuple)
-{
-	IdemPipelineRow row;
-	int i;
-
-	for (i = 0; i < PIPELINE_COLUMNS; i++)
-	{
-		AttrNumber attno = get_attnum(RelationGetRelid(rel), idem_pipeline_column(i));
-
-		if (attno == InvalidAttrNumber)
-			elog(ERROR, "table idem_pipeline has no column \"%s\"", idem_pipeline_column(i));
-		row.values[i] = heap_getattr(tuple, attno, RelationGetDescr(rel), &row.nulls[i]);
-	}
-	return row;
-}
-
-/*
- * SQL: the trigger that everybody's INSERT into idem_pipeline goes through, which is how a
- * dump is restored; the functions write as the table's owner, who is not asked.
- */
-Datum
-idem_restore_pipeline(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	IdemPipelineRow row;
-	IdemPipeline *pipeline;
-
-	/* as that of any other table it would take its columns for what they are not */
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-		RelationGetRelid(trigger->tg_relation) !=
-			get_relname_relid("idem_pipeline", get_func_namespace(fcinfo->flinfo->fn_oid)))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("idem_restore_pipeline must be called as the trigger of idem_pipeline")));
-	if (trigger->tg_relation->rd_rel->relowner == GetUserId())
-		return PointerGetDatum(trigger->tg_trigtuple);
-	row = definition_row(trigger->tg_relation, trigger->tg_trigtuple);
-	require_columns(&row);
-	pipeline = idem_make_pipeline(NULL, &row);
-	check_definition(pipeline);
-	if (idem_may_act_as(pipeline->identity.role))
-		return PointerGetDatum(trigger->tg_trigtuple);
-	report_left_out(pipeline);
-	return PointerGetDatum(NULL);
 }
 
 /* SQL: idem_resume(): the pipelines of a restored or cloned database may run here */

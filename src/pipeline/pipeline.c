@@ -68,6 +68,19 @@ idem_pipeline_column(int column)
 	return columns[column].name;
 }
 
+/* True for a column that names something, and is stored as idem_relation or idem_role. */
+static bool
+is_name(int column)
+{
+	return columns[column].type == REGCLASSOID || columns[column].type == REGROLEOID;
+}
+
+char *
+idem_pipeline_value(const char *table, int column)
+{
+	return psprintf("%s.%s%s", table, columns[column].name, is_name(column) ? "::pg_catalog.oid" : "");
+}
+
 /* The types of a row's columns, in their order. */
 static const Oid *
 row_types(void)
@@ -104,7 +117,7 @@ read_row(const char *schema, const char *name, const char *locking, IdemPipeline
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
-		appendStringInfo(&sql, "%sp.%s", i > 0 ? ", " : "", columns[i].name);
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", idem_pipeline_value("p", i));
 	appendStringInfo(&sql, " FROM @.idem_pipeline p WHERE p.name OPERATOR(pg_catalog.=) $1%s", locking);
 	if (!idem_fetch_own(schema, sql.data, lengthof(name_types), name_types, args, NULL,
 						PIPELINE_COLUMNS, row->values, row->nulls) ||
@@ -124,6 +137,51 @@ idem_read_pipeline_row(const char *schema, const char *name, bool lock, IdemPipe
 		read_row(schema, name, " FOR NO KEY UPDATE", row);
 }
 
+/* Whether a row is being inserted here, and not by somebody who restores a dump. */
+static bool inserting = false;
+
+bool
+idem_inserts_pipeline(void)
+{
+	return inserting;
+}
+
+static uint64
+run_insertion(const char *schema, const char *template, int nargs, const Oid *types, const Datum *args,
+			  const bool *isnull)
+{
+	uint64 inserted;
+
+	inserting = true;
+	PG_TRY();
+	{
+		inserted = idem_run_own(schema, template, nargs, types, args, isnull);
+	}
+	PG_FINALLY();
+	{
+		inserting = false;
+	}
+	PG_END_TRY();
+	return inserted;
+}
+
+bool
+idem_insert_stored_row(const char *schema, const Oid *types, const Datum *values, const bool *nulls)
+{
+	StringInfoData sql;
+	int i;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "INSERT INTO @.idem_pipeline (");
+	for (i = 0; i < PIPELINE_COLUMNS; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", columns[i].name);
+	appendStringInfoString(&sql, ") VALUES (");
+	for (i = 0; i < PIPELINE_COLUMNS; i++)
+		appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+	appendStringInfoString(&sql, ") ON CONFLICT (name) DO NOTHING");
+	return run_insertion(schema, sql.data, PIPELINE_COLUMNS, types, values, nulls) > 0;
+}
+
 void
 idem_insert_pipeline_row(const char *schema, const IdemPipelineRow *row)
 {
@@ -137,15 +195,30 @@ idem_insert_pipeline_row(const char *schema, const IdemPipelineRow *row)
 	appendStringInfoString(&sql, ") VALUES (");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 		appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
-	appendStringInfoString(&sql, ") ON CONFLICT (name) DO NOTHING RETURNING name, owner, enabled)"
+	appendStringInfoString(&sql, ") ON CONFLICT (name) DO NOTHING RETURNING name, owner_id, enabled)"
 								 " INSERT INTO @.idem_pipeline_state (name, owner, next_run_at)"
-								 " SELECT n.name, n.owner, CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END FROM new n");
-	if (idem_run_own(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)
+								 " SELECT n.name, n.owner_id, CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END FROM new n");
+	if (run_insertion(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("pipeline \"%s\" already exists",
 						TextDatumGetCString(row->values[PIPELINE_NAME])),
 				 errhint("Change it with idem_alter_pipeline, or take another name.")));
+}
+
+/* Adds the assignment of a column; of what is not there, the name stays. */
+static void
+append_assignment(StringInfo sql, int column)
+{
+	const char *name = columns[column].name;
+
+	appendStringInfoString(sql, column > PIPELINE_LEDGER ? ", " : " ");
+	if (is_name(column))
+		appendStringInfo(sql, "%s = CASE WHEN $%d OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN %s ELSE @.%s($%d) END", name,
+						 column + 1, name, columns[column].type == REGROLEOID ? "idem_role" : "idem_relation",
+						 column + 1);
+	else
+		appendStringInfo(sql, "%s = $%d", name, column + 1);
 }
 
 void
@@ -157,7 +230,7 @@ idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "WITH new AS (UPDATE @.idem_pipeline SET");
 	for (i = PIPELINE_LEDGER; i < PIPELINE_COLUMNS; i++)
-		appendStringInfo(&sql, "%s %s = $%d", i > PIPELINE_LEDGER ? "," : "", columns[i].name, i + 1);
+		append_assignment(&sql, i);
 	appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1 RETURNING name, enabled),"
 								 " due AS (UPDATE @.idem_pipeline_state s SET"
 								 " next_run_at = CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END, last_error = NULL"
@@ -238,10 +311,18 @@ idem_make_pipeline(const char *schema, const IdemPipelineRow *row)
 	return pipeline;
 }
 
-/* Fails for a ledger or target that is no more. */
+/* Fails for a ledger or target that is no more, or was not restored. */
 static void
 check_relation(const IdemPipeline *pipeline, int column, Oid relation)
 {
+	if (!OidIsValid(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("%s of pipeline \"%s\" is not in this database", columns[column].name, pipeline->name),
+				 errdetail("The definition came with a dump that did not have it."),
+				 errhint("SELECT %s FROM %s WHERE name = %s shows its name; SELECT idem_alter_pipeline(%s, %s => '…') names another one.",
+						 columns[column].name, quote_qualified_identifier(pipeline->schema, "idem_pipeline"),
+						 quote_literal_cstr(pipeline->name), quote_literal_cstr(pipeline->name), columns[column].name)));
 	if (get_rel_name(relation) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -256,7 +337,9 @@ idem_check_owner(const IdemPipeline *pipeline)
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(pipeline->identity.role)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the owner of pipeline \"%s\" has been dropped", pipeline->name),
+				 OidIsValid(pipeline->identity.role)
+				 ? errmsg("the owner of pipeline \"%s\" has been dropped", pipeline->name)
+				 : errmsg("the owner of pipeline \"%s\" is not a role here", pipeline->name),
 				 errhint("A superuser gives it another one: UPDATE %s SET owner = '…' WHERE name = %s.",
 						 quote_qualified_identifier(pipeline->schema, "idem_pipeline"),
 						 quote_literal_cstr(pipeline->name))));

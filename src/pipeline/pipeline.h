@@ -58,8 +58,9 @@ typedef struct IdemPipelineRow
 	bool nulls[PIPELINE_COLUMNS];
 } IdemPipelineRow;
 
-/* A column's name. */
+/* A column's name; and its value in a table of this alias, as a row has it: what it names, by OID. */
 extern const char *idem_pipeline_column(int column);
+extern char *idem_pipeline_value(const char *table, int column);
 
 /*
  * Reads the row of a pipeline that is the current role's, locked to be written if lock,
@@ -71,6 +72,13 @@ extern void idem_read_pipeline_row(const char *schema, const char *name, bool lo
 extern void idem_insert_pipeline_row(const char *schema, const IdemPipelineRow *row);
 extern void idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row);
 extern void idem_delete_pipeline_row(const char *schema, const char *name);
+
+/* Inserts a row of columns as they are stored, of these types; false if there is one of the name. */
+extern bool idem_insert_stored_row(const char *schema, const Oid *types, const Datum *values,
+								   const bool *nulls);
+
+/* True while one of these inserts: the trigger of the table asks. */
+extern bool idem_inserts_pipeline(void);
 
 /* A pipeline in the form it is used in. */
 typedef struct IdemPipeline
@@ -103,7 +111,10 @@ typedef struct IdemPipeline
 /* Makes it of a row, in the current memory context. */
 extern IdemPipeline *idem_make_pipeline(const char *schema, const IdemPipelineRow *row);
 
-/* Raises 42704 if a pipeline's owner has been dropped. */
+/* Raises 22004 or 22023 for a definition that lacks something, or makes no sense whatever it loads. */
+extern void idem_check_definition(const IdemPipelineRow *row);
+
+/* Raises 42704 if a pipeline's owner has been dropped, or is no role here. */
 extern void idem_check_owner(const IdemPipeline *pipeline);
 
 /*

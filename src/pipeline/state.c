@@ -503,25 +503,71 @@ idem_take_wakeups(const char *schema, bool *taken)
 	return idem_run_own(schema, "SELECT FROM @.idem_wakeup LIMIT 1", 0, NULL, NULL, NULL) == 0;
 }
 
+/* What a definition d names that is not there; NULL if all of it is. */
+#define UNRESOLVED                                                                             \
+	" NULLIF(pg_catalog.concat_ws(', ',"                                                       \
+	" CASE WHEN d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid"              \
+	" THEN pg_catalog.concat('role ', d.owner) END,"                                           \
+	" CASE WHEN d.ledger::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid"             \
+	" THEN pg_catalog.concat('ledger ', d.ledger) END,"                                        \
+	" CASE WHEN d.target::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid"             \
+	" THEN pg_catalog.concat('target ', d.target) END), '')"
+
+/* Warns of the definitions of $1's that stay paused, for they name what is not there. */
+static void
+report_unresolved(const char *schema)
+{
+	static const Oid types[] = {OIDOID};
+	Datum args[] = {ObjectIdGetDatum(GetUserId())};
+	Datum values[2];
+	bool nulls[2];
+	char **names;
+	char **missing;
+	int n;
+	int i;
+
+	(void) idem_fetch_own(schema,
+						  "SELECT pg_catalog.array_agg(u.name ORDER BY u.name), pg_catalog.array_agg(u.missing ORDER BY u.name)"
+						  " FROM (SELECT d.name, " UNRESOLVED " AS missing FROM @.idem_pipeline d"
+						  " WHERE pg_catalog.pg_has_role($1, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")) u"
+						  " WHERE u.missing IS NOT NULL",
+						  lengthof(types), types, args, NULL, lengthof(values), values, nulls);
+	names = read_names(values[0], nulls[0], &n);
+	missing = read_names(values[1], nulls[1], &n);
+	for (i = 0; i < n; i++)
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("pipeline \"%s\" stays paused: there is no %s", names[i], missing[i]),
+				 errhint("Create it, or have the definition name another one; then SELECT idem_resume().")));
+}
+
+/* What was restored by its name is the thing itself from then on, and can be renamed. */
 int64
 idem_adopt_pipelines(const char *schema)
 {
 	static const Oid types[] = {INT8OID, OIDOID, OIDOID};
 	Datum args[] = {HERE, ObjectIdGetDatum(GetUserId())};
+	int64 adopted;
 
-	return idem_run_own(schema,
-						"WITH resumed AS (UPDATE @.idem_pipeline SET system_identifier = $1, database_oid = $2"
-						" WHERE (system_identifier OPERATOR(pg_catalog.<>) $1"
-						" OR database_oid OPERATOR(pg_catalog.<>) $2"
-						" OR NOT EXISTS (SELECT FROM @.idem_pipeline_state s"
-						" WHERE s.name OPERATOR(pg_catalog.=) idem_pipeline.name))"
-						" AND pg_catalog.pg_has_role($3, owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
-						" RETURNING name, owner, enabled)"
-						" INSERT INTO @.idem_pipeline_state AS p (name, owner, next_run_at)"
-						" SELECT r.name, r.owner, CASE WHEN r.enabled THEN pg_catalog.clock_timestamp() END FROM resumed r"
-						" ON CONFLICT (name) DO UPDATE SET turn_started_at = NULL, crashes = 0,"
-						" next_run_at = excluded.next_run_at",
-						lengthof(types), types, args, NULL);
+	adopted = idem_run_own(schema,
+						   "WITH resumed AS (UPDATE @.idem_pipeline AS d SET system_identifier = $1, database_oid = $2,"
+						   " owner = d.owner::pg_catalog.text::@.idem_role,"
+						   " ledger = d.ledger::pg_catalog.text::@.idem_relation,"
+						   " target = d.target::pg_catalog.text::@.idem_relation"
+						   " WHERE (d.system_identifier OPERATOR(pg_catalog.<>) $1"
+						   " OR d.database_oid OPERATOR(pg_catalog.<>) $2"
+						   " OR NOT EXISTS (SELECT FROM @.idem_pipeline_state s"
+						   " WHERE s.name OPERATOR(pg_catalog.=) d.name))"
+						   " AND pg_catalog.pg_has_role($3, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
+						   " AND " UNRESOLVED " IS NULL"
+						   " RETURNING d.name, d.owner_id, d.enabled)"
+						   " INSERT INTO @.idem_pipeline_state AS p (name, owner, next_run_at)"
+						   " SELECT r.name, r.owner_id, CASE WHEN r.enabled THEN pg_catalog.clock_timestamp() END FROM resumed r"
+						   " ON CONFLICT (name) DO UPDATE SET turn_started_at = NULL, crashes = 0,"
+						   " next_run_at = excluded.next_run_at",
+						   lengthof(types), types, args, NULL);
+	report_unresolved(schema);
+	return adopted;
 }
 
 bool
@@ -585,7 +631,7 @@ collect_pipelines(const char *schema)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT ");
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
-		appendStringInfo(&sql, "d.%s,", idem_pipeline_column(i));
+		appendStringInfo(&sql, "%s,", idem_pipeline_value("d", i));
 	appendStringInfoString(&sql, STATE_COLUMNS
 						   " FROM @.idem_pipeline d LEFT JOIN @.idem_pipeline_state p"
 						   " ON p.name OPERATOR(pg_catalog.=) d.name"

@@ -177,6 +177,8 @@ put_status(void *arg, const IdemPipelineRow *pipeline, const IdemPipelineState *
 	set_text(&row, STATUS_LAST_ERROR, state->last_error);
 	set_time(&row, STATUS_NEXT_RUN, state->next_run_at);
 	set_text(&row, STATUS_WAITING_FOR, state->waiting_for);
+	if (!OidIsValid(state->owner))
+		set_text(&row, STATUS_LAST_ERROR, "its owner is not a role here");
 	if (state->owner == GetUserId())
 		error = idem_try(fill_now, &row, CurrentMemoryContext);
 	else

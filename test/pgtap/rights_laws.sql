@@ -21,6 +21,7 @@ SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE has_function_
         'idem_load', 'idem_load_window', 'idem_backfill',
         'idem_create_pipeline', 'idem_alter_pipeline', 'idem_drop_pipeline', 'idem_disable_pipeline',
         'idem_resume', 'idem_restore_pipeline', 'idem_guard_table', 'idem_pipeline_calls', 'idem_retry', 'idem_run_pipeline',
+        'idem_relation', 'idem_relation_in', 'idem_relation_oid', 'idem_relation_out', 'idem_role', 'idem_role_in', 'idem_role_oid', 'idem_role_out',
         'idem_progress_rows', 'idem_pipeline_status', 'idem_calendar',
         'idem_duplicates', 'idem_check', 'idem_check_load', 'idem_differences', 'idem_differences_load'],
     'what everybody may call; each checks what its caller owns');

@@ -150,5 +150,75 @@ $node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-f', $calls, '-d'
 is($node->safe_psql('whole_p', $portable), $node->safe_psql('owned', $portable), 'the definitions are the same');
 is($node->safe_psql('whole_p', 'SELECT DISTINCT oid = database_oid FROM idem_pipeline, pg_database WHERE datname = current_database()'), 't', 'and at home here');
 
+# What one definition names is not everywhere: a temporary or a toast table, a table that is left out of the dump, a role of
+# this cluster.  It is restored by its name, for none may keep the others from being restored.
+my $other = PostgreSQL::Test::Cluster->new('other');
+$other->init;
+$other->start;
+$other->safe_psql('postgres', 'CREATE ROLE dbo LOGIN; CREATE ROLE mallory LOGIN');
+$node->safe_psql('postgres', 'CREATE ROLE mallory LOGIN');
+$node->safe_psql('owned', 'CREATE SCHEMA mallory AUTHORIZATION mallory;' . $pipeline->('hostile', 'mallory') . $pipeline->('a renamed one', 'mallory') =~ s/CREATE TABLE.*?\n|SELECT idem_create_ledger.*?\n|CALL.*?\n//gr);
+$node->safe_psql('owned', q{ALTER TABLE dbo.tgt RENAME TO "Renamed"; ALTER TABLE dbo.led RENAME TO "Led"});
+my $session = $node->background_psql('owned', on_error_stop => 1);
+$session->query_safe(q{SET SESSION AUTHORIZATION mallory; SET client_min_messages = error; SET search_path = mallory, public; CREATE TEMP TABLE passing (id bigint PRIMARY KEY, v text);
+	SELECT idem_create_pipeline('temporary', 'led', 'passing', 'SELECT $1 AS id, $2::text AS v', 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 9::bigint', enabled => false);
+	CREATE TABLE hostile AS SELECT * FROM idem_pipeline WHERE name = 'hostile'; ALTER TABLE hostile DROP owner_id;
+	UPDATE hostile SET name = 'toast', target = (SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'led'::regclass);
+	INSERT INTO idem_pipeline TABLE hostile;
+	UPDATE hostile SET name = E'odd\tone', ledger = '"', target = E'\\\t\n..';
+	INSERT INTO idem_pipeline TABLE hostile;
+	DROP TABLE hostile;});
+my $archive = $node->backup_dir . '/other.dump';
+$node->command_ok([ 'pg_dump', '-F', 'c', '-T', 'etl.tgt', '-f', $archive, '-d', $node->connstr('owned') ], 'pg_dump of what others lack');
+is($session->query_safe(q{SELECT target::regclass IS NOT NULL FROM idem_pipeline WHERE name = 'temporary'}), 't', 'while a definition names a temporary table');
+$session->quit;
+
+# pg_restore shows warnings only if it is verbose
+my $restore = sub {
+	my ($db, $between) = @_;
+	my ($out, $err) = ('', '');
+
+	$other->safe_psql('postgres', "CREATE DATABASE $db");
+	foreach my $section ('pre-data', 'data', 'post-data')
+	{
+		$other->safe_psql($db, $between) if $section eq 'data' && $between;
+		ok(IPC::Run::run([ 'pg_restore', '--verbose', '-e', '--no-owner', '--no-privileges', '--section', $section, '-d', $other->connstr($db), $archive ],
+				'>>', \$out, '2>>', \$err), "$db: $section") or diag($err);
+	}
+	return $err;
+};
+my $said = $restore->('lacking', undef);
+is($other->safe_psql('lacking', 'SELECT name, owner, ledger, target FROM idem_pipeline ORDER BY name') =~ s/pg_(toast\.pg_toast|temp)_\d+/pg_$1_N/gr, <<'EOT' =~ s/\n$//r, 'all definitions are there');
+a renamed one|mallory|mallory.led|mallory.tgt
+another's|etl|etl.led|etl.tgt
+his|dbo|dbo."Led"|dbo."Renamed"
+hostile|mallory|mallory.led|mallory.tgt
+odd	one|mallory|"|\t
+..
+temporary|mallory|mallory.led|pg_temp_N.passing
+toast|mallory|mallory.led|pg_toast.pg_toast_N
+EOT
+is($other->safe_psql('lacking', q{SELECT name FROM idem_pipeline WHERE 0 IN (owner::oid, ledger::oid, target::oid) ORDER BY name}), "another's\nodd\tone\ntemporary\ntoast", 'what some name is not');
+like($said, qr/WARNING:  pipeline "another's" cannot run here: its owner, etl, does not exist\nHINT:  Create it, then SELECT idem_resume\(\)\./, 'an owner that is not there is told');
+like($said, qr/WARNING:  pipeline "another's" cannot run here: its target, etl.tgt, does not exist/, 'so is a table');
+unlike($said, qr/ERROR:|left out/, 'and that is all');
+is($other->safe_psql('lacking', q{SELECT pipeline, owner, state, last_error FROM idem_status WHERE pipeline ~ 'another'}), q{another's|-|disabled|its owner is not a role here}, 'the status says so');
+my ($rc, $out, $err) = $other->psql('lacking', 'SELECT idem_resume()');
+is($out, 3, 'what is all there is resumed');
+like($err, qr/WARNING:  pipeline "another's" stays paused: there is no role etl, target etl.tgt\n/, 'and of the others it is said why not');
+$other->safe_psql('lacking', q{CREATE ROLE etl LOGIN; GRANT ALL ON SCHEMA etl, public TO etl; ALTER TABLE etl.led OWNER TO etl; SET ROLE etl; CREATE TABLE etl.tgt (id bigint PRIMARY KEY, v text)});
+is($other->safe_psql('lacking', q{SET SESSION AUTHORIZATION etl; SELECT idem_resume()}), 1, 'when it is there too, so is this one');
+($rc, $out, $err) = $other->psql('lacking', q{ALTER TABLE etl.tgt RENAME TO later; SET SESSION AUTHORIZATION etl; SELECT idem_adopt('etl.led', $$another's$$, 'etl.later'); CALL idem_load_window($$another's$$, '[20,30)'); SELECT target FROM idem_pipeline WHERE name ~ 'another'});
+like($err, qr/loaded 1 window/, 'and runs');
+like($out, qr/^later$/m, 'by its number, whatever its name is from then on');
+
+# who takes a definition's name while a dump is restored has it; the others are restored
+like($restore->('squatted', q{GRANT ALL ON SCHEMA public TO mallory; SET ROLE mallory;
+		INSERT INTO idem_pipeline (name, owner, ledger, target, source, mode, step, start, time_zone, newest_first, max_windows, check_every, retry_base, retry_max, max_attempts, notify, enabled, search_path, date_style, interval_style, system_identifier, database_oid)
+		VALUES ('his', 'mallory', 'x', 'x', 'x', 'reload', '1', '1', 'UTC', false, 1, '1s', '1s', '1s', 1, false, false, 'x', 'x', 'x', 1, 1)}),
+	qr/WARNING:  pipeline "his" is left out: there is one of this name already\n/, 'one of the same name is told');
+is($other->safe_psql('squatted', 'SELECT count(*) FROM idem_pipeline'), 7, 'and the others are there');
+$other->stop;
+
 $node->stop;
 done_testing();
