@@ -81,6 +81,22 @@ is_worth_mapping(const IdemApply *apply, const IdemPiece *piece)
 		   (apply->target->has_arbiter ? idem_can_hash_rows(apply->collapse) : apply->target->nkeys == 0);
 }
 
+/*
+ * True if none of the piece's rows are expected to be in the target, for then they are just
+ * inserted.  A reload has to read the window anyway, and so the window is asked, as where it is
+ * found without reading the whole target.  An upsert whose window nothing finds goes by the
+ * keys: for it the target is empty, or the rows of the piece before were all new and so, it
+ * seems, are these.  Else each of the pieces would read the whole target.
+ */
+static bool
+is_nothing_there(IdemApply *apply, IdemPiece *piece)
+{
+	if (!apply->occupied && idem_run_command(apply, piece, NULL, IDEM_OCCUPIED) == 0)
+		return true;
+	apply->occupied = !apply->by_window;
+	return apply->occupied && apply->all_new && !apply->acts;
+}
+
 void
 idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 {
@@ -92,7 +108,7 @@ idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 	piece->run = run;
 	piece->bounds[0] = idem_bound_datum(apply->type, run->window.lower);
 	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);
-	piece->empty = idem_run_command(apply, piece, NULL, IDEM_OCCUPIED) == 0;
+	piece->empty = is_nothing_there(apply, piece);
 	if (is_worth_mapping(apply, piece))
 		piece->map = idem_make_map();
 	piece->is_summed = piece->map || idem_is_worth_summing(apply, piece);
@@ -168,6 +184,8 @@ idem_apply_piece(IdemApply *apply, IdemPiece *piece)
 	methods[i]->run(apply, piece);
 	run->unchanged_rows = Max(0, piece->rows.count - run->inserted_rows - run->updated_rows);
 	apply->written += run->inserted_rows + run->updated_rows;
+	if (piece->rows.count > 0)
+		apply->all_new = run->inserted_rows == piece->rows.count;
 	explain_method(apply, piece);
 	if (piece->since)
 		idem_release_snapshot(piece->since);

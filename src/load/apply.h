@@ -27,7 +27,7 @@
  */
 typedef enum IdemCommand
 {
-	IDEM_OCCUPIED,	  /* is there a row in the window, or in the target? */
+	IDEM_OCCUPIED,	  /* is there a row in the window, or, if rows are looked for everywhere, in the target? */
 	IDEM_WINDOW,	  /* the window's rows */
 	IDEM_COMPARE,	  /* rows and window, joined by key */
 	IDEM_LOOK,		  /* rows and target, joined by key */
@@ -68,6 +68,8 @@ typedef struct IdemApply
 	bool mismatched;  /* a window's sum has been another than its piece's */
 	bool crowded;	  /* a window had many more rows than its piece */
 	int64 written;	  /* rows, by all pieces so far */
+	bool occupied;	  /* the target, of which no window is looked for, has rows; */
+	bool all_new;	  /* those of the last piece were not among them */
 	bool keys_repeat; /* a piece had several rows of one key */
 	bool surprised;	  /* a piece that was streamed had to be loaded otherwise */
 	MemoryContext statements; /* of which the next are */
@@ -82,7 +84,7 @@ typedef struct IdemPiece
 {
 	Datum bounds[2];
 	IdemRows rows;
-	bool empty;	  /* the window, or the target, held nothing before the source ran */
+	bool empty;	  /* the window, or the target, held nothing before the source ran, or no such rows */
 	bool watched; /* the rows' keys are watched as they arrive */
 	bool is_summed; /* the rows' hashes are added up, under the key */
 	IdemDigest sum;

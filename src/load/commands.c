@@ -15,17 +15,13 @@
 
 /*
  * Builds: SELECT FROM target d WHERE d.w >= $1 AND d.w < $2 LIMIT 1
- * or, for an upsert without a window column, the same of the whole target.
+ * or, where rows are looked for everywhere, the same of the whole target.
  */
 static void
 build_occupied(StringInfo sql, IdemApply *apply)
 {
 	appendStringInfo(sql, "SELECT FROM %s d", apply->target->name);
-	if (apply->target->window)
-	{
-		appendStringInfoString(sql, " WHERE ");
-		idem_append_in_window(sql, apply->target, "d");
-	}
+	idem_append_by_window(sql, apply, " WHERE ");
 	appendStringInfoString(sql, " LIMIT 1");
 }
 

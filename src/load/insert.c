@@ -1,6 +1,6 @@
 /*
  * insert.c
- *		Method "insert": the window, or the target, is empty.
+ *		Method "insert": the window, or the target, is empty, or holds no such rows.
  *
  * A plain INSERT costs half of what INSERT … ON CONFLICT does, which looks every
  * key up before it writes and logs every row twice.  So many rows are inserted
@@ -17,7 +17,9 @@ insert_applies(IdemApply *apply, IdemPiece *piece)
 {
 	if (!piece->empty || idem_may_move(apply->target))
 		return false;
-	piece->reason = apply->target->window ? "The window is empty." : "The target is empty.";
+	piece->reason = apply->by_window   ? "The window is empty."
+					: apply->occupied ? "The rows of the window before were all new."
+									  : "The target is empty.";
 	return true;
 }
 

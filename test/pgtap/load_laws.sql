@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(11);
+SELECT plan(14);
 
 SELECT setseed(0.3);
 SELECT idem_create_ledger('led', 'int8range');
@@ -60,6 +60,26 @@ SELECT pg_temp.load('bag', 0, 1000, true) > 0 AS loaded;
 SELECT bag_eq('TABLE re', 'TABLE src', 'reload follows updates, moves between windows, deletes and inserts');
 SELECT bag_eq('TABLE bag', 'TABLE src', 'reload without keys does too');
 SELECT bag_eq('SELECT * FROM up WHERE id % 17 <> 0 OR id > 4000', 'TABLE src', 'upsert does too, but for deletes');
+
+-- an upsert whose window no index finds goes by its keys: many windows do not each read the target
+CREATE TABLE big (id int PRIMARY KEY, w int, v text);
+CREATE FUNCTION pg_temp.rows_read(run text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE before bigint; after bigint; read CONSTANT text := 'SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = ''big''::regclass';
+BEGIN
+    EXECUTE read INTO before;
+    EXECUTE run;
+    EXECUTE read INTO after;
+    RETURN after - before;
+END $$;
+CREATE FUNCTION pg_temp.load_big(first int) RETURNS text LANGUAGE sql AS $$
+    SELECT format('SELECT count(*) FROM idem_load(''led'', ''big'', ''SELECT i AS id, i / 100 AS w, ''''v'''' AS v FROM generate_series(100 * $1, 100 * $2 - 1) i'',
+        ''[%s,%s)'', ''upsert'', keys => ''{id}'', window_column => ''w'', step => ''1'', force => true)', first, first + 50) $$;
+SELECT cmp_ok(pg_temp.rows_read(pg_temp.load_big(0)), '<', 5000::bigint, 'the first load of 50 windows of 100 rows reads none of them again');
+INSERT INTO big SELECT i, i / 100, 'v' FROM generate_series(100000, 199999) i;
+ANALYZE big;
+SELECT cmp_ok(pg_temp.rows_read(pg_temp.load_big(50)), '<', 5000::bigint, 'nor does one of new rows into a large target');
+UPDATE big SET v = 'old' WHERE w BETWEEN 75 AND 100;
+SELECT cmp_ok(pg_temp.rows_read(pg_temp.load_big(75)), '<', 20000::bigint, 'and one of rows that are there reads those');
 
 SELECT * FROM finish();
 ROLLBACK;
