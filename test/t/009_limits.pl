@@ -69,6 +69,18 @@ my @cases = (
 	[ idem_load => "SELECT count(*) FROM idem_load('l', 't', $nothing, tstzrange('4713-01-01 BC', '294276-12-31'), 'upsert', keys => '{id}', step => '1 microsecond')" ],
 	[ idem_calendar => q{SELECT count(*) FROM idem_calendar('li', 'holes', 0, 9223372036854775807, '10000000000000')} ],
 	[ idem_calendar => q{SELECT count(*) FROM idem_calendar('ld', 'p', date '4713-01-01 BC', date '5874897-12-31', '1 month')} ],
+	# checks of many windows, of windows without an end, of relations that are large
+	[ idem_digest_values => q{SELECT idem_digest_values(i, i::text) FROM generate_series(1, 100000000) i} ],
+	[ idem_duplicates => q{SELECT count(*) FROM idem_duplicates('li', '{window_range,pipeline}')} ],
+	[ idem_duplicates => "SELECT count(*) FROM idem_duplicates('li', $many)" ],
+	[ idem_duplicates => "SELECT count(*) FROM idem_duplicates('t', '{id}', $long, 'id')" ],
+	[ idem_duplicates => q{SELECT count(*) FROM idem_duplicates('t', '{id}', '[-9223372036854775808,9223372036854775807)', 'id')} ],
+	[ idem_check_load => "SELECT count(*) FROM idem_check_load('li', 't', $nothing, '[0,9223372036854775807)', 'upsert', keys => '{id}', pipeline => 'holes')" ],
+	[ idem_check_load => "SELECT count(*) FROM idem_check_load('li', 't', 'SELECT i AS id FROM generate_series(1, 100000000) i', '[0,1)', 'upsert', keys => '{id}', pipeline => 'holes')" ],
+	[ idem_differences_load => "SELECT count(*) FROM idem_differences_load('li', 't', $nothing, '[0,9223372036854775807)', 'upsert', keys => '{id}', pipeline => 'holes', max_rows => 9223372036854775807)" ],
+	[ idem_check => "SELECT count(*) FROM idem_check($long, '[0,9223372036854775807)')" ],
+	[ idem_check => q{SELECT count(*) FROM idem_check('p', '[-9223372036854775808,9223372036854775807)', 'rows')} ],
+	[ idem_differences => "SELECT count(*) FROM idem_differences('p', $long)" ],
 	# what no type can hold, and what is nothing
 	[ idem_gaps => q{SELECT idem_gaps('li', 'holes', '[0,99999999999999999999)')} ],
 	[ idem_coverage => "SELECT idem_coverage('li', 'holes', $long)" ],
@@ -127,6 +139,9 @@ my @cases = (
 	[ idem_stop_worker => q{SELECT idem_stop_worker()} ],
 	# what only an aggregate may call
 	[ idem_digest_add => q{SELECT idem_digest_add(NULL, r) FROM (SELECT 1) r} ],
+	[ idem_digest_add_values => q{SELECT idem_digest_add_values(NULL, 1)} ],
+	[ idem_of_row => "SELECT length(idem_of_row(1, $long))" ],
+	[ idem_guard_table => 'SELECT idem_guard_table()' ],
 	[ idem_digest_combine => q{SELECT idem_digest_combine(NULL, NULL)} ],
 	[ idem_digest_serialize => q{SELECT idem_digest_serialize(NULL)} ],
 	[ idem_digest_deserialize => q{SELECT idem_digest_deserialize('\x00', NULL)} ],
