@@ -13,6 +13,7 @@
 #include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "pipeline/name.h"
+#include "server/compat.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
