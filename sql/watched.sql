@@ -51,6 +51,22 @@ CALL load('staff', 'reload', source => 'SELECT *, CASE WHEN id <> 60 THEN 60 END
 CALL load('staff', 'reload', source => 'SELECT *, NULL::int AS boss FROM src WHERE id < 60');
 SELECT differ('staff', 'SELECT * FROM src WHERE id < 60');
 
+-- rows that come to refer to new ones, and away from what is gone: all of it as by one statement
+CREATE TABLE tree (id int PRIMARY KEY, w int, v text, up int REFERENCES tree, code int UNIQUE);
+CALL load('tree', 'upsert', source => 'SELECT *, CASE WHEN id > 1 THEN 1 END AS up, id AS code FROM src WHERE id < 60');
+CALL load('tree', 'upsert', source => 'SELECT *, CASE WHEN id < 60 THEN 60 END AS up, id AS code FROM src');
+CALL load('tree', 'reload', source => 'SELECT *, CASE WHEN id <> 59 THEN 59 END AS up, id AS code FROM src WHERE id NOT IN (1, 60)');
+SELECT differ('tree', 'SELECT * FROM src WHERE id NOT IN (1, 60)');
+-- a unique value of what is gone moves to a new row; both at once are too much
+CALL load('tree', 'reload', source => 'SELECT *, CASE WHEN id <> 59 THEN 59 END AS up, CASE id WHEN 60 THEN 58 ELSE id END AS code FROM src WHERE id NOT IN (1, 58)');
+CALL load('tree', 'reload', source => 'SELECT *, CASE WHEN id <> 60 THEN 60 END AS up, CASE id WHEN 1 THEN 59 WHEN 60 THEN 58 ELSE id END AS code FROM src WHERE id NOT IN (58, 59)');
+SELECT differ('tree', 'SELECT * FROM src WHERE id NOT IN (1, 58)');
+-- what no longer refers to what is gone is not taken along, in other windows neither
+CREATE TABLE chain (id int PRIMARY KEY, w int, v text, up int REFERENCES chain ON DELETE CASCADE);
+INSERT INTO chain SELECT i, 10 * ((i - 1) / 20), 'v' || i, nullif(i - 1, 0) FROM generate_series(1, 60) i;
+CALL load('chain', 'reload', source => 'SELECT id, w, v, CASE id WHEN 6 THEN 4 ELSE up END AS up FROM watched.chain WHERE w < 10 AND id <> 5');
+SELECT count(*) FROM chain;
+
 -- by triggers, of a row and of a statement, that delete or change others
 CREATE TABLE pair (id int PRIMARY KEY, w int, v text);
 CREATE FUNCTION take_pair() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

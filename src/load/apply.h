@@ -245,8 +245,9 @@ extern void idem_update_rows(IdemApply *apply, IdemPiece *piece, const IdemRows 
 
 /*
  * Deletes what a comparison has found to be gone, updates what has changed and inserts what
- * is missing, in this order, so that a unique value can move.  Returns true if there was
- * something to do.
+ * is missing, in this order, so that a unique value can move; in a table that references
+ * itself the other way round if no unique value moves.  Returns true if there was something
+ * to do.
  */
 extern bool idem_write_difference(IdemApply *apply, IdemPiece *piece, const IdemDifference *difference);
 

@@ -108,19 +108,82 @@ write_changed(IdemApply *apply, IdemPiece *piece, const IdemRows *changed)
 		write_mapped_again(apply, piece);
 }
 
+/* What a comparison has found, to be written. */
+typedef struct Writing
+{
+	IdemApply *apply;
+	IdemPiece *piece;
+	const IdemDifference *difference;
+	int64 deleted; /* rows of those that are gone */
+} Writing;
+
+static void
+write_gone(Writing *writing)
+{
+	if (writing->difference->gone.count > 0)
+		writing->deleted = idem_delete_rows(writing->apply, writing->piece, &writing->difference->gone);
+	writing->piece->run->deleted_rows += writing->deleted;
+}
+
+static void
+write_missing(Writing *writing)
+{
+	if (writing->difference->missing.count > 0)
+		idem_insert_rows(writing->apply, writing->piece, &writing->difference->missing);
+}
+
+/* Inserts, updates and deletes, in this order: no row that is there refers to one that is not. */
+static void
+write_referred_first(void *arg)
+{
+	Writing *writing = arg;
+
+	write_missing(writing);
+	if (writing->difference->changed.count > 0)
+		write_changed(writing->apply, writing->piece, &writing->difference->changed);
+	write_gone(writing);
+}
+
+/* The same, or nothing: then false, where a unique value moves to a row that was written first. */
+static bool
+try_referred_first(Writing *writing)
+{
+	IdemRun before = *writing->piece->run;
+	ErrorData *error = idem_try(write_referred_first, writing, CurrentMemoryContext);
+
+	if (error == NULL)
+		return true;
+	if (!is_conflict(error->sqlerrcode))
+		ReThrowError(error);
+	FreeErrorData(error);
+	idem_hide_rows();
+	*writing->piece->run = before;
+	writing->deleted = 0;
+	return false;
+}
+
+/* Writes in the order that lets a unique value move. */
+static void
+write_moved_first(Writing *writing)
+{
+	write_gone(writing);
+	if (writing->difference->changed.count > 0)
+		write_changed(writing->apply, writing->piece, &writing->difference->changed);
+	write_missing(writing);
+}
+
+/*
+ * Of a table that references itself rows may come to refer to new ones, and away from what is
+ * gone: a foreign key is checked, or acts, at the end of each statement.
+ */
 bool
 idem_write_difference(IdemApply *apply, IdemPiece *piece, const IdemDifference *difference)
 {
-	int64 deleted = 0;
+	Writing writing = {apply, piece, difference, 0};
 
-	if (difference->gone.count > 0)
-		deleted = idem_delete_rows(apply, piece, &difference->gone);
-	piece->run->deleted_rows += deleted;
-	if (difference->changed.count > 0)
-		write_changed(apply, piece, &difference->changed);
-	if (difference->missing.count > 0)
-		idem_insert_rows(apply, piece, &difference->missing);
-	return deleted > 0 || difference->changed.count > 0 || difference->missing.count > 0;
+	if (!apply->target->refers_to_itself || !try_referred_first(&writing))
+		write_moved_first(&writing);
+	return writing.deleted > 0 || difference->changed.count > 0 || difference->missing.count > 0;
 }
 
 /* Writes what a comparison finds, and what others have done then. */
@@ -167,7 +230,6 @@ write_mapped(IdemApply *apply, IdemPiece *piece)
 	}
 }
 
-/* Deletes, updates and inserts, in this order, so that a unique value can move. */
 static void
 run_difference(IdemApply *apply, IdemPiece *piece)
 {

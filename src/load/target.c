@@ -689,6 +689,8 @@ set_watchers(IdemTarget *target, Relation rel)
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
 		target->is_referenced |= RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK;
+		target->refers_to_itself |= RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK &&
+									(trigger->tgconstrrelid == target->base || trigger->tgconstrrelid == RelationGetRelid(rel));
 		if (is_check(trigger) || idem_is_timescale_function(trigger->tgfoid))
 			continue;
 		target->is_plain = false;

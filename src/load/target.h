@@ -65,6 +65,7 @@ typedef struct IdemTarget
 	bool window_indexed; /* an index, or the partitions, find a window's rows */
 	bool is_plain;		 /* a table where nothing alters, hides or reacts to what is written */
 	bool is_referenced;	 /* by a foreign key, which may object to a DELETE */
+	bool refers_to_itself; /* by one of its own */
 	bool acts_on_delete; /* a DELETE may change other rows: it has triggers, or actions of foreign keys; */
 	bool acts_on_write;	 /* an INSERT or UPDATE may */
 	bool has_policies;	 /* the table has row security */
