@@ -932,3 +932,48 @@ LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_differences';
 COMMENT ON FUNCTION idem_differences(text, text, bigint) IS
 'the rows by which source and target of a pipeline''s complete windows differ, as its owner sees them';
+
+--
+-- Testing
+--
+
+CREATE FUNCTION idem_test_rerun(pipeline text, window_range text)
+RETURNS TABLE (check_name text, ok boolean, detail text)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_test_rerun';
+COMMENT ON FUNCTION idem_test_rerun(text, text) IS
+'loads a window of a pipeline into a copy of its target, again, and again after the rows were lost: does the second run write nothing, and are the rows the same?';
+
+CREATE FUNCTION idem_test_overlap(pipeline text, window_range text, overlap text DEFAULT NULL)
+RETURNS TABLE (check_name text, ok boolean, detail text)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_test_overlap';
+COMMENT ON FUNCTION idem_test_overlap(text, text, text) IS
+'loads a window of a pipeline into a copy of its target as two that overlap: are the rows those of one clean load?';
+
+CREATE FUNCTION idem_test_split(pipeline text, window_range text, step text DEFAULT NULL)
+RETURNS TABLE (check_name text, ok boolean, detail text)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_test_split';
+COMMENT ON FUNCTION idem_test_split(text, text, text) IS
+'loads a window of a pipeline into a copy of its target in pieces: are the rows those of one clean load?';
+
+CREATE FUNCTION idem_test_order(pipeline text, window_range text, step text DEFAULT NULL)
+RETURNS TABLE (check_name text, ok boolean, detail text)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_test_order';
+COMMENT ON FUNCTION idem_test_order(text, text, text) IS
+'loads a window of a pipeline into a copy of its target in pieces, the last first: are the rows those of one clean load?';
+
+CREATE FUNCTION idem_test_all(pipeline text, window_range text, overlap text DEFAULT NULL, step text DEFAULT NULL)
+RETURNS TABLE (check_name text, ok boolean, detail text)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_test_all';
+COMMENT ON FUNCTION idem_test_all(text, text, text, text) IS
+'all tests of a pipeline''s idempotency, and warnings of what its source and its target''s defaults call, such as random()';
+
+CREATE FUNCTION idem_tap(query text) RETURNS SETOF text
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_tap';
+COMMENT ON FUNCTION idem_tap(text) IS
+'the checks that a query returns (name, ok, detail) as TAP, which prove and CI systems read';

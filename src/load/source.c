@@ -623,6 +623,12 @@ idem_source_relations(IdemSource *source)
 	return idem_query_relations(source->query);
 }
 
+Query *
+idem_source_tree(IdemSource *source)
+{
+	return idem_query_tree(source->query);
+}
+
 /* How a column is made of the query's row. */
 typedef struct Assigned
 {

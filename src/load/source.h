@@ -7,6 +7,7 @@
 
 #include "ledger/window.h"
 #include "load/rows.h"
+#include "nodes/parsenodes.h"
 #include "utils/snapshot.h"
 
 typedef struct IdemSource IdemSource;
@@ -38,6 +39,9 @@ extern bool idem_is_quiet_source(IdemSource *source);
 
 /* The relations it reads, for idem_wait_for_source_writers. */
 extern List *idem_source_relations(IdemSource *source);
+
+/* Its query after parse analysis, as idem_query_tree's. */
+extern Query *idem_source_tree(IdemSource *source);
 
 /* Called for each row, whose columns may have to be fetched from the slot yet; false: it is not kept. */
 typedef bool (*IdemTakeRow)(void *arg, TupleTableSlot *slot);

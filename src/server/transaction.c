@@ -111,8 +111,9 @@ idem_is_cancel(int sqlerrcode)
 		   sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW;
 }
 
-ErrorData *
-idem_try_any(void (*work)(void *arg), void *arg, MemoryContext context)
+/* Does work in a subtransaction, which is ended so unless it fails. */
+static ErrorData *
+try_work(void (*work)(void *arg), void *arg, MemoryContext context, void (*end)(void))
 {
 	ErrorData *volatile error = NULL;
 	MemoryContext old = CurrentMemoryContext;
@@ -123,7 +124,7 @@ idem_try_any(void (*work)(void *arg), void *arg, MemoryContext context)
 	PG_TRY();
 	{
 		work(arg);
-		ReleaseCurrentSubTransaction();
+		end();
 	}
 	PG_CATCH();
 	{
@@ -138,12 +139,29 @@ idem_try_any(void (*work)(void *arg), void *arg, MemoryContext context)
 	return error;
 }
 
-ErrorData *
-idem_try(void (*work)(void *arg), void *arg, MemoryContext context)
+/* Raises an error again that says nothing of what was done. */
+static ErrorData *
+raise_cancel(ErrorData *error)
 {
-	ErrorData *error = idem_try_any(work, arg, context);
-
 	if (error && idem_is_cancel(error->sqlerrcode))
 		ReThrowError(error);
 	return error;
+}
+
+ErrorData *
+idem_try_any(void (*work)(void *arg), void *arg, MemoryContext context)
+{
+	return try_work(work, arg, context, ReleaseCurrentSubTransaction);
+}
+
+ErrorData *
+idem_try(void (*work)(void *arg), void *arg, MemoryContext context)
+{
+	return raise_cancel(idem_try_any(work, arg, context));
+}
+
+ErrorData *
+idem_try_out(void (*work)(void *arg), void *arg, MemoryContext context)
+{
+	return raise_cancel(try_work(work, arg, context, RollbackAndReleaseCurrentSubTransaction));
 }

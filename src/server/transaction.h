@@ -40,4 +40,7 @@ extern ErrorData *idem_try(void (*work)(void *arg), void *arg, MemoryContext con
 /* The same, but returns a cancel too: for who writes it down, and raises it himself. */
 extern ErrorData *idem_try_any(void (*work)(void *arg), void *arg, MemoryContext context);
 
+/* The same as idem_try, but what succeeds is rolled back too: nothing of it is left. */
+extern ErrorData *idem_try_out(void (*work)(void *arg), void *arg, MemoryContext context);
+
 #endif /* IDEM_SERVER_TRANSACTION_H */

@@ -4,7 +4,7 @@ SET LOCAL client_min_messages = warning;
 SET LOCAL timezone = 'UTC';
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS idem CASCADE;
-SELECT plan(20);
+SELECT plan(21);
 
 SELECT has_view('idem_status'); SELECT has_view('idem_progress');
 SELECT setseed(0.3);
@@ -22,6 +22,7 @@ INSERT INTO tgt SELECT s.* FROM src s, covered c WHERE c.m @> s.id;
 CREATE TEMP TABLE before AS SELECT * FROM idem_status;
 SELECT is(gaps::int8multirange, idem_gaps('led', 'p', '[0,994)')::int8multirange, 'the status knows the gaps of the whole windows') FROM before;
 SELECT is(complete_to::bigint, lower(gaps::int8multirange), 'it is complete up to the first gap') FROM before;
+SELECT is_empty($$SELECT * FROM idem_test_all('p', '[0,140)', '3', '11') WHERE NOT ok$$, 'it is idempotent, as it says itself');
 CALL idem_run_pipeline('p');
 SELECT is(gaps, '{}', 'a run leaves no gap') FROM idem_status;
 SELECT is(complete_to, '994', 'and is complete up to the last whole window') FROM idem_status;

@@ -137,6 +137,12 @@ my @attempts = (
 	} ([ 'idem_check_load', 'text' ], [ 'idem_differences_load', 'bigint' ])),
 	[ 'idem_check(text,text,text)' => "SELECT idem_check('alice', '[0,10)')" => 42704 ],
 	[ 'idem_differences(text,text,bigint)' => "SELECT idem_differences('alice', '[0,10)')" => 42704 ],
+	# tests
+	(map { [ "$_->[0]" => "SELECT $_->[1]('alice', '[0,10)')" => 42704 ] } (
+		[ 'idem_test_rerun(text,text)' => 'idem_test_rerun' ], [ 'idem_test_overlap(text,text,text)' => 'idem_test_overlap' ],
+		[ 'idem_test_split(text,text,text)' => 'idem_test_split' ], [ 'idem_test_order(text,text,text)' => 'idem_test_order' ],
+		[ 'idem_test_all(text,text,text,text)' => 'idem_test_all' ])),
+	[ 'idem_tap(text)' => q{SELECT idem_tap('SELECT v, true, v FROM alice.tgt')} => 42501 ],
 	# pipelines: alice's is not hers
 	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', $led, 'mallory.tgt', $query, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 1::bigint', enabled => false); CALL idem_run_pipeline('m'); SELECT idem_drop_pipeline('m')" => 42501 ],
 	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', 'mallory.led', $tgt, $query, 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 1::bigint', enabled => false); CALL idem_run_pipeline('m'); SELECT idem_drop_pipeline('m')" => 42501 ],
@@ -260,6 +266,9 @@ attempt('mallory', q{SET search_path = mallory, public;
 	CREATE FUNCTION bad_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.bad(TG_TABLE_NAME); RETURN NEW; END $$;
 	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON led FOR EACH ROW EXECUTE FUNCTION bad_row();
 	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON tgt FOR EACH ROW EXECUTE FUNCTION bad_row();
+	CREATE FUNCTION bad_index(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.bad('index'); RETURN 1; END $$;
+	CREATE INDEX ON tgt (bad_index(id)); CREATE INDEX ON tgt (id) WHERE bad_index(1) = 1;
+	ALTER TABLE tgt ADD d bigint, ALTER d SET DEFAULT bad('default');
 	SELECT idem_alter_pipeline('mallory', source => 'SELECT id, v || bad(''source'') AS v FROM src WHERE id >= $1 AND id < $2', watermark => 'SELECT bad(''watermark'')',
 		audit => 'SELECT 1 WHERE bad(''audit'') < 0')});
 my $mine = q{SELECT array_agg(name || '=' || setting ORDER BY name) FROM pg_settings WHERE name IN ('search_path', 'DateStyle', 'IntervalStyle', 'TimeZone', 'default_transaction_read_only', 'statement_timeout', 'lock_timeout');
@@ -270,6 +279,8 @@ foreach my $use (
 	q{CALL idem_load_window('mallory', '[0,10)', true)},
 	q{CALL idem_load_window('mallory', int8range(0, 10), true)},
 	q{CALL idem_backfill('mallory', '[30,40)', 1)},
+	q{SELECT idem_check('mallory', '[0,10)')},
+	q{SELECT idem_test_all('mallory', '[0,10)')},
 	q{SELECT idem_retry('mallory')},
 	q{SELECT idem_alter_pipeline('mallory', max_windows => 5)},
 	q{SELECT count(*) FROM idem_status},
@@ -289,7 +300,7 @@ my $calls = sql(q{SELECT idem_pipeline_calls('mallory')});
 my ($copied, undef, $why) = $node->psql('postgres', "SELECT idem_drop_pipeline('mallory');\n$calls");
 is($copied, 0, 'a superuser copies her pipeline') or diag($why);
 is(sql(q{SELECT string_agg(DISTINCT who, ' ') FROM mallory.reached}), 'mallory', 'her code was never anybody else');
-is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit led source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
+is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit default index led source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
 is(sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'she is what she was');
 # all that can be attached to a ledger says as whom it is run, and tries to rise; whoever uses the ledger, it is as its owner and restricted
 attempt('mallory', q{SET search_path = mallory, public;
@@ -340,6 +351,7 @@ my @uses = (
 	[ run => q{CALL idem_run_pipeline('su')} ],
 	[ window => q{CALL idem_load_window('su', '[0,10)', true)} ],
 	[ check => q{SELECT idem_check('su', '[0,10)'), idem_differences('su', '[0,10)')} ],
+	[ test => q{SELECT idem_test_all('su', '[0,10)')} ],
 	[ backfill => q{CALL idem_backfill('su', '[30,40)', 1)} ],
 	[ status => q{SELECT count(*) FROM idem_status} ],
 	[ failure => q{SELECT idem_alter_pipeline('su', source => 'SELECT 1/0 AS id, ''v'' AS v')}, q{CALL idem_load_window('su', '[50,60)')} ],
