@@ -48,10 +48,10 @@ SELECT job, variant, bench.median(job, variant)::int AS ms, bench.wal(job, varia
     CASE WHEN bases IS NOT NULL THEN bench.ratio(job, variant, bases) END AS ratio, array_to_string(bases, ' or ') AS against, goal
 FROM (SELECT job, variant, min(ctid) AS place FROM bench.result WHERE job <> 'hash' GROUP BY 1, 2) r LEFT JOIN (VALUES
     ('first load', 'upsert', '{insert}'::text[], 1.10), ('first load', 'reload', '{insert}', 1.10), ('first load', 'insert again', '{insert}', NULL), ('first load', 'upsert', '{"upsert, no digest"}', 1.15),
-    ('no change', 'upsert', '{on conflict}', 0.15), ('no change', 'upsert', '{on conflict where}', NULL), ('no change', 'reload', '{delete+insert}', 0.40),
-    ('1 % changed', 'upsert', '{on conflict,delete+insert}', 0.5), ('1 % changed', 'reload', '{on conflict,delete+insert}', 0.5),
-    ('10 % changed', 'upsert', '{on conflict,delete+insert}', 0.8), ('10 % changed', 'reload', '{on conflict,delete+insert}', 0.8),
-    ('50 % changed', 'upsert', '{on conflict,delete+insert}', 1.15), ('50 % changed', 'reload', '{on conflict,delete+insert}', 1.15),
-    ('100 % changed', 'upsert', '{on conflict,delete+insert}', 1.15), ('100 % changed', 'reload', '{on conflict,delete+insert}', 1.15),
-    ('no keys', 'reload', '{delete+insert}', 1.10), ('no keys, 10 % changed', 'reload', '{delete+insert}', 1.10)) g(job, variant, bases, goal) USING (job, variant)
+    ('no change', 'upsert', '{on conflict where}', 0.25), ('no change', 'reload', '{on conflict where}', 0.25), ('no change', 'upsert', '{on conflict}', 0.08), ('no change', 'reload', '{on conflict}', 0.08),
+    ('1 % changed', 'upsert', '{on conflict,on conflict where}', 0.60), ('1 % changed', 'reload', '{delete+insert}', 0.30),
+    ('10 % changed', 'upsert', '{on conflict,on conflict where}', 0.75), ('10 % changed', 'reload', '{delete+insert}', 0.45),
+    ('50 % changed', 'upsert', '{on conflict,on conflict where}', 0.75), ('50 % changed', 'reload', '{delete+insert}', 0.70),
+    ('100 % changed', 'upsert', '{on conflict,on conflict where}', 0.90), ('100 % changed', 'reload', '{delete+insert}', 0.85),
+    ('no keys', 'reload', '{delete+insert}', 0.25), ('no keys, 10 % changed', 'reload', '{delete+insert}', 0.60)) g(job, variant, bases, goal) USING (job, variant)
 ORDER BY place, goal;

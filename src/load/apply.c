@@ -77,7 +77,7 @@ index_will_tell(const IdemApply *apply, const IdemPiece *piece)
 static bool
 is_worth_mapping(const IdemApply *apply, const IdemPiece *piece)
 {
-	return apply->has_places && !piece->empty && !apply->crowded && piece->run->has_digest && idem_may_be_unchanged(apply) &&
+	return apply->has_places && !piece->empty && !apply->mapped_in_vain && piece->run->has_digest && idem_may_be_unchanged(apply) &&
 		   (apply->target->has_arbiter ? idem_can_hash_rows(apply->collapse) : apply->target->nkeys == 0);
 }
 

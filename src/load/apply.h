@@ -66,7 +66,7 @@ typedef struct IdemApply
 	int *nullable;	  /* and their places in a row */
 	IdemKey key;	  /* of the sums that tell whether a window is unchanged */
 	bool mismatched;  /* a window's sum has been another than its piece's */
-	bool crowded;	  /* a window had many more rows than its piece */
+	bool mapped_in_vain; /* a window had many more rows than its piece, or hardly one that was the same */
 	int64 written;	  /* rows, by all pieces so far */
 	bool occupied;	  /* the target, of which no window is looked for, has rows; */
 	bool all_new;	  /* those of the last piece were not among them */

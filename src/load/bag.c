@@ -13,12 +13,18 @@
 
 #include "load/apply.h"
 
-/* Fits where the map has found what differs, if it is not by chance that two rows have half of one hash. */
+/*
+ * Fits where the map has found what differs, if it is not by chance that two rows have half of
+ * one hash.  To replace all is no dearer than to look for rows if few are the same.
+ */
 static bool
 bag_applies(IdemApply *apply, IdemPiece *piece)
 {
 	if (apply->target->nkeys > 0 || piece->rows.count < IDEM_MIN_PLAIN || !idem_can_use_map(apply, piece) ||
 		idem_count_fate(piece->map, IDEM_CHANGED) > 0)
+		return false;
+	apply->mapped_in_vain = idem_count_fate(piece->map, IDEM_SAME) < piece->rows.count / 4;
+	if (apply->mapped_in_vain)
 		return false;
 	piece->reason = "Rows without keys are told apart by their hashes.";
 	return true;

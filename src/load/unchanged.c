@@ -104,7 +104,7 @@ scan_window(WindowReceiver *receiver)
 		idem_run_into(statement, piece->bounds, &receiver->pub);
 	if (has_map(piece) && receiver->count > receiver->max)
 	{
-		receiver->apply->crowded = true;
+		receiver->apply->mapped_in_vain = true;
 		idem_free_map(piece->map);
 		piece->map = NULL;
 	}
