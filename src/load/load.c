@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "ledger/table.h"
 #include "load/failure.h"
 #include "load/load.h"
@@ -17,6 +18,8 @@
 #include "miscadmin.h"
 #include "server/scope.h"
 #include "utils/guc.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 /* What a call begins with. */
@@ -66,6 +69,21 @@ open_request(IdemLoad *load)
 
 	idem_run_as(&load->request->identity, open_request_as, &opening);
 	return opening.found;
+}
+
+/* Says that windows stay complete whose rows are gone after a crash. */
+static void
+note_unlogged(const IdemLoad *load)
+{
+	if (!load->target->is_unlogged || get_rel_persistence(load->ledger->relid) != RELPERSISTENCE_PERMANENT)
+		return;
+	ereport(NOTICE,
+			(errmsg("target %s is unlogged, ledger %s is not", load->target->name, load->ledger->name),
+			 errdetail("After a crash of the server the target is empty, and its windows are complete."),
+			 errhint("Then SELECT idem_invalidate(%s, %s, range_merge(idem_coverage(%s, %s, '(,)'::%s))).",
+					 quote_literal_cstr(load->ledger->name), quote_literal_cstr(load->pipeline),
+					 quote_literal_cstr(load->ledger->name), quote_literal_cstr(load->pipeline),
+					 format_type_be_qualified(load->type->range))));
 }
 
 void
@@ -131,6 +149,7 @@ idem_run_load(const IdemRequest *request, bool atomic,
 	load.report_arg = report_arg;
 	if (!open_request(&load) && request->next_window == NULL)
 		return;
+	note_unlogged(&load);
 	idem_progress_begin(load.ledger, load.pipeline, request->target);
 	PG_TRY();
 	{

@@ -738,6 +738,7 @@ set_nature(IdemTarget *target, Relation base)
 		set_watchers(target, child);
 		set_references(target, child);
 		target->is_foreign |= child->rd_rel->relkind == RELKIND_FOREIGN_TABLE;
+		target->is_unlogged |= child->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED;
 		relation_close(child, NoLock);
 	}
 }

@@ -73,6 +73,7 @@ typedef struct IdemTarget
 	const char *takes_along; /* a table whose rows go along with deleted ones; NULL if none */
 	bool is_foreign;	 /* some of it lies on another server */
 	bool is_hypertable;	 /* of TimescaleDB */
+	bool is_unlogged;	 /* some of it is empty after a crash */
 	const char *rules;	 /* the views on the way to the table, its policies, its generated columns */
 
 	/* how they have been looked up */
