@@ -207,3 +207,26 @@ SELECT source_digest = (SELECT idem_digest(src) FROM src) AS same FROM led ORDER
 SET idem.source_digest = off;
 CALL load('tgt', 'reload');
 SELECT source_digest IS NULL AS off FROM led ORDER BY run_id DESC LIMIT 1;
+
+-- some rows are looked up by their keys, wherever they are: the target is not read for them, with statistics or without
+SET client_min_messages = warning;
+SET work_mem = '64MB';
+CREATE TABLE looked (id uuid PRIMARY KEY, v int);
+ALTER TABLE looked SET (autovacuum_enabled = off);
+INSERT INTO looked SELECT md5(i::text)::uuid, i FROM generate_series(1, 20000) i;
+SELECT idem_create_ledger('looks', 'int8range');
+CREATE FUNCTION look(since int) RETURNS text LANGUAGE sql AS $$
+    SELECT format('CALL idem_load_window(''looks'', ''looked'', ''SELECT md5(i::text)::uuid AS id, i::int + %s AS v FROM generate_series($1 + 1, $2) i'', ''[0,3000)'', ''upsert'', keys => ''{id}'', step => ''500'', force => true)', since) $$;
+SELECT pg_stat_force_next_flush() \g /dev/null
+SELECT look(0) \gexec
+SELECT look(1) \gexec
+ANALYZE looked;
+SELECT pg_stat_force_next_flush() \g /dev/null
+SELECT look(1) \gexec
+SELECT look(2) \gexec
+SELECT pg_stat_force_next_flush() \g /dev/null
+SELECT seq_tup_read < 100 AS not_read FROM pg_stat_user_tables WHERE relname = 'looked';
+SELECT method, unchanged_rows, updated_rows, count(*) FROM looks GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+RESET work_mem;
+DROP TABLE looked, looks;
+DROP FUNCTION look;
