@@ -236,6 +236,17 @@ SELECT octet_length(v) FROM unpadded;
 SELECT idem_load('led', 'guarded', 'src', '[0,10)', 'reload', window_column => 'w', pipeline => repeat('x', 2001));
 SELECT result FROM idem_load('led', 'guarded', 'SELECT 1 AS id, $1 AS w WHERE false', '[0,10)', 'reload', window_column => 'w', pipeline => (SELECT left(string_agg(md5(i::text), ''), 2000) FROM generate_series(1, 100) i));
 
+-- what the source itself puts into a window that was empty is not in it in the end
+SELECT idem_create_ledger('filled_led', 'int8range');
+CREATE TABLE filled (id int PRIMARY KEY, w int);
+CREATE TABLE filled_bag (id int, w int);
+CREATE FUNCTION fill(tbl regclass, i int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+    EXECUTE format('INSERT INTO %s VALUES (99, 5)', tbl); RETURN i; END $$;
+CALL idem_load_window('filled_led', 'filled', $$SELECT CASE i WHEN 1 THEN proof.fill('proof.filled', 1) ELSE i END AS id, 3 AS w FROM generate_series(1, 60) i$$, '[0,10)', 'reload', keys => '{id}', window_column => 'w');
+CALL idem_load_window('filled_led', 'filled_bag', $$SELECT proof.fill('proof.filled_bag', 1) AS id, 3 AS w$$, '[0,10)', 'reload', window_column => 'w');
+SELECT count(*), max(id) FROM filled;
+TABLE filled_bag;
+
 SET client_min_messages = warning;
 DROP SCHEMA proof CASCADE;
 DROP ROLE regress_idem_proof;

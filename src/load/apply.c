@@ -12,6 +12,7 @@
 #include "load/places.h"
 #include "server/query.h"
 #include "server/settings.h"
+#include "server/touched.h"
 #include "utils/memutils.h"
 
 /* In order of preference; the last one always applies. */
@@ -109,6 +110,7 @@ idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 	piece->bounds[0] = idem_bound_datum(apply->type, run->window.lower);
 	piece->bounds[1] = idem_bound_datum(apply->type, run->window.upper);
 	piece->empty = is_nothing_there(apply, piece);
+	piece->touched = piece->empty && apply->reload ? idem_count_touched(apply->target->base) : 0;
 	if (is_worth_mapping(apply, piece))
 		piece->map = idem_make_map();
 	piece->is_summed = piece->map || idem_is_worth_summing(apply, piece);

@@ -85,6 +85,7 @@ typedef struct IdemPiece
 	Datum bounds[2];
 	IdemRows rows;
 	bool empty;	  /* the window, or the target, held nothing before the source ran, or no such rows */
+	int64 touched; /* rows of the target, by the server's count, when that was asked */
 	bool watched; /* the rows' keys are watched as they arrive */
 	bool is_summed; /* the rows' hashes are added up, under the key */
 	IdemDigest sum;

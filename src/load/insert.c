@@ -10,12 +10,25 @@
 #include "postgres.h"
 
 #include "load/apply.h"
+#include "server/touched.h"
+
+/*
+ * True if the source, by a function that it calls, has put rows into a window that a reload
+ * found empty.  One that is streamed cannot.
+ */
+static bool
+is_filled_by_source(IdemApply *apply, IdemPiece *piece)
+{
+	return apply->reload && !piece->streamed &&
+		   (piece->touched < 0 || piece->touched != idem_count_touched(apply->target->base)) &&
+		   idem_run_command(apply, piece, NULL, IDEM_OCCUPIED) > 0;
+}
 
 /* Fits where there is nothing yet, and no row can come from elsewhere unnoticed. */
 static bool
 insert_applies(IdemApply *apply, IdemPiece *piece)
 {
-	if (!piece->empty || idem_may_move(apply->target))
+	if (!piece->empty || idem_may_move(apply->target) || is_filled_by_source(apply, piece))
 		return false;
 	piece->reason = apply->by_window   ? "The window is empty."
 					: apply->occupied ? "The rows of the window before were all new."
