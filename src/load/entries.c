@@ -6,7 +6,9 @@
  * Where they come in another, each would be looked for through the whole index, in pages
  * that are not in the processor's cache, if they are in memory at all; so those of a B-tree
  * are kept back, sorted, and added in order (1M rows by a random key: 0.4 of the time).
- * Whether they come in order is asked for each index and batch of rows, of a sample.
+ * Whether they come in order is asked for each index and batch of rows, of a sample: then
+ * each is the highest until then.  To be higher than the one before is not enough: values
+ * that rise again and again are as scattered.
  */
 #include "postgres.h"
 
@@ -25,8 +27,8 @@
 /* With fewer rows in a batch it is not asked, and entries are added as they come. */
 #define MIN_ASKED 100
 
-/* How many pairs of neighbours a batch is judged by, and how many of them may be out of order. */
-#define MAX_PAIRS 32
+/* How many rows a batch is judged by, and how many of them may be out of order. */
+#define MAX_SAMPLE 32
 #define MAX_DISORDER 8
 
 /* An entry: the values of an index's columns. */
@@ -43,6 +45,7 @@ typedef struct EachIndex
 	IndexInfo *info;
 	ExprState *predicate;  /* NULL: every row has an entry */
 	Tuplesortstate *sort;  /* of the entries that are kept back; NULL: none are */
+	IndexTuple highest;	   /* of the entries that have been looked at; NULL: none has */
 	IndexUniqueCheck check;
 } EachIndex;
 
@@ -132,28 +135,42 @@ compare_entries(const EachIndex *index, const Entry *a, const Entry *b)
 	return 0;
 }
 
-/* True if the entries of two rows are out of order, or one of them has none. */
+/* True if an entry is lower than the highest, which it becomes otherwise. */
 static bool
-are_disordered(const IdemEntries *entries, const EachIndex *index, TupleTableSlot *first, TupleTableSlot *second)
+is_lower(const IdemEntries *entries, EachIndex *index, Entry *entry)
 {
-	Entry a;
-	Entry b;
+	TupleDesc desc = RelationGetDescr(index->rel);
+	MemoryContext old;
+	Entry highest;
 
-	ResetPerTupleExprContext(entries->estate);
-	return make_entry(entries, index, first, &a) && make_entry(entries, index, second, &b) &&
-		   compare_entries(index, &a, &b) > 0;
+	if (index->highest)
+	{
+		index_deform_tuple(index->highest, desc, highest.values, highest.nulls);
+		if (compare_entries(index, entry, &highest) < 0)
+			return true;
+		pfree(index->highest);
+	}
+	old = MemoryContextSwitchTo(entries->context);
+	index->highest = index_form_tuple(desc, entry->values, entry->nulls);
+	MemoryContextSwitchTo(old);
+	return false;
 }
 
 /* True if many entries of a batch are out of order. */
 static bool
-is_disordered(const IdemEntries *entries, const EachIndex *index, TupleTableSlot **slots, int n)
+is_disordered(const IdemEntries *entries, EachIndex *index, TupleTableSlot **slots, int n)
 {
-	int step = Max(n / MAX_PAIRS, 1);
+	int step = Max(n / MAX_SAMPLE, 1);
 	int disorder = 0;
+	Entry entry;
 	int i;
 
-	for (i = 0; i + 1 < n && disorder <= MAX_DISORDER; i += step)
-		disorder += are_disordered(entries, index, slots[i], slots[i + 1]);
+	for (i = 0; i < n && disorder <= MAX_DISORDER; i += step)
+	{
+		ResetPerTupleExprContext(entries->estate);
+		if (make_entry(entries, index, slots[i], &entry))
+			disorder += is_lower(entries, index, &entry);
+	}
 	return disorder > MAX_DISORDER;
 }
 
