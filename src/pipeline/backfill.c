@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(idem_backfill);
 /* What the caller and its workers share. */
 typedef struct Backfill
 {
+	uint64 fingerprint;		 /* of the definition by which it is loaded */
 	Oid range;				 /* what is cut: its type, */
 	IdemPieces pieces;		 /* how, but for the pointers in it, */
 	int64 total;			 /* and into how many windows at most */
@@ -171,6 +172,18 @@ keep_error(Backfill *shared, const ErrorData *error)
 	SpinLockRelease(&shared->mutex);
 }
 
+/* Fails for a definition that is not the caller's: its windows would be others. */
+static void
+check_unaltered(const IdemPipeline *pipeline, const Backfill *shared)
+{
+	if (pipeline->fingerprint != shared->fingerprint ||
+		idem_pipeline_range_type(pipeline)->range != shared->range)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pipeline \"%s\" has been altered since the backfill began", pipeline->name),
+				 errhint("CALL idem_backfill again.")));
+}
+
 /* Loads windows until there are none left. */
 static void
 load_windows(const char *name, Backfill *shared)
@@ -188,6 +201,7 @@ load_windows(const char *name, Backfill *shared)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"idem\" has been dropped")));
 	pipeline = idem_open_pipeline(schema, name);
+	check_unaltered(pipeline, shared);
 	request = idem_pipeline_request(pipeline);
 	request.window_text = "empty";
 	request.scheduled = true;
@@ -273,7 +287,7 @@ start_part(const IdemPipeline *pipeline, dsm_segment *segment, BackgroundWorkerH
 
 /* Puts what is to be loaded into a shared segment. */
 static void
-share_windows(Crew *crew, const IdemPieces *pieces, int64 total)
+share_windows(Crew *crew, uint64 fingerprint, const IdemPieces *pieces, int64 total)
 {
 	Size size = add_size(offsetof(Backfill, gaps), mul_size(pieces->nwindows, sizeof(IdemWindow)));
 	Backfill *shared;
@@ -281,6 +295,7 @@ share_windows(Crew *crew, const IdemPieces *pieces, int64 total)
 	crew->segment = dsm_create(size, 0);
 	shared = crew->shared = dsm_segment_address(crew->segment);
 	memset(shared, 0, offsetof(Backfill, gaps));
+	shared->fingerprint = fingerprint;
 	shared->range = pieces->type->range;
 	shared->pieces = *pieces;
 	shared->total = total;
@@ -444,7 +459,7 @@ backfill(const IdemPipeline *pipeline, const IdemPieces *pieces, int64 total, in
 {
 	Crew crew = {0};
 
-	share_windows(&crew, pieces, total);
+	share_windows(&crew, pipeline->fingerprint, pieces, total);
 	PG_ENSURE_ERROR_CLEANUP(stop_crew, PointerGetDatum(&crew));
 	{
 		start_crew(&crew, pipeline, Min(workers, total));

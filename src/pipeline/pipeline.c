@@ -11,12 +11,14 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "common/int.h"
 #include "id/keys.h"
 #include "ledger/table.h"
 #include "load/call.h"
 #include "pipeline/own.h"
 #include "pipeline/pipeline.h"
+#include "server/compat.h"
 #include "server/extension.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -273,12 +275,47 @@ row_microseconds(const IdemPipelineRow *row, int column)
 	return result;
 }
 
+/* Adds a value to a hash; NULL has one of its own. */
+static uint64
+hash_column(const IdemPipelineRow *row, int column, uint64 hash)
+{
+	Datum value = row->values[column];
+	int16 length;
+	bool by_value;
+
+	if (row->nulls[column])
+		return hash_combine64(hash, 1);
+	get_typlenbyval(columns[column].type, &length, &by_value);
+	if (by_value)
+		return hash_combine64(hash, hash_bytes_uint32_extended((uint32) value, (uint64) value >> 32));
+	if (length > 0)
+		return hash_combine64(hash, hash_bytes_extended((unsigned char *) DatumGetPointer(value), length, 0));
+	value = PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
+	return hash_combine64(hash, hash_bytes_extended((unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), 0));
+}
+
+/* What is to be loaded, and how: whether it runs by itself is another thing. */
+static uint64
+row_fingerprint(const IdemPipelineRow *row)
+{
+	uint64 hash = 0;
+	int i;
+
+	for (i = 0; i < PIPELINE_COLUMNS; i++)
+	{
+		if (i != PIPELINE_ENABLED)
+			hash = hash_column(row, i, hash);
+	}
+	return hash;
+}
+
 IdemPipeline *
 idem_make_pipeline(const char *schema, const IdemPipelineRow *row)
 {
 	IdemPipeline *pipeline = palloc0(sizeof(IdemPipeline));
 
 	pipeline->schema = schema;
+	pipeline->fingerprint = row_fingerprint(row);
 	pipeline->name = row_text(row, PIPELINE_NAME);
 	pipeline->ledger = DatumGetObjectId(row->values[PIPELINE_LEDGER]);
 	pipeline->target = DatumGetObjectId(row->values[PIPELINE_TARGET]);

@@ -84,6 +84,7 @@ extern bool idem_inserts_pipeline(void);
 typedef struct IdemPipeline
 {
 	const char *schema; /* the extension's */
+	uint64 fingerprint; /* of the definition */
 	const char *name;
 	Oid ledger;
 	Oid target;

@@ -195,6 +195,20 @@ await("SELECT count(*) = 0 FROM idem_status WHERE gaps <> '{}' AND pipeline LIKE
 
 $lock->quit;
 
+# a definition that is altered between the call and its workers is not taken for the caller's: its windows are others
+sql(q{SELECT idem_create_ledger('days', 'daterange'); CREATE TABLE day_tgt (d date PRIMARY KEY); CREATE TABLE number_tgt (id bigint PRIMARY KEY); SELECT idem_create_ledger('numbers', 'int8range');
+	SELECT idem_create_pipeline('altered', 'numbers', 'number_tgt', 'SELECT $1 AS id', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 9::bigint', enabled => false);});
+my $altering = $node->background_psql('postgres', on_error_stop => 1);
+$altering->query_safe('BEGIN; LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE');
+my ($late_out, $late_err) = ('', '');
+my $late = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', "CALL idem_backfill('altered', '[0,5)', workers => 1)" ], '>', \$late_out, '2>', \$late_err);
+await("SELECT count(*) = 1 FROM pg_locks WHERE relation = 'numbers'::regclass AND NOT granted", 'a backfill has read its definition');
+$altering->query_safe(q{SELECT idem_alter_pipeline('altered', ledger => 'days', target => 'day_tgt', keys => '{d}', source => 'SELECT $1 AS d', step => '1 day', start => '2024-01-01', watermark => ''); COMMIT});
+$altering->quit;
+$late->finish;
+like($late_err, qr/ERROR:  55000: 0 of 5 windows of pipeline "altered" failed, 0 were loaded\nDETAIL:  The first error was: pipeline "altered" has been altered since the backfill began\nHINT:  .*CALL idem_backfill again/, 'its worker refuses it');
+is(sql('SELECT (SELECT count(*) FROM days) + (SELECT count(*) FROM numbers)'), '0', 'and loads nothing');
+
 # no slot at all for a backfill
 $node->append_conf('postgresql.conf', "max_worker_processes = 2");
 $node->restart;
