@@ -63,9 +63,9 @@ $node->safe_psql('postgres', qq{
 	CREATE TABLE t2 (LIKE src);
 	SELECT idem_create_ledger('led', 'int8range');
 	SELECT idem_create_pipeline('p1', 'led', 't1', 'sv', 'reload', '{id}', 'w', '50', '0', watermark => 'SELECT $size',
-		check_every => '0.2 seconds', retry_base => '0.1 seconds', retry_max => '1 second', max_attempts => 1000);
+		check_every => '1 second', retry_base => '0.1 seconds', retry_max => '1 second', max_attempts => 1000);
 	SELECT idem_create_pipeline('p2', 'led', 't2', 'SELECT * FROM src WHERE w >= \$1 AND w < \$2', 'reload', NULL, 'w', '70', '0', watermark => 'SELECT $size',
-		check_every => '0.3 seconds', retry_base => '0.1 seconds', retry_max => '1 second', max_attempts => 1000, notify => true);
+		check_every => '1 second', retry_base => '0.1 seconds', retry_max => '1 second', max_attempts => 1000, notify => true);
 
 	-- what gets in the way of a row: nothing, a swallowed row, an error, an altered setting, DDL, the end of the session
 	CREATE FUNCTION harm() RETURNS trigger LANGUAGE plpgsql AS \$\$

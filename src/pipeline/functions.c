@@ -128,6 +128,12 @@ idem_check_definition(const IdemPipelineRow *row)
 				 errhint("Use 'upsert' or 'reload'.")));
 	require_positive(pipeline, PIPELINE_MAX_WINDOWS, pipeline->max_windows);
 	require_pause(pipeline, PIPELINE_CHECK_EVERY, pipeline->check_every);
+	if (pipeline->check_every < USECS_PER_SEC)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("check_every of pipeline \"%s\" is too short", pipeline->name),
+				 errdetail("Each time takes a worker of those that all roles share."),
+				 errhint("Pass at least '1 second'.")));
 	require_pause(pipeline, PIPELINE_RETRY_BASE, pipeline->retry.base);
 	require_pause(pipeline, PIPELINE_RETRY_MAX, pipeline->retry.max);
 	require_positive(pipeline, PIPELINE_MAX_ATTEMPTS, pipeline->retry.max_attempts);

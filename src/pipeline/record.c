@@ -50,6 +50,7 @@ typedef struct FailureWriting
 {
 	Oid schema;
 	Oid ledger;
+	Oid range; /* the type of its windows when the failure was left */
 	IdemFailure failure;
 } FailureWriting;
 
@@ -58,8 +59,14 @@ write_failure_as(void *arg)
 {
 	FailureWriting *writing = arg;
 
-	(void) idem_record_failure(idem_open_ledger(writing->ledger, writing->schema, true),
-						&writing->failure);
+	IdemLedger *ledger = idem_open_ledger(writing->ledger, writing->schema, true);
+
+	/* it was left as two numbers, which mean another window there */
+	if (ledger->type->range != writing->range)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("ledger %s has another range type than it had", ledger->name)));
+	(void) idem_record_failure(ledger, &writing->failure);
 }
 
 /* The owner of a relation; InvalidOid if it is not there. */
@@ -100,6 +107,7 @@ write_failure(const char *schema, const IdemRemembered *remembered)
 	FailureWriting writing = {
 		.schema = get_namespace_oid(schema, false),
 		.ledger = remembered->ledger,
+		.range = remembered->range,
 		.failure = {.run = &run, .error = &error},
 	};
 

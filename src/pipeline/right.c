@@ -6,8 +6,10 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
@@ -51,6 +53,27 @@ grant_command(const char *schema, const char *role)
 					quote_qualified_identifier(schema, "idem_enable_pipeline"), quote_identifier(role));
 }
 
+/* What lets a role connect. */
+static const char *
+connect_command(const char *role)
+{
+	return psprintf("GRANT CONNECT ON DATABASE %s TO %s", quote_identifier(get_database_name(MyDatabaseId)),
+					quote_identifier(role));
+}
+
+/* Fails for a role that may not connect, for so does a worker; what is what it cannot. */
+static void
+check_may_connect(const char *pipeline, const char *what, Oid owner)
+{
+	const char *role = GetUserNameFromId(owner, false);
+
+	if (!idem_may_connect(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("pipeline \"%s\" cannot %s: role \"%s\" may not connect to the database", pipeline, what, role),
+				 errhint("%s.", connect_command(role))));
+}
+
 const char *
 idem_why_not_run(const char *schema, Oid owner)
 {
@@ -60,6 +83,8 @@ idem_why_not_run(const char *schema, Oid owner)
 		return "an owner: its own has been dropped";
 	if (!idem_can_have_worker(owner))
 		return psprintf("its owner to be one that may log in: ALTER ROLE %s LOGIN", quote_identifier(role));
+	if (!idem_may_connect(owner))
+		return psprintf("its owner's right to connect: %s", connect_command(role));
 	if (!has_right(schema, owner))
 		return psprintf("its owner's right: %s", grant_command(schema, role));
 	return NULL;
@@ -84,6 +109,7 @@ idem_check_may_run(const char *schema, const char *pipeline, Oid owner)
 				 errdetail(NO_WORKER),
 				 errhint("ALTER ROLE %s LOGIN, or pass enabled => false and CALL idem_run_pipeline(%s).",
 						 quote_identifier(role), quote_literal_cstr(pipeline))));
+	check_may_connect(pipeline, "run by itself", owner);
 }
 
 void
@@ -98,4 +124,5 @@ idem_check_can_have_worker(const char *pipeline, Oid owner)
 				 errdetail(NO_WORKER),
 				 errhint("ALTER ROLE %s LOGIN, or CALL idem_load_window(%s, …).",
 						 quote_identifier(role), quote_literal_cstr(pipeline))));
+	check_may_connect(pipeline, "be loaded by workers", owner);
 }

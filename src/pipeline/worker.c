@@ -56,6 +56,8 @@ idem_begin_process(const char *application)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, IDEM_BYPASS_LOGIN_CHECK);
+	/* he is its owner, whatever he is in his other sessions */
+	(void) set_config_option("role", "none", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 	(void) set_config_option("application_name", application, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SET, true, 0, false);
 	(void) set_config_option("default_transaction_isolation", "read committed", PGC_USERSET,

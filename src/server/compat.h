@@ -143,6 +143,14 @@ idem_call_init(void *memory, void *init)
 	(pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define idem_may_connect(role) \
+	(object_aclcheck(DatabaseRelationId, MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
+#else
+#define idem_may_connect(role) \
+	(pg_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) == ACLCHECK_OK)
+#endif
+
 /* 16 moved what the user must be allowed out of the range table's entries. */
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"

@@ -156,7 +156,7 @@ sql("SELECT idem_drop_pipeline('held')");
 sql('SELECT idem_stop_worker()');
 sql(q{CREATE SEQUENCE public.turns; GRANT ALL ON SEQUENCE public.turns TO bob; SET SESSION AUTHORIZATION bob;
 	SELECT count(idem_create_pipeline('later ' || i, 'bob.led', 'bob.tgt', 'SELECT $1 AS id', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 0::bigint')) FROM generate_series(1, 1000) i;
-	SELECT idem_create_pipeline('ticks', 'bob.led', 'bob.tgt', 'SELECT $1 AS id', 'upsert', '{id}', step => '1', start => '1000000', watermark => 'SELECT nextval(''public.turns'')', check_every => '0.01 s')});
+	SELECT idem_create_pipeline('ticks', 'bob.led', 'bob.tgt', 'SELECT $1 AS id', 'upsert', '{id}', step => '1', start => '1000000', watermark => 'SELECT nextval(''public.turns'')', check_every => '1 second')});
 sql("UPDATE idem_pipeline_state SET next_run_at = now() + interval '1 day' WHERE name LIKE 'later %'; ANALYZE idem_pipeline; ANALYZE idem_pipeline_state");
 sql('SELECT pg_stat_reset()');
 sql('SELECT idem_start_worker()');
