@@ -279,3 +279,12 @@ EXECUTE part('[100,110)');
 PREPARE again AS SELECT idem_invalidate('parts', 'p', $1);
 EXECUTE again('[100,105)');
 DROP TABLE parts, parts_target;
+
+-- an event trigger that takes the table away is not reported as a ledger of no name
+CREATE FUNCTION take_away() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN DROP TABLE IF EXISTS public.taken; END $$;
+CREATE EVENT TRIGGER take_away ON ddl_command_end WHEN TAG IN ('COMMENT') EXECUTE FUNCTION take_away();
+\set VERBOSITY default
+SELECT idem_create_ledger('public.taken');
+\echo :SQLSTATE
+DROP EVENT TRIGGER take_away;
+DROP FUNCTION take_away();

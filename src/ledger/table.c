@@ -247,7 +247,7 @@ idem_open_ledger(Oid relid, Oid schema, bool for_writing)
 	Relation rel;
 
 	ledger->seen = idem_catalog_changes();
-	rel = idem_open_relation(relid);
+	rel = idem_open_permitted(relid);
 	ledger->relid = relid;
 	ledger->owner = rel->rd_rel->relowner;
 	ledger->of_type = rel->rd_rel->reloftype;
@@ -428,6 +428,7 @@ idem_create_ledger(PG_FUNCTION_ARGS)
 	Creation creation = {get_namespace_name(schema), relation->relname, type,
 						 get_namespace_name(our_schema)};
 	ErrorData *error;
+	Oid created;
 
 	idem_require_writable("create a ledger");
 	idem_connect(true);
@@ -435,5 +436,12 @@ idem_create_ledger(PG_FUNCTION_ARGS)
 	if (error)
 		report_creation(&creation, error);
 	idem_finish();
-	PG_RETURN_OID(get_relname_relid(relation->relname, schema));
+	created = get_relname_relid(relation->relname, schema);
+	/* other code runs at the end of each command */
+	if (!OidIsValid(created))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("ledger \"%s\" is not there after it was created", relation->relname),
+				 errhint("See which event trigger has dropped or renamed it: SELECT evtname FROM pg_event_trigger.")));
+	PG_RETURN_OID(created);
 }
