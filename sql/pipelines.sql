@@ -148,9 +148,11 @@ SET ROLE regress_idem_one;
 SELECT idem_drop_pipeline('own');
 SELECT idem_create_pipeline('own', 'own_led', 'own_tgt', 'SELECT id, who() AS v FROM own_src WHERE id >= $1 AND id < $2', 'upsert', '{id}', 'id', '10', '0',
     watermark => 'SELECT max(id) + 20 FROM own_src');
+RESET ROLE; GRANT SELECT ON secret TO regress_idem_one; SET ROLE regress_idem_one;
 SELECT idem_create_pipeline('thief', 'own_led', 'own_tgt', 'SELECT * FROM secret WHERE id >= $1 AND id < $2', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 20::bigint');
 SELECT name FROM idem_pipeline;
 RESET ROLE;
+REVOKE SELECT ON secret FROM regress_idem_one;
 CALL idem_run_pipeline('own');
 SELECT * FROM own_tgt;
 SELECT run_by FROM own_led ORDER BY run_id LIMIT 1;
@@ -225,6 +227,8 @@ SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts',
 \echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', retry_base => '0');
 \echo :SQLSTATE
+SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', check_every => '0.999 seconds');
+\echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', check_every => '178000000 years');
 \echo :SQLSTATE
 SELECT idem_create_pipeline('e', 'tled', 'ttgt', 'tsrc', 'upsert', '{id}', 'ts', '1 day', '2024-01-01', check_every => '-178000000 years');
@@ -291,6 +295,8 @@ SET client_min_messages = warning; SET search_path = public;
 CREATE ROLE regress_idem_nobody LOGIN;
 GRANT EXECUTE ON FUNCTION idem_enable_pipeline(text) TO regress_idem_nobody;
 CREATE SCHEMA nobodys AUTHORIZATION regress_idem_nobody;
+CREATE TABLE secret (id bigint PRIMARY KEY);
+SELECT idem_create_ledger('secret_led', 'int8range');
 SET ROLE regress_idem_nobody;
 UPDATE idem_pipeline SET enabled = true;
 DELETE FROM idem_pipeline;
@@ -305,6 +311,22 @@ SELECT idem_create_pipeline('nobody''s', 'nobodys.led', 'nobodys.tgt', $$SELECT 
 CREATE TABLE nobodys.dump AS SELECT * FROM idem_pipeline;
 ALTER TABLE nobodys.dump DROP owner_id;
 SELECT idem_drop_pipeline('nobody''s');
+-- nobody locks what he may not use, nor defines what he could not load
+\set VERBOSITY default
+SELECT idem_adopt('nobodys.led', 'x', 'secret');
+\echo :SQLSTATE
+\set VERBOSITY terse
+SELECT idem_load('nobodys.led', 'secret', 'SELECT 1::bigint AS id', 'empty', 'upsert', '{id}');
+SELECT idem_load('nobodys.led', 'nobodys.tgt', 'secret', 'empty', 'upsert', '{id}', window_column => 'id');
+SELECT idem_load('nobodys.led', 'nobodys.tgt', 'SELECT id FROM nobodys.tgt WHERE id IN (SELECT id FROM secret)', 'empty', 'upsert', '{id}');
+SELECT idem_load('secret_led', 'nobodys.tgt', 'SELECT 1::bigint AS id', 'empty', 'upsert', '{id}');
+SELECT idem_create_pipeline('x', 'nobodys.led', 'secret', 'SELECT 1::bigint AS id', 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 9::bigint', enabled => false);
+SELECT idem_create_pipeline('x', 'nobodys.led', 'nobodys.tgt', 'SELECT id FROM secret', 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 9::bigint', enabled => false);
+INSERT INTO nobodys.led (pipeline, window_range, state) VALUES ('x', '[0,10)', 'complete');
+SELECT idem_load('nobodys.led', 'secret', 'SELECT 1::bigint AS id', '[0,10)', 'upsert', '{id}', pipeline => 'x');
+SELECT idem_gaps('secret_led', 'x', 'empty');
+SELECT idem_invalidate('secret_led', 'x', 'empty');
+SELECT idem_calendar('secret_led', 'x', '0', '0', '1');
 -- a dump may hold anything: others' pipelines are left out, as are those that could not be one
 \set VERBOSITY default
 INSERT INTO idem_pipeline (name) VALUES ('x');
@@ -357,6 +379,7 @@ SET search_path = public; SET datestyle = 'ISO, MDY'; RESET intervalstyle;
 SELECT (SELECT p FROM idem_pipeline p)::text = (SELECT b FROM nobodys.before b)::text AS same;
 SELECT idem_drop_pipeline('nobody''s');
 RESET ROLE;
+DROP TABLE secret, secret_led;
 DROP OWNED BY regress_idem_nobody;
 DROP ROLE regress_idem_nobody;
 

@@ -217,7 +217,7 @@ idem_adopt(PG_FUNCTION_ARGS)
 	int64 adopted;
 
 	idem_connect(true);
-	relation_close(idem_open_relation(target), NoLock);
+	relation_close(idem_open_permitted(target), NoLock);
 	adopted = idem_adopt_coverage(idem_open_ledger(PG_GETARG_OID(0),
 												   get_func_namespace(fcinfo->flinfo->fn_oid), true),
 								  text_to_cstring(PG_GETARG_TEXT_PP(1)), target);

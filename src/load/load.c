@@ -68,6 +68,8 @@ open_request(IdemLoad *load)
 	Opening opening = {load, false};
 
 	idem_run_as(&load->request->identity, open_request_as, &opening);
+	if (!opening.found && load->request->next_window == NULL)
+		idem_check_load_rights(load);
 	return opening.found;
 }
 

@@ -14,7 +14,9 @@
 #include "ledger/table.h"
 #include "load/prepare.h"
 #include "load/zone.h"
+#include "server/scope.h"
 #include "server/settings.h"
+#include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -153,6 +155,21 @@ idem_prepare_load(IdemLoad *load)
 	check_name(load->pipeline);
 	load->time_zone = idem_current_zone();
 	load->summary->pipeline = load->pipeline;
+}
+
+static void
+check_rights_as(void *arg)
+{
+	const IdemLoad *load = arg;
+
+	idem_check_any_right(load->request->target);
+	idem_check_source_rights(load->source);
+}
+
+void
+idem_check_load_rights(const IdemLoad *load)
+{
+	idem_run_as(&load->request->identity, check_rights_as, (void *) load);
 }
 
 void

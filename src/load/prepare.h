@@ -10,6 +10,9 @@
 /* Looks everything up; all that can be wrong with a request, but its window, is found here. */
 extern void idem_prepare_load(IdemLoad *load);
 
+/* Raises 42501 where nothing is to be loaded, so that no statement does, for who could not. */
+extern void idem_check_load_rights(const IdemLoad *load);
+
 /* The same for who only reads: nothing that a load could not do now is wrong with it. */
 extern void idem_prepare_check(IdemLoad *load);
 

@@ -349,6 +349,8 @@ idem_load_gaps(IdemLoad *load, IdemWindow window, bool cut)
 	int64 max = cut && load->request->max_windows > 0 ? load->request->max_windows : PG_INT64_MAX;
 	int64 done = 0;
 
+	if (queue->total == 0 && !load->request->scheduled)
+		idem_check_load_rights(load);
 	idem_progress_total(Min(queue->total, max));
 	while (done < max && idem_fill_queue(queue))
 		done += load_queue(load, queue, max - done, done == 0 && cut && load->request->condemn);

@@ -563,6 +563,12 @@ idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type
 	return source;
 }
 
+void
+idem_check_source_rights(const IdemSource *source)
+{
+	idem_check_query(idem_query_tree(source->query));
+}
+
 TupleDesc
 idem_source_desc(const IdemSource *source)
 {

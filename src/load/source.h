@@ -25,6 +25,9 @@ extern IdemSource *idem_open_source(const char *text, IdemTarget *target,
 									const IdemRangeType *type, bool updates,
 									const char *time_zone);
 
+/* Raises 42501 for relations in it that the current user may not read. */
+extern void idem_check_source_rights(const IdemSource *source);
+
 /* The descriptor of the rows it makes. */
 extern TupleDesc idem_source_desc(const IdemSource *source);
 

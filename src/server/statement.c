@@ -6,13 +6,16 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/objectaddress.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "server/compat.h"
 #include "server/plan.h"
 #include "server/scope.h"
 #include "server/statement.h"
 #include "server/unseen.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -43,6 +46,30 @@ idem_open_relation(Oid relid)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid),
 				 errhint("Name it instead, for example 'schema.table'.")));
+	return rel;
+}
+
+void
+idem_check_any_right(Oid relid)
+{
+	const AclMode rights = ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+	const char *name = get_rel_name(relid);
+
+	if (name == NULL || pg_class_aclmask(relid, GetUserId(), rights, ACLMASK_ANY) != 0 ||
+		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT | ACL_INSERT | ACL_UPDATE, ACLMASK_ANY) == ACLCHECK_OK)
+		return;
+	aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(relid)), name);
+}
+
+Relation
+idem_open_permitted(Oid relid)
+{
+	Relation rel;
+
+	idem_check_any_right(relid);
+	rel = idem_open_relation(relid);
+	/* it may have been another's when we waited for the lock */
+	idem_check_any_right(relid);
 	return rel;
 }
 
@@ -115,6 +142,12 @@ check_rights(Node *node, void *context)
 		return expression_tree_walker(node, check_rights, context);
 	idem_check_range_table(query->rtable, idem_query_rights(query));
 	return query_tree_walker(query, check_rights, context, 0);
+}
+
+void
+idem_check_query(Query *query)
+{
+	(void) check_rights((Node *) query, NULL);
 }
 
 static void

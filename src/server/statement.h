@@ -10,13 +10,21 @@
 #ifndef IDEM_SERVER_STATEMENT_H
 #define IDEM_SERVER_STATEMENT_H
 
+#include "nodes/parsenodes.h"
 #include "tcop/dest.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 #include "utils/tuplestore.h"
 
-/* Opens a relation; raises 42P01 for an OID that is none, where the server says XX000. */
+/*
+ * Opens a relation; raises 42P01 for an OID that is none, where the server says XX000.  The
+ * lock stays, so who may do nothing with it must not have it: idem_open_permitted, and
+ * idem_check_any_right for one that is open, raise 42501 unless the current user has some
+ * right on it, or on a column.
+ */
 extern Relation idem_open_relation(Oid relid);
+extern void idem_check_any_right(Oid relid);
+extern Relation idem_open_permitted(Oid relid);
 
 /* A relation's name for SQL: qualified and quoted. */
 extern char *idem_qualified_name(Relation rel);
@@ -51,8 +59,9 @@ extern void idem_ask_indexes(IdemStatement *statement);
  */
 extern void idem_fit_statement(IdemStatement *statement, int64 rows, int64 growth);
 
-/* Raises 42501 unless the current user has the rights that a statement needs. */
+/* Raises 42501 unless the current user has the rights that a statement, or a query, needs. */
 extern void idem_check_statement(IdemStatement *statement);
+extern void idem_check_query(Query *query);
 
 /* Runs a statement and returns how many rows it returned or changed. */
 extern uint64 idem_run(IdemStatement *statement, const Datum *args, const bool *isnull);

@@ -363,7 +363,7 @@ run_search(void *arg)
 static void
 open_relation(Search *search, Oid relid)
 {
-	search->rel = idem_open_relation(relid);
+	search->rel = idem_open_permitted(relid);
 	search->name = idem_qualified_name(search->rel);
 	switch (search->rel->rd_rel->relkind)
 	{
