@@ -149,6 +149,7 @@ struct IdemLedgerStatements
 	int64 added; /* rows, by this call */
 	IdemStatement *coverage;
 	IdemStatement *gaps;
+	IdemStatement *target_gaps;
 	IdemStatement *claim;
 	IdemStatement *running;
 	IdemStatement *refused;
@@ -267,6 +268,16 @@ idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range)
 					  args);
 }
 
+/* What of the window is a gap, by the complete runs l that overlap it. */
+#define GAPS(reopened, postponed)                                                \
+	"pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"                           \
+	" (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"                 \
+	" OPERATOR(pg_catalog.-) pg_catalog.multirange(" reopened "))"               \
+	" OPERATOR(pg_catalog.-) " postponed
+
+/* Whether a complete run l was into another relation, or may have been. */
+#define IS_ELSEWHERE " l.target IS NOT NULL AND (NOT" IS_TARGET " OR" IS_RESTORED ")"
+
 Datum
 idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum reopened,
 				 Datum postponed)
@@ -277,14 +288,33 @@ idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum re
 	return read_value(ledger,
 					  get_statement(ledger, &ledger->statements->gaps,
 									ledger->read_snapshot,
-									"SELECT pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"
-									" (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"
-									" OPERATOR(pg_catalog.-) pg_catalog.multirange($3))"
-									" OPERATOR(pg_catalog.-) $4"
+									"SELECT " GAPS("$3", "$4")
 									" FROM ONLY @L l" WHERE_OVERLAPS
 									" AND l.state OPERATOR(pg_catalog.=) 'complete'",
 									lengthof(more), more),
 					  args);
+}
+
+Datum
+idem_gaps_of_target(IdemLedger *ledger, const char *pipeline, Datum range, Datum reopened,
+					Datum postponed, Oid target, bool *elsewhere)
+{
+	const Oid more[] = {TARGET_TYPES, ledger->type->range, ledger->type->multirange};
+	Datum args[] = {CStringGetTextDatum(pipeline), range, TARGET_ARGS(target), reopened, postponed};
+	Datum values[2];
+	bool nulls[2];
+
+	if (!idem_read_ledger(ledger,
+						  get_statement(ledger, &ledger->statements->target_gaps, ledger->read_snapshot,
+										"SELECT " GAPS("$7", "$8") ", pg_catalog.bool_or(" IS_ELSEWHERE ")"
+										" FROM ONLY @L l" WHERE_OVERLAPS
+										" AND l.state OPERATOR(pg_catalog.=) 'complete'",
+										lengthof(more), more),
+						  args, lengthof(values), values, nulls) ||
+		nulls[0])
+		elog(ERROR, "ledger statement returned no value");
+	*elsewhere = !nulls[1] && DatumGetBool(values[1]);
+	return values[0];
 }
 
 /*
@@ -1140,7 +1170,7 @@ idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow 
 										"SELECT l.target_name, l.window_range," IS_TARGET
 										" FROM ONLY @L l" WHERE_OVERLAPS
 										" AND l.state OPERATOR(pg_catalog.=) 'complete'"
-										" AND l.target IS NOT NULL AND (NOT" IS_TARGET " OR" IS_RESTORED ")"
+										" AND" IS_ELSEWHERE
 										" ORDER BY 3 LIMIT 1",
 										lengthof(more), more),
 						  args, lengthof(values), values, nulls))

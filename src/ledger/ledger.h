@@ -42,6 +42,13 @@ extern Datum idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datu
 extern Datum idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range,
 							  Datum reopened, Datum postponed);
 
+/*
+ * The same gaps, and whether some of what is complete may be in another relation than the
+ * target, of which idem_check_coverage_target says more.
+ */
+extern Datum idem_gaps_of_target(IdemLedger *ledger, const char *pipeline, Datum range, Datum reopened,
+								 Datum postponed, Oid target, bool *elsewhere);
+
 /* What to do where another session holds an overlapping window. */
 typedef enum IdemOnBusy
 {

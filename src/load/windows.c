@@ -81,11 +81,13 @@ find_gaps(const IdemPlan *plan, IdemWindow window, int *n)
 	Datum range = idem_window_datum(plan->ledger->type, window);
 	Datum postponed = idem_postponed_windows(plan->ledger, plan->pipeline, range,
 											 plan->request->postpone);
+	bool elsewhere;
+	Datum gaps = idem_gaps_of_target(plan->ledger, plan->pipeline, range, idem_reopened_range(plan),
+									 postponed, plan->request->target, &elsewhere);
 
-	return idem_read_windows(plan->ledger->type,
-							 idem_ledger_gaps(plan->ledger, plan->pipeline, range,
-											  idem_reopened_range(plan), postponed),
-							 n);
+	if (elsewhere && !plan->request->force)
+		idem_check_coverage_target(plan->ledger, plan->pipeline, window, plan->request->target);
+	return idem_read_windows(plan->ledger->type, gaps, n);
 }
 
 /* Where the grid of steps begins, if not at the window's lower bound. */
@@ -146,8 +148,6 @@ open_queue_as(void *arg)
 
 	MemoryContextSwitchTo(queue->context);
 	gaps = find_gaps(plan, opening->window, &n);
-	if (!plan->request->force)
-		idem_check_coverage_target(plan->ledger, plan->pipeline, opening->window, plan->request->target);
 	idem_begin_pieces(&queue->pieces, plan->ledger->type, opening->cut ? &plan->step : NULL,
 					  plan->origin, gaps, n, plan->request->newest_first);
 	queue->total = idem_count_pieces(&queue->pieces);
