@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
@@ -26,10 +27,12 @@
 #include "server/scope.h"
 #include "server/statement.h"
 #include "server/transaction.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 void (*idem_window_reopened)(const char *schema, const char *pipeline);
@@ -1049,17 +1052,33 @@ idem_forget_failures(IdemLedger *ledger, const char *pipeline, Datum range)
 }
 
 /* A failure that still says when to try again is not history. */
+/* The first transaction whose rows somebody's snapshot may not show. */
+static TransactionId
+oldest_unseen(const IdemLedger *ledger)
+{
+	Relation rel = relation_open(ledger->relid, AccessShareLock);
+	TransactionId result = GetOldestNonRemovableTransactionId(rel);
+
+	relation_close(rel, NoLock);
+	return result;
+}
+
+/*
+ * What a transaction's snapshot does not show yet stays until that has ended: by it is told
+ * that the snapshot is too old for a load (check_snapshot_age).
+ */
 int64
 idem_prune_history(IdemLedger *ledger, TimestampTz before)
 {
-	static const Oid more[] = {TIMESTAMPTZOID};
+	static const Oid more[] = {TIMESTAMPTZOID, XIDOID};
 	Datum args[] = {CStringGetTextDatum(""), idem_parse_range(ledger->type, "empty"),
-					TimestampTzGetDatum(before)};
+					TimestampTzGetDatum(before), TransactionIdGetDatum(oldest_unseen(ledger))};
 
 	return idem_write_ledger(ledger,
 							 get_history_statement(ledger, &ledger->statements->prune, IDEM_SNAPSHOT_NEW,
 												   "DELETE FROM ONLY @L l"
 												   " WHERE l.finished_at OPERATOR(pg_catalog.<) $3"
+												   " AND pg_catalog.age(l.xmin) OPERATOR(pg_catalog.>) pg_catalog.age($4)"
 												   " AND (l.state OPERATOR(pg_catalog.=) 'superseded'"
 												   " OR l.state OPERATOR(pg_catalog.=) 'failed'"
 												   " AND (" LATER " OR " COMPLETED "))",
