@@ -3,16 +3,22 @@
  *		What a map of rows and window has found, written where it lies.
  *
  * The map lists the source's rows in the order in which they are kept, so that the rows of
- * one fate are read in one walk.  Rows that another session has changed or deleted since
+ * one fate are read in one walk.  Where they lie in another order, they are sorted by it
+ * before they are updated.  Rows that another session has changed or deleted since
  * the window was read are left to the statements, which look again.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "load/apply.h"
 #include "load/places.h"
 #include "miscadmin.h"
+#include "server/compat.h"
+#include "utils/tuplesort.h"
 
 /* The map is of the rows as they came: if some have been removed, it is of no use. */
 bool
@@ -88,13 +94,13 @@ typedef struct Update
 	IdemRows rest; /* that are left to statements */
 } Update;
 
-/* Updates one row where it lies. */
+/* Updates what lies at a place to a row. */
 static void
-update_row(Update *update, IdemPlaces *places, Walk *walk)
+update_row(Update *update, IdemPlaces *places, ItemPointer place, TupleTableSlot *row)
 {
 	IdemPiece *piece = update->piece;
 
-	switch (idem_update_place(places, idem_place_of(piece->map, walk->row), walk->slot))
+	switch (idem_update_place(places, place, row))
 	{
 		case IDEM_PLACED:
 			piece->run->updated_rows++;
@@ -106,9 +112,100 @@ update_row(Update *update, IdemPlaces *places, Walk *walk)
 			break;
 		case IDEM_DISTURBED:
 		case IDEM_VANISHED:
-			idem_put_row(&update->rest, walk->slot->tts_values, walk->slot->tts_isnull);
+			idem_put_row(&update->rest, row->tts_values, row->tts_isnull);
 			break;
 	}
+}
+
+/* True if more than one in ten of the rows that differ lies before the one before it. */
+static bool
+is_disordered(IdemMap *map)
+{
+	ItemPointer last = NULL;
+	int64 disorder = 0;
+	int64 row;
+
+	for (row = idem_next_with_fate(map, IDEM_CHANGED, 0); row >= 0; row = idem_next_with_fate(map, IDEM_CHANGED, row + 1))
+	{
+		ItemPointer place = idem_place_of(map, row);
+
+		disorder += last && ItemPointerCompare(place, last) < 0;
+		last = place;
+	}
+	return disorder > idem_count_fate(map, IDEM_CHANGED) / 10;
+}
+
+/* Updates all that differ, in the order of the source. */
+static void
+update_as_read(Update *update, IdemPlaces *places)
+{
+	Walk walk = begin_walk(update->piece, IDEM_CHANGED);
+
+	while (walk_on(&walk))
+		update_row(update, places, idem_place_of(update->piece->map, walk.row), walk.slot);
+	end_walk(&walk);
+}
+
+/* The descriptor of rows with their places after them. */
+static TupleDesc
+placed_desc(TupleDesc desc)
+{
+	TupleDesc placed = CreateTemplateTupleDesc(desc->natts + 1);
+	int i;
+
+	for (i = 1; i <= desc->natts; i++)
+		TupleDescCopyEntry(placed, i, desc, i);
+	TupleDescInitEntry(placed, i, "place", INT8OID, -1, 0);
+	idem_finalize_desc(placed);
+	return placed;
+}
+
+/* Sorts all that differ by where it lies. */
+static Tuplesortstate *
+sort_by_place(const IdemPiece *piece, TupleDesc desc)
+{
+	AttrNumber column = desc->natts;
+	Oid less = Int8LessOperator;
+	Oid collation = InvalidOid;
+	bool nulls_first = false;
+	Tuplesortstate *sort = tuplesort_begin_heap(desc, 1, &column, &less, &collation, &nulls_first, work_mem, NULL, TUPLESORT_NONE);
+	TupleTableSlot *placed = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	Walk walk = begin_walk(piece, IDEM_CHANGED);
+
+	while (walk_on(&walk))
+	{
+		ExecClearTuple(placed);
+		memcpy(placed->tts_values, walk.slot->tts_values, piece->rows.desc->natts * sizeof(Datum));
+		memcpy(placed->tts_isnull, walk.slot->tts_isnull, piece->rows.desc->natts * sizeof(bool));
+		placed->tts_values[column - 1] = Int64GetDatum(itemptr_encode(idem_place_of(piece->map, walk.row)));
+		placed->tts_isnull[column - 1] = false;
+		tuplesort_puttupleslot(sort, ExecStoreVirtualTuple(placed));
+	}
+	end_walk(&walk);
+	ExecDropSingleTupleTableSlot(placed);
+	tuplesort_performsort(sort);
+	return sort;
+}
+
+/* The same in the order of the target, so that neither its pages nor those of its indexes are hopped over. */
+static void
+update_as_placed(Update *update, IdemPlaces *places)
+{
+	TupleDesc desc = placed_desc(update->piece->rows.desc);
+	Tuplesortstate *sort = sort_by_place(update->piece, desc);
+	TupleTableSlot *row = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+
+	while (tuplesort_gettupleslot(sort, true, false, row, NULL))
+	{
+		ItemPointerData place;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(row);
+		itemptr_decode(&place, DatumGetInt64(row->tts_values[desc->natts - 1]));
+		update_row(update, places, &place, row);
+	}
+	ExecDropSingleTupleTableSlot(row);
+	tuplesort_end(sort);
 }
 
 /* Updates all that differ. */
@@ -117,11 +214,11 @@ update_places(void *arg)
 {
 	Update *update = arg;
 	IdemPlaces *places = idem_open_places(update->apply, update->piece->since, ACL_UPDATE);
-	Walk walk = begin_walk(update->piece, IDEM_CHANGED);
 
-	while (walk_on(&walk))
-		update_row(update, places, &walk);
-	end_walk(&walk);
+	if (is_disordered(update->piece->map))
+		update_as_placed(update, places);
+	else
+		update_as_read(update, places);
 	idem_close_places(places);
 }
 
