@@ -92,6 +92,7 @@ void (*idem_window_reopened)(const char *schema, const char *pipeline);
 	" WHERE n.pipeline OPERATOR(pg_catalog.=) $1"               \
 	" AND n.window_range OPERATOR(pg_catalog.&&) $2"            \
 	" AND n.state OPERATOR(pg_catalog.=) '" state "')"
+#define SUM "pg_catalog.concat(pg_catalog.count(*), ' ', pg_catalog.sum(n.run_id), ' ')"
 #define NEWEST "pg_catalog.max(n.run_id OPERATOR(pg_catalog.+) 0)"
 
 /* The runs l that overlap the window and have failed, and nothing came after them. */
@@ -539,22 +540,25 @@ report_busy(IdemLedger *ledger, const IdemRun *run)
 			 errhint("Use on_busy => 'wait' to wait for it, or 'skip' to go on without it.")));
 }
 
-/* Counts the runs that overlap the window, under one of two snapshots. */
-static int64
-count_runs(IdemLedger *ledger, const IdemRun *run, bool latest)
+/*
+ * How many runs overlap the window, and the sum of their run_ids, under one of two snapshots:
+ * where as many have come as old ones were pruned the sum has grown.
+ */
+static const char *
+sum_runs(IdemLedger *ledger, const IdemRun *run, bool latest)
 {
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window)};
 	IdemLedgerStatements *all = ledger->statements;
 
-	return DatumGetInt64(read_value(ledger,
-									get_statement(ledger,
-												  latest ? &all->count_latest : &all->count,
-												  latest ? IDEM_SNAPSHOT_LATEST : IDEM_SNAPSHOT_NEW,
-												  "SELECT" OF_PAST_RUNS("pg_catalog.count(*)", "complete")
-												  " OPERATOR(pg_catalog.+)" OF_PAST_RUNS("pg_catalog.count(*)", "superseded"),
-												  0, NULL),
-									args));
+	return TextDatumGetCString(read_value(ledger,
+										  get_statement(ledger,
+														latest ? &all->count_latest : &all->count,
+														latest ? IDEM_SNAPSHOT_LATEST : IDEM_SNAPSHOT_NEW,
+														"SELECT pg_catalog.concat(" OF_PAST_RUNS(SUM, "complete") ","
+														OF_PAST_RUNS(SUM, "superseded") ")",
+														0, NULL),
+										  args));
 }
 
 /*
@@ -566,7 +570,7 @@ static void
 check_snapshot_age(IdemLedger *ledger, const IdemRun *run)
 {
 	if (IsolationUsesXactSnapshot() &&
-		count_runs(ledger, run, true) != count_runs(ledger, run, false))
+		strcmp(sum_runs(ledger, run, true), sum_runs(ledger, run, false)) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access to window %s of pipeline \"%s\"",
