@@ -183,14 +183,14 @@ BEGIN
     FOR ledger IN VALUES ('idem_ledger', 'tstzrange'), ('idem_ledger_ts', 'tsrange'),
         ('idem_ledger_date', 'daterange'), ('idem_ledger_int8', 'int8range')
     LOOP
-        EXECUTE pg_catalog.format('CREATE TYPE @extschema@.%I AS (%s)', ledger.column1,
+        EXECUTE pg_catalog.format('CREATE TYPE %s.%I AS (%s)', '@extschema@', ledger.column1,
             (SELECT pg_catalog.string_agg(pg_catalog.format('%I %s', columns[c][1],
                     pg_catalog.replace(columns[c][2], 'RANGE', 'pg_catalog.' OPERATOR(pg_catalog.||) ledger.column2)), ', ' ORDER BY c)
              FROM pg_catalog.generate_series(1, pg_catalog.array_length(columns, 1)) c));
-        EXECUTE pg_catalog.format('COMMENT ON TYPE @extschema@.%I IS %L', ledger.column1,
+        EXECUTE pg_catalog.format('COMMENT ON TYPE %s.%I IS %L', '@extschema@', ledger.column1,
             pg_catalog.format('a window ledger whose windows are of type %s: create one with idem_create_ledger', ledger.column2));
         FOR i IN 1 .. pg_catalog.array_length(columns, 1) LOOP
-            EXECUTE pg_catalog.format('COMMENT ON COLUMN @extschema@.%I.%I IS %L', ledger.column1, columns[i][1], columns[i][3]);
+            EXECUTE pg_catalog.format('COMMENT ON COLUMN %s.%I.%I IS %L', '@extschema@', ledger.column1, columns[i][1], columns[i][3]);
         END LOOP;
     END LOOP;
 END
@@ -664,11 +664,13 @@ CREATE FUNCTION idem_pipeline_calls(pipeline text DEFAULT NULL) RETURNS SETOF te
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET intervalstyle = 'iso_8601'
-AS $$
-    SELECT format(E'BEGIN;\nSET LOCAL ROLE %s;\nSELECT pg_catalog.set_config(''search_path'', %L, true),'
+-- a body that follows its schema's name; made under the search_path of whoever creates the extension, so all is qualified
+BEGIN ATOMIC
+    SELECT pg_catalog.format(E'BEGIN;\nSET LOCAL ROLE %s;\nSELECT pg_catalog.set_config(''search_path'', %L, true),'
         ' pg_catalog.set_config(''datestyle'', %L, true), pg_catalog.set_config(''intervalstyle'', %L, true);\n'
-        'SELECT @extschema@.idem_create_pipeline(%s);\nCOMMIT;\n', p.owner, p.search_path, p.date_style, p.interval_style,
-        (SELECT string_agg(format('%s => %L', a.name, a.value), E',\n    ' ORDER BY a.n)
+        'SELECT %s.idem_create_pipeline(%s);\nCOMMIT;\n', p.owner, p.search_path, p.date_style, p.interval_style,
+        (SELECT c.relnamespace::regnamespace FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) p.tableoid),
+        (SELECT pg_catalog.string_agg(pg_catalog.format('%s => %L', a.name, a.value), E',\n    ' ORDER BY a.n)
          FROM (VALUES (1, 'name', p.name), (2, 'ledger', p.ledger::text), (3, 'target', p.target::text),
             (4, 'source', p.source), (5, 'mode', p.mode), (6, 'keys', p.keys::text), (7, 'window_column', p.window_column),
             (8, 'step', p.step), (9, 'start', p.start), (10, 'time_zone', p.time_zone), (11, 'lag', p.lag),
@@ -678,9 +680,9 @@ AS $$
             (21, 'max_attempts', p.max_attempts::text), (22, 'notify', p.notify::text), (23, 'enabled', p.enabled::text)) a (n, name, value)
          WHERE a.value IS NOT NULL))
     FROM @extschema@.idem_pipeline p
-    WHERE idem_pipeline_calls.pipeline IS NULL OR p.name = idem_pipeline_calls.pipeline
-    ORDER BY p.name
-$$;
+    WHERE idem_pipeline_calls.pipeline IS NULL OR p.name OPERATOR(pg_catalog.=) idem_pipeline_calls.pipeline
+    ORDER BY p.name;
+END;
 COMMENT ON FUNCTION idem_pipeline_calls(text) IS
 'SQL that creates a pipeline, or all of them, as they are defined here';
 

@@ -220,5 +220,12 @@ like($restore->('squatted', q{GRANT ALL ON SCHEMA public TO mallory; SET ROLE ma
 is($other->safe_psql('squatted', 'SELECT count(*) FROM idem_pipeline'), 7, 'and the others are there');
 $other->stop;
 
+# whatever the schema is called, and is called later: nothing of another's that has taken its old name is run
+$node->safe_psql('postgres', 'CREATE DATABASE renamed');
+$node->safe_psql('renamed', q{CREATE SCHEMA "we%sird"; CREATE EXTENSION idem SCHEMA "we%sird" CASCADE; SET search_path = "we%sird"; SELECT idem_create_ledger('led', 'int8range'); CREATE TABLE tgt (id bigint PRIMARY KEY);
+	SELECT idem_create_pipeline('p', 'led', 'tgt', 'SELECT $1 AS id', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 9::bigint', enabled => false);
+	ALTER SCHEMA "we%sird" RENAME TO "100%"; CREATE SCHEMA "we%sird"; CREATE VIEW "we%sird".idem_pipeline AS SELECT 1 / 0 AS name});
+like($node->safe_psql('renamed', 'SELECT "100%".idem_pipeline_calls()'), qr/SELECT "100%"\.idem_create_pipeline\(name => 'p',\n    ledger => '"100%"\.led'/, 'the calls follow the name of the schema');
+
 $node->stop;
 done_testing();
