@@ -55,6 +55,9 @@ read_name(Datum value)
 	return (const Reference *) PG_DETOAST_DATUM(value);
 }
 
+/* No text of two identifiers is longer, each of them made of quotes. */
+#define MAX_TEXT (4 * NAMEDATALEN + 5)
+
 /*
  * The identifiers in a text; none if it is not made of such.  A number is none either: it
  * is what is left of something that had been dropped where the text was written.
@@ -64,7 +67,8 @@ split_name(const char *text)
 {
 	List *parts;
 
-	if (isdigit((unsigned char) text[0]) || !SplitIdentifierString(pstrdup(text), '.', &parts))
+	/* of a very long one the server takes a time that nothing interrupts */
+	if (strlen(text) > MAX_TEXT || isdigit((unsigned char) text[0]) || !SplitIdentifierString(pstrdup(text), '.', &parts))
 		return NIL;
 	return parts;
 }

@@ -140,6 +140,23 @@ my @cases = (
 	# what only an aggregate may call
 	[ idem_digest_add => q{SELECT idem_digest_add(NULL, r) FROM (SELECT 1) r} ],
 	[ idem_digest_add_values => q{SELECT idem_digest_add_values(NULL, 1)} ],
+	# the test kit
+	[ idem_test_rerun => "SELECT count(*) FROM idem_test_rerun('p', '[0,9223372036854775000)')" ],
+	[ idem_test_overlap => "SELECT count(*) FROM idem_test_overlap('p', '[0,9223372036854775000)', '1')" ],
+	[ idem_test_split => "SELECT count(*) FROM idem_test_split('p', '[0,9223372036854775000)', '1')" ],
+	[ idem_test_order => "SELECT count(*) FROM idem_test_order('p', '[0,9223372036854775000)')" ],
+	[ idem_test_all => "SELECT count(*) FROM idem_test_all('p', $long)" ],
+	[ idem_tap => "SELECT count(*) FROM idem_tap(repeat('x', 10000000))" ],
+	# what definitions name
+	[ idem_relation_in => "SELECT ($long)::text::idem_relation" ],
+	[ idem_relation_in => "SELECT (repeat('x.', 50000000))::text::idem_relation" ],
+	[ idem_relation_out => "SELECT length(($long)::text::idem_relation::text)" ],
+	[ idem_relation => q{SELECT 4294967295::oid::regclass::idem_relation} ],
+	[ idem_relation_oid => "SELECT ($long)::text::idem_relation::oid" ],
+	[ idem_role_in => "SELECT ($long)::text::idem_role" ],
+	[ idem_role_out => "SELECT length((repeat('\"', 99999999))::text::idem_role::text)" ],
+	[ idem_role => q{SELECT 4294967295::oid::regrole::idem_role} ],
+	[ idem_role_oid => "SELECT ($long)::text::idem_role::oid" ],
 	[ idem_of_row => "SELECT length(idem_of_row(1, $long))" ],
 	[ idem_guard_table => 'SELECT idem_guard_table()' ],
 	[ idem_digest_combine => q{SELECT idem_digest_combine(NULL, NULL)} ],
