@@ -935,6 +935,96 @@ AS 'MODULE_PATHNAME', 'idem_differences';
 COMMENT ON FUNCTION idem_differences(text, text, bigint) IS
 'the rows by which source and target of a pipeline''s complete windows differ, as its owner sees them';
 
+CREATE TYPE idem_monitor AS (
+    check_id         bigint,
+    ledger           regclass,
+    pipeline         text,
+    window_range     text,
+    run_id           bigint,
+    result           text,
+    depth            text,
+    source_rows      bigint,
+    source_keys      bigint,
+    source_null_keys bigint,
+    target_rows      bigint,
+    target_keys      bigint,
+    target_null_keys bigint,
+    duplicate_keys   bigint,
+    surplus_rows     bigint,
+    max_per_key      bigint,
+    missing_rows     bigint,
+    extra_rows       bigint,
+    different_rows   bigint,
+    source_digest    bytea,
+    target_digest    bytea,
+    remote           boolean,
+    checked_at       timestamptz,
+    seconds          float8,
+    growth           boolean
+);
+COMMENT ON TYPE idem_monitor IS
+'checks that were kept, the columns of idem_check_result among them: create a table of it with idem_create_monitor';
+COMMENT ON COLUMN idem_monitor.check_id IS 'number of the check';
+COMMENT ON COLUMN idem_monitor.ledger IS 'the pipeline''s ledger';
+COMMENT ON COLUMN idem_monitor.window_range IS 'the window, in the ledger''s type and in UTC';
+COMMENT ON COLUMN idem_monitor.result IS 'ok, or what is wrong, or check_failed';
+COMMENT ON COLUMN idem_monitor.growth IS 'true if the target has more rows than at the check before, the source has not, and nobody has loaded the window in between; and until they are fewer';
+
+CREATE TYPE idem_alert AS (
+    alert_id        bigint,
+    pipeline        text,
+    kind            text,
+    windows         text,
+    value           bigint,
+    times           bigint,
+    first_check     bigint,
+    last_check      bigint,
+    opened_at       timestamptz,
+    last_seen_at    timestamptz,
+    acknowledged_by text,
+    snoozed_until   timestamptz,
+    closed_at       timestamptz
+);
+COMMENT ON TYPE idem_alert IS
+'alerts of a monitor, of which idem_create_monitor creates the table: one of a pipeline and a kind is open at a time';
+COMMENT ON COLUMN idem_alert.alert_id IS 'number of the alert';
+COMMENT ON COLUMN idem_alert.pipeline IS 'name of the pipeline';
+COMMENT ON COLUMN idem_alert.kind IS 'what is wrong: duplicates, surplus, missing, extra, different, growth, source_changed, target_changed or check_failed';
+COMMENT ON COLUMN idem_alert.windows IS 'the windows it is about, a multirange in UTC';
+COMMENT ON COLUMN idem_alert.value IS 'how many rows, keys or windows the last checks that saw it found';
+COMMENT ON COLUMN idem_alert.times IS 'how many reconciliations saw it';
+COMMENT ON COLUMN idem_alert.first_check IS 'the last check of the reconciliation that opened it';
+COMMENT ON COLUMN idem_alert.last_check IS 'the last check of the last reconciliation that looked';
+COMMENT ON COLUMN idem_alert.opened_at IS 'when it was opened first';
+COMMENT ON COLUMN idem_alert.last_seen_at IS 'when it was seen last';
+COMMENT ON COLUMN idem_alert.acknowledged_by IS 'who has said that he knows';
+COMMENT ON COLUMN idem_alert.snoozed_until IS 'until when nobody is told that it has got worse';
+COMMENT ON COLUMN idem_alert.closed_at IS 'when all of its windows were found clean, or no more complete; NULL while it is open';
+
+CREATE FUNCTION idem_create_monitor(name text) RETURNS regclass
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_create_monitor';
+COMMENT ON FUNCTION idem_create_monitor(text) IS
+'creates a monitor, two tables for checks and alerts (NAME_alerts); the caller owns them';
+
+CREATE PROCEDURE idem_reconcile(
+    monitor      regclass,
+    pipeline     text,
+    window_range text     DEFAULT NULL,
+    depth        text     DEFAULT 'auto',
+    budget       interval DEFAULT NULL
+)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_reconcile';
+COMMENT ON PROCEDURE idem_reconcile(regclass, text, text, text, interval) IS
+'checks the complete windows of a pipeline, keeps what was found in a monitor, and opens and closes alerts';
+
+CREATE FUNCTION idem_acknowledge(monitor regclass, alert_id bigint, until timestamptz DEFAULT NULL) RETURNS void
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_acknowledge';
+COMMENT ON FUNCTION idem_acknowledge(regclass, bigint, timestamptz) IS
+'says that somebody knows of an alert, and until when nobody is to be told that it has got worse';
+
 --
 -- Testing
 --

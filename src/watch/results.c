@@ -12,9 +12,6 @@
 #include "utils/timestamp.h"
 #include "watch/results.h"
 
-/* The columns of a check. */
-#define CHECK_COLUMNS 22
-
 /* Puts a count, which may not have been taken. */
 static void
 put_count(Datum *values, bool *nulls, int column, int64 count)
@@ -31,21 +28,18 @@ put_digest(Datum *values, bool *nulls, int column, Datum digest)
 	nulls[column] = digest == 0;
 }
 
-/* Adds a check. */
-static void
-put_check(void *arg, const IdemCheck *check)
+void
+idem_make_check_row(const IdemCheck *check, Datum *values, bool *nulls)
 {
-	ReturnSetInfo *rsinfo = arg;
 	const int64 counts[] = {
 		check->source_rows, check->source_keys, check->source_null_keys, check->target_rows,
 		check->target_keys, check->target_null_keys, check->duplicate_keys, check->surplus_rows,
 		check->max_per_key, check->missing_rows, check->extra_rows, check->different_rows,
 	};
-	Datum values[CHECK_COLUMNS];
-	bool nulls[CHECK_COLUMNS] = {false};
 	int column = 0;
 	int i;
 
+	memset(nulls, false, IDEM_CHECK_COLUMNS * sizeof(bool));
 	values[column++] = CStringGetTextDatum(check->pipeline);
 	values[column++] = CStringGetTextDatum(idem_window_text(check->type, check->window));
 	values[column++] = Int64GetDatum(check->run_id);
@@ -58,7 +52,18 @@ put_check(void *arg, const IdemCheck *check)
 	values[column++] = BoolGetDatum(check->remote);
 	values[column++] = TimestampTzGetDatum(check->checked_at);
 	values[column++] = Float8GetDatum(check->seconds);
-	Assert(column == CHECK_COLUMNS);
+	Assert(column == IDEM_CHECK_COLUMNS);
+}
+
+/* Adds a check. */
+static void
+put_check(void *arg, const IdemCheck *check)
+{
+	ReturnSetInfo *rsinfo = arg;
+	Datum values[IDEM_CHECK_COLUMNS];
+	bool nulls[IDEM_CHECK_COLUMNS];
+
+	idem_make_check_row(check, values, nulls);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -7,6 +7,12 @@
 
 #include "watch/check.h"
 
+/* The columns of a check, idem_check_result, in order. */
+#define IDEM_CHECK_COLUMNS 22
+
+/* Makes them of one. */
+extern void idem_make_check_row(const IdemCheck *check, Datum *values, bool *nulls);
+
 /*
  * Adds the checks of a request's windows, or their differences, to the result.  If none of
  * its windows is complete there is nothing to check, and a notice says so.

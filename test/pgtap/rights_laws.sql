@@ -24,7 +24,8 @@ SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE has_function_
         'idem_relation', 'idem_relation_in', 'idem_relation_oid', 'idem_relation_out', 'idem_role', 'idem_role_in', 'idem_role_oid', 'idem_role_out',
         'idem_progress_rows', 'idem_pipeline_status', 'idem_calendar',
         'idem_duplicates', 'idem_check', 'idem_check_load', 'idem_differences', 'idem_differences_load',
-        'idem_test_rerun', 'idem_test_overlap', 'idem_test_split', 'idem_test_order', 'idem_test_all', 'idem_tap'],
+        'idem_test_rerun', 'idem_test_overlap', 'idem_test_split', 'idem_test_order', 'idem_test_all', 'idem_tap',
+        'idem_create_monitor', 'idem_reconcile', 'idem_acknowledge'],
     'what everybody may call; each checks what its caller owns');
 SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE NOT has_function_privilege('nobody_special', oid, 'EXECUTE')$$,
     ARRAY['idem_enable_pipeline', 'idem_start_worker', 'idem_stop_worker'], 'what only those may call to whom it is granted');

@@ -41,7 +41,7 @@ foreach my $role ('alice', 'mallory')
 	sql(qq{SET SESSION AUTHORIZATION $role; SET search_path = $role, public;
 		CREATE TABLE src AS SELECT i::bigint AS id, '$role' || i AS v FROM generate_series(0, 39) i;
 		CREATE TABLE tgt (id bigint PRIMARY KEY, v text);
-		SELECT idem_create_ledger('led', 'int8range');
+		SELECT idem_create_ledger('led', 'int8range'); SELECT idem_create_monitor('mon');
 		SELECT idem_create_pipeline('$role', 'led', 'tgt', 'src', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 29::bigint', enabled => $enabled)});
 }
 sql('SELECT idem_start_worker()');
@@ -137,6 +137,11 @@ my @attempts = (
 	} ([ 'idem_check_load', 'text' ], [ 'idem_differences_load', 'bigint' ])),
 	[ 'idem_check(text,text,text)' => "SELECT idem_check('alice', '[0,10)')" => 42704 ],
 	[ 'idem_differences(text,text,bigint)' => "SELECT idem_differences('alice', '[0,10)')" => 42704 ],
+	# monitors
+	[ 'idem_create_monitor(text)' => q{SELECT idem_create_monitor('alice.mine')} => 42501 ],
+	[ 'idem_reconcile(regclass,text,text,text,interval)' => "CALL idem_reconcile($oid{mon}::regclass, 'mallory')" => 42501 ],
+	[ 'idem_reconcile(regclass,text,text,text,interval)' => q{CALL idem_reconcile('mallory.mon', 'alice')} => 42704 ],
+	[ 'idem_acknowledge(regclass,bigint,timestamp with time zone)' => "SELECT idem_acknowledge($oid{mon}::regclass, 1)" => 42501 ],
 	# tests
 	(map { [ "$_->[0]" => "SELECT $_->[1]('alice', '[0,10)')" => 42704 ] } (
 		[ 'idem_test_rerun(text,text)' => 'idem_test_rerun' ], [ 'idem_test_overlap(text,text,text)' => 'idem_test_overlap' ],
@@ -266,9 +271,9 @@ attempt('mallory', q{SET search_path = mallory, public;
 	CREATE FUNCTION bad_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.bad(TG_TABLE_NAME); RETURN NEW; END $$;
 	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON led FOR EACH ROW EXECUTE FUNCTION bad_row();
 	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON tgt FOR EACH ROW EXECUTE FUNCTION bad_row();
-	CREATE FUNCTION bad_index(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.bad('index'); RETURN 1; END $$;
-	CREATE INDEX ON tgt (bad_index(id)); CREATE INDEX ON tgt (id) WHERE bad_index(1) = 1;
-	ALTER TABLE tgt ADD d bigint, ALTER d SET DEFAULT bad('default');
+	INSERT INTO mon_alerts (pipeline, kind, windows, value, times) VALUES ('mallory', 'missing', '{[0,10)}', 1, 1);
+	CREATE TRIGGER bad BEFORE INSERT ON mon FOR EACH ROW EXECUTE FUNCTION bad_row();
+	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON mon_alerts FOR EACH ROW EXECUTE FUNCTION bad_row();
 	SELECT idem_alter_pipeline('mallory', source => 'SELECT id, v || bad(''source'') AS v FROM src WHERE id >= $1 AND id < $2', watermark => 'SELECT bad(''watermark'')',
 		audit => 'SELECT 1 WHERE bad(''audit'') < 0')});
 my $mine = q{SELECT array_agg(name || '=' || setting ORDER BY name) FROM pg_settings WHERE name IN ('search_path', 'DateStyle', 'IntervalStyle', 'TimeZone', 'default_transaction_read_only', 'statement_timeout', 'lock_timeout');
@@ -281,6 +286,7 @@ foreach my $use (
 	q{CALL idem_backfill('mallory', '[30,40)', 1)},
 	q{SELECT idem_check('mallory', '[0,10)')},
 	q{SELECT idem_test_all('mallory', '[0,10)')},
+	q{CALL idem_reconcile('mallory.mon', 'mallory')},
 	q{SELECT idem_retry('mallory')},
 	q{SELECT idem_alter_pipeline('mallory', max_windows => 5)},
 	q{SELECT count(*) FROM idem_status},
@@ -300,7 +306,7 @@ my $calls = sql(q{SELECT idem_pipeline_calls('mallory')});
 my ($copied, undef, $why) = $node->psql('postgres', "SELECT idem_drop_pipeline('mallory');\n$calls");
 is($copied, 0, 'a superuser copies her pipeline') or diag($why);
 is(sql(q{SELECT string_agg(DISTINCT who, ' ') FROM mallory.reached}), 'mallory', 'her code was never anybody else');
-is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit default index led source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
+is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit led mon mon_alerts source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
 is(sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'she is what she was');
 # all that can be attached to a ledger says as whom it is run, and tries to rise; whoever uses the ledger, it is as its owner and restricted
 attempt('mallory', q{SET search_path = mallory, public;

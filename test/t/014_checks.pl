@@ -63,5 +63,28 @@ foreach my $try ([ 'tgt', "'{id}'" ], [ 'bag', 'NULL' ])
 	$node->safe_psql('postgres', 'CREATE TABLE stop ()');
 }
 
+# what becomes of alerts is told in ids and counts, once: opened, worse, closed, opened again; not while it is the same, nor to who has said that he knows
+$node->safe_psql('postgres', q{SELECT idem_create_monitor('mon');
+	SELECT idem_create_pipeline('p', 'led', 'tgt', 'SELECT * FROM src WHERE w >= $1 AND w < $2', 'upsert', '{id}', 'w', '1', '0', watermark => 'SELECT 4::bigint', enabled => false);
+	CALL idem_load_window('p', '[0,4)')});
+my @told;
+sub told
+{
+	my ($what, $expected) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', "LISTEN idem; SET client_min_messages = warning; $what; CALL idem_reconcile('mon', 'p')");
+	@told = $out =~ /payload "(.*?)" received/g;
+	is($err, '', $what);
+	is(join(' ', map { /"event": "(\w+)"/ } @told), $expected, "tells: $expected");
+}
+told('SELECT 1', '');
+told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt)', 'alert_opened');
+is($told[0], '{"event": "alert_opened", "monitor": "public.mon", "pipeline": "p", "kind": "missing", "alert_id": 1, "value": 1}', 'with what there is to look up');
+told('SELECT 1', '');
+told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt)', 'alert_worse');
+told(q{SELECT idem_acknowledge('mon', 1, '2999-01-01'); DELETE FROM tgt WHERE id = (SELECT max(id) FROM tgt)}, '');
+told(q{SET idem.wait_for_writers = off; CALL idem_load_window('p', '[0,4)', true)}, 'alert_closed');
+told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt)', 'alert_opened');
+is($node->safe_psql('postgres', q{SELECT alert_id FROM mon_alerts WHERE closed_at IS NULL}), 1, 'what comes back soon is the same alert');
+
 $node->stop;
 done_testing();

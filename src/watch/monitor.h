@@ -1,0 +1,67 @@
+/*
+ * monitor.h
+ *		Monitors: what checks have found, kept, and the alerts that come of it.
+ *
+ * A monitor is two tables of its owner's: NAME, a row for each check, and NAME_alerts.  All
+ * SQL on them is in monitor.c; it runs as their owner and restricted, as what he has attached to
+ * them does, and only for who may become him.  Everything here needs idem_connect.
+ */
+#ifndef IDEM_WATCH_MONITOR_H
+#define IDEM_WATCH_MONITOR_H
+
+#include "watch/check.h"
+
+typedef struct IdemMonitor IdemMonitor;
+
+/*
+ * Opens a monitor; schema is the extension's.  Raises 42809 for a relation that is none,
+ * 42P01 if its alerts are gone, 42501 for who may not become its owner.
+ */
+extern IdemMonitor *idem_open_monitor(Oid relid, Oid schema);
+
+/* The kinds of alerts. */
+enum
+{
+	IDEM_DUPLICATES,
+	IDEM_SURPLUS,
+	IDEM_MISSING,
+	IDEM_EXTRA,
+	IDEM_DIFFERENT,
+	IDEM_GROWTH,
+	IDEM_SOURCE_CHANGED,
+	IDEM_TARGET_CHANGED,
+	IDEM_CHECK_FAILED,
+	IDEM_KINDS,
+};
+
+/* What the checks of one call have found, of one pipeline. */
+typedef struct IdemFindings
+{
+	const IdemRangeType *type;
+	const char *pipeline;
+	int64 last_check;
+	IdemWindow *checked[IDEM_KINDS]; /* so closely that it would have been found */
+	int nchecked[IDEM_KINDS];
+	IdemWindow *found[IDEM_KINDS];
+	int nfound[IDEM_KINDS];
+	int64 value[IDEM_KINDS]; /* how many rows or keys it is about */
+} IdemFindings;
+
+/* Begins findings of at most n windows. */
+extern IdemFindings idem_begin_findings(const IdemRangeType *type, const char *pipeline, int n);
+
+/* Keeps a check, and adds what it has found; its result may be "check_failed". */
+extern void idem_keep_check(IdemMonitor *monitor, Oid ledger, const IdemCheck *check, IdemFindings *findings);
+
+/* Puts windows in the order in which to check them: those first that were not for longest. */
+extern void idem_order_windows(IdemMonitor *monitor, const IdemRangeType *type, const char *pipeline,
+							   IdemWindow *windows, int n);
+
+/*
+ * Opens alerts for what was found, and closes those of which every window was checked and
+ * found clean, or is not among the complete ones, a multirange, any more.  What has opened, has got
+ * worse or has closed is sent on the channel idem.  Returns how many are open.
+ */
+extern int64 idem_update_alerts(IdemMonitor *monitor, const IdemFindings *findings, Datum complete);
+
+#endif /* IDEM_WATCH_MONITOR_H */
