@@ -55,9 +55,12 @@ void
 idem_check_zone(const IdemPlan *plan, const char *zone)
 {
 	const char *last = idem_last_zone(plan->ledger, plan->pipeline, idem_reopened_range(plan));
+	const char *complete;
 
 	if (last == NULL || is_same_zone(last, zone))
 		return;
+	/* before the error begins: the ledger's own code may catch errors, which would end it */
+	complete = complete_window(plan);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("pipeline \"%s\" was last loaded under time zone \"%s\", not \"%s\"",
@@ -65,5 +68,5 @@ idem_check_zone(const IdemPlan *plan, const char *zone)
 			 errdetail("What the source makes of times may follow the zone: its windows would not fit together."),
 			 errhint("To go on as before, time_zone => %s. To load all of it under the new one, first SELECT idem_invalidate(%s, %s, %s).",
 					 quote_literal_cstr(last), quote_literal_cstr(plan->ledger->name),
-					 quote_literal_cstr(plan->pipeline), quote_literal_cstr(complete_window(plan)))));
+					 quote_literal_cstr(plan->pipeline), quote_literal_cstr(complete))));
 }
