@@ -98,6 +98,8 @@ CALL load('tgt', 'upsert', win => '[4000,8000)');
 SELECT differ('tgt');
 
 -- an insertion meets a key of another window, or one that comes twice: the careful way
+-- (not in parallel, where rows are not written as they come)
+SELECT count(set_config(name, 'off', false)) < 2 AS serial FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 SET idem.force_statements = off;
 UPDATE tgt SET w = 1 WHERE id BETWEEN 5000 AND 5003; DELETE FROM tgt WHERE id >= 4000 AND w <> 1;
 CALL load('tgt', 'upsert', win => '[4000,8000)');
@@ -110,6 +112,7 @@ TRUNCATE tgt;
 INSERT INTO src SELECT * FROM src WHERE id % 1000 = 3;
 CALL load('tgt', 'upsert');
 SELECT count(*), details FROM tgt, (SELECT details - 'time_zone' AS details FROM led ORDER BY run_id DESC LIMIT 1) d GROUP BY 2;
+SELECT count(set_config(name, reset_val, false)) < 2 AS "as before" FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 -- two differ: refused, and the target is as it was
 UPDATE src SET v = v || ctid WHERE id = 7003; TRUNCATE tgt;
 CALL load('tgt', 'upsert');

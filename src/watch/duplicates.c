@@ -23,6 +23,7 @@
 #include "id/keys.h"
 #include "ledger/window.h"
 #include "load/call.h"
+#include "server/compat.h"
 #include "server/query.h"
 #include "server/scope.h"
 #include "server/statement.h"
@@ -112,6 +113,16 @@ window_type(Oid column)
 	}
 }
 
+/* Fails for a column by which nothing has windows. */
+idem_noreturn static void
+report_no_windows(const char *column, Oid type)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("window column \"%s\" is of type %s, which has no windows", column, format_type_be(type)),
+			 errhint("Name a column of integers, dates or timestamps.")));
+}
+
 /* Reads the window, if one is given; false if it is empty. */
 static bool
 set_window(Search *search, const char *range, const char *column)
@@ -130,10 +141,7 @@ set_window(Search *search, const char *range, const char *column)
 	search->window = att->attnum;
 	search->type = window_type(att->atttypid);
 	if (search->type == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("window column \"%s\" is of type %s, which has no windows", column, format_type_be(att->atttypid)),
-				 errhint("Name a column of integers, dates or timestamps.")));
+		report_no_windows(column, att->atttypid);
 	if (!idem_read_window(search->type, idem_parse_window(search->type, range), &window))
 		return false;
 	search->bounds[0] = idem_bound_datum(search->type, window.lower);

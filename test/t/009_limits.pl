@@ -147,6 +147,12 @@ my @cases = (
 	[ idem_test_order => "SELECT count(*) FROM idem_test_order('p', '[0,9223372036854775000)')" ],
 	[ idem_test_all => "SELECT count(*) FROM idem_test_all('p', $long)" ],
 	[ idem_tap => "SELECT count(*) FROM idem_tap(repeat('x', 10000000))" ],
+	# monitors
+	[ idem_create_monitor => "SELECT idem_create_monitor($long)" ],
+	[ idem_create_monitor => q{SELECT idem_create_monitor(repeat('x.', 1000000))} ],
+	[ idem_reconcile => "CALL idem_reconcile('t', 'p', $long)" ],
+	[ idem_reconcile => q{CALL idem_reconcile('li', 'p', '[0,9223372036854775807)', budget => '100000000 years')} ],
+	[ idem_acknowledge => q{SELECT idem_acknowledge('t', 9223372036854775807, 'infinity')} ],
 	# what definitions name
 	[ idem_relation_in => "SELECT ($long)::text::idem_relation" ],
 	[ idem_relation_in => "SELECT (repeat('x.', 50000000))::text::idem_relation" ],

@@ -77,13 +77,13 @@ sub told
 	is(join(' ', map { /"event": "(\w+)"/ } @told), $expected, "tells: $expected");
 }
 told('SELECT 1', '');
-told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt)', 'alert_opened');
+told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt JOIN src USING (id))', 'alert_opened');
 is($told[0], '{"event": "alert_opened", "monitor": "public.mon", "pipeline": "p", "kind": "missing", "alert_id": 1, "value": 1}', 'with what there is to look up');
 told('SELECT 1', '');
-told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt)', 'alert_worse');
-told(q{SELECT idem_acknowledge('mon', 1, '2999-01-01'); DELETE FROM tgt WHERE id = (SELECT max(id) FROM tgt)}, '');
+told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt JOIN src USING (id))', 'alert_worse');
+told(q{SELECT idem_acknowledge('mon', 1, '2999-01-01'); DELETE FROM tgt WHERE id = (SELECT max(id) FROM tgt JOIN src USING (id))}, '');
 told(q{SET idem.wait_for_writers = off; CALL idem_load_window('p', '[0,4)', true)}, 'alert_closed');
-told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt)', 'alert_opened');
+told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt JOIN src USING (id))', 'alert_opened');
 is($node->safe_psql('postgres', q{SELECT alert_id FROM mon_alerts WHERE closed_at IS NULL}), 1, 'what comes back soon is the same alert');
 
 $node->stop;
