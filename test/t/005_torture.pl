@@ -120,7 +120,8 @@ sub act
 
 	if ($how eq 'check')
 	{
-		($rc, $out) = $node->psql('postgres', $check);
+		# while the server recovers, psql may be gone before it has been given the query
+		eval { ($rc, $out) = $node->psql('postgres', $check); 1 } or return;
 		return if $rc;
 		push @wrong, $out if $out ne '0|0|0';
 	}
