@@ -129,6 +129,7 @@ set_window(Search *search, const char *range, const char *column)
 {
 	Form_pg_attribute att;
 	IdemWindow window;
+	bool found;
 
 	if ((range == NULL) != (column == NULL))
 		ereport(ERROR,
@@ -140,9 +141,11 @@ set_window(Search *search, const char *range, const char *column)
 	att = find_column(search, "window_column", column);
 	search->window = att->attnum;
 	search->type = window_type(att->atttypid);
-	if (search->type == NULL)
+	if (search->type)
+		found = idem_read_window(search->type, idem_parse_window(search->type, range), &window);
+	else
 		report_no_windows(column, att->atttypid);
-	if (!idem_read_window(search->type, idem_parse_window(search->type, range), &window))
+	if (!found)
 		return false;
 	search->bounds[0] = idem_bound_datum(search->type, window.lower);
 	search->bounds[1] = idem_bound_datum(search->type, window.upper);
