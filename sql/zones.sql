@@ -91,3 +91,14 @@ SELECT idem_invalidate('led', 'days', '[2024-01-01,2025-01-01)');
 CALL idem_load_window('days', '[2024-03-01,2024-03-02)');
 SELECT idem_alter_pipeline('days', time_zone => 'Asia/Tokyo');
 SELECT idem_drop_pipeline('days');
+-- nor does what functions of the target's indexes SET when the server simplifies them
+CREATE FUNCTION sets() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM set_config('timezone', 'Asia/Tokyo', false); RETURN 1; END $$;
+CREATE TABLE moved (id int PRIMARY KEY, ts timestamptz);
+CREATE INDEX ON moved (ts) WHERE sets() = 1;
+SET timezone = 'UTC';
+\c -
+SET search_path = zones, public;
+SET timezone = 'UTC';
+CALL idem_load_window('led', 'moved', 'SELECT 1 AS id, $1 AS ts', '[2024-01-01,2024-01-02)', 'reload', keys => '{id}', window_column => 'ts');
+SELECT window_range, details->>'time_zone' AS zone FROM led WHERE pipeline = 'zones.moved';
+SHOW timezone;

@@ -97,10 +97,11 @@ check_name(const char *pipeline)
 				 errhint("Give the argument pipeline at most %d bytes.", MAX_NAME)));
 }
 
-/* Looks the target up, and what depends on it, in a memory context of its own. */
+/* Looks the target up, and what depends on it, in the current memory context. */
 static void
-prepare_target(IdemLoad *load)
+prepare_target(void *arg)
 {
+	IdemLoad *load = arg;
 	const IdemRequest *request = load->request;
 	IdemTargetRequest *asked = palloc0(sizeof(IdemTargetRequest));
 
@@ -121,7 +122,9 @@ prepare_target(IdemLoad *load)
 
 /*
  * The same in place of what was looked up before, which stays if this fails.  A failed
- * piece takes along what was made for it; otherwise it lives as long as the call.
+ * piece takes along what was made for it; otherwise it lives as long as the call.  The
+ * server simplifies predicates and expressions of the target's indexes meanwhile, and so
+ * runs immutable functions of the owner's: what they SET ends with the look.
  */
 static void
 renew_target(IdemLoad *load)
@@ -131,12 +134,26 @@ renew_target(IdemLoad *load)
 
 	renewed.target_context = AllocSetContextCreate(old, "idem target", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(renewed.target_context);
-	prepare_target(&renewed);
+	idem_run_as(&idem_caller, prepare_target, &renewed);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(renewed.target_context, load->context);
 	if (load->target_context)
 		MemoryContextDelete(load->target_context);
 	*load = renewed;
+}
+
+/* What loads and checks look up; the zone first, before code of others is run. */
+static void
+prepare(IdemLoad *load, bool writes)
+{
+	const IdemRequest *request = load->request;
+
+	load->time_zone = idem_current_zone();
+	load->ledger = idem_open_ledger(request->ledger, request->schema, writes);
+	load->type = load->ledger->type;
+	renew_target(load);
+	load->pipeline = pstrdup(request->pipeline ? request->pipeline : load->target->name);
+	check_name(load->pipeline);
 }
 
 void
@@ -146,14 +163,9 @@ idem_prepare_load(IdemLoad *load)
 
 	check_request(request);
 	check_isolation();
-	load->ledger = idem_open_ledger(request->ledger, request->schema, true);
-	load->type = load->ledger->type;
-	renew_target(load);
+	prepare(load, true);
 	if (request->audit)
 		load->audit = idem_make_query("audit", request->audit, load->type->bound);
-	load->pipeline = pstrdup(request->pipeline ? request->pipeline : load->target->name);
-	check_name(load->pipeline);
-	load->time_zone = idem_current_zone();
 	load->summary->pipeline = load->pipeline;
 }
 
@@ -175,16 +187,9 @@ idem_check_load_rights(const IdemLoad *load)
 void
 idem_prepare_check(IdemLoad *load)
 {
-	const IdemRequest *request = load->request;
-
-	check_request(request);
-	load->ledger = idem_open_ledger(request->ledger, request->schema, false);
-	load->type = load->ledger->type;
-	renew_target(load);
-	load->pipeline = pstrdup(request->pipeline ? request->pipeline : load->target->name);
-	check_name(load->pipeline);
-	load->time_zone = idem_current_zone();
-	load->plan = (IdemPlan){request, load->ledger, load->pipeline};
+	check_request(load->request);
+	prepare(load, false);
+	load->plan = (IdemPlan){load->request, load->ledger, load->pipeline};
 }
 
 void

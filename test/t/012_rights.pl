@@ -255,6 +255,7 @@ if (sql('SHOW server_version_num') >= 160000)
 # her code, in her own pipeline and on her own tables, in the session of a superuser who uses it: it gets neither his rights nor his settings
 attempt('mallory', q{SET search_path = mallory, public;
 	CREATE TABLE reached (who text, session text, at text);
+	DELETE FROM tgt WHERE id = 3;
 	CREATE FUNCTION bad(at text) RETURNS bigint LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO mallory.reached VALUES (current_user, session_user, at);
@@ -271,6 +272,9 @@ attempt('mallory', q{SET search_path = mallory, public;
 	CREATE FUNCTION bad_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.bad(TG_TABLE_NAME); RETURN NEW; END $$;
 	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON led FOR EACH ROW EXECUTE FUNCTION bad_row();
 	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON tgt FOR EACH ROW EXECUTE FUNCTION bad_row();
+	CREATE FUNCTION bad_index(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.bad('index'); RETURN 1; END $$;
+	CREATE INDEX ON tgt (bad_index(id)); CREATE INDEX ON tgt (id) WHERE bad_index(1) = 1;
+	ALTER TABLE tgt ADD d bigint, ALTER d SET DEFAULT bad('default');
 	INSERT INTO mon_alerts (pipeline, kind, windows, value, times) VALUES ('mallory', 'missing', '{[0,10)}', 1, 1);
 	CREATE TRIGGER bad BEFORE INSERT ON mon FOR EACH ROW EXECUTE FUNCTION bad_row();
 	CREATE TRIGGER bad BEFORE INSERT OR UPDATE ON mon_alerts FOR EACH ROW EXECUTE FUNCTION bad_row();
@@ -306,7 +310,7 @@ my $calls = sql(q{SELECT idem_pipeline_calls('mallory')});
 my ($copied, undef, $why) = $node->psql('postgres', "SELECT idem_drop_pipeline('mallory');\n$calls");
 is($copied, 0, 'a superuser copies her pipeline') or diag($why);
 is(sql(q{SELECT string_agg(DISTINCT who, ' ') FROM mallory.reached}), 'mallory', 'her code was never anybody else');
-is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit led mon mon_alerts source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
+is(sql(q{SELECT string_agg(DISTINCT at, ' ' ORDER BY at) FROM mallory.reached WHERE session <> 'mallory'}), 'audit default index led mon mon_alerts source tgt watermark', 'and it did run, everywhere, but not at the end of his transaction');
 is(sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'she is what she was');
 # all that can be attached to a ledger says as whom it is run, and tries to rise; whoever uses the ledger, it is as its owner and restricted
 attempt('mallory', q{SET search_path = mallory, public;
