@@ -84,6 +84,11 @@ SELECT idem_test_split('good', '[0,6)', 'much');
 \echo :SQLSTATE
 SELECT idem_test_overlap('good', '[0,6)', '-1');
 \echo :SQLSTATE
+-- as many pieces as it would take days to load
+SELECT idem_test_split('good', '[0,9223372036854775807)', '1');
+SELECT idem_test_order('good', '[0,100001)', '1');
+SELECT idem_test_overlap('good', '[0,9223372036854775807)', '1');
+\echo :LAST_ERROR_SQLSTATE
 BEGIN READ ONLY; SELECT idem_test_rerun('good', '[0,6)');
 \echo :SQLSTATE
 ROLLBACK;

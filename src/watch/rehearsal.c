@@ -240,6 +240,9 @@ try_rerun(Rehearsing *rehearsing)
 	report_keys(&performance, "rerun", &states[2]);
 }
 
+/* How many pieces a test loads: each is a load, and it all is one transaction. */
+#define MAX_PIECES 100000
+
 /* The pieces of the window; argument names what cuts it. */
 typedef struct Cutting
 {
@@ -263,6 +266,11 @@ cut_as(void *arg)
 
 	idem_begin_pieces(&pieces, rehearsing->type, &step, rehearsing->window.lower, &rehearsing->window, 1, false);
 	total = idem_count_pieces(&pieces);
+	if (total > MAX_PIECES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("window_range is cut into " INT64_FORMAT " pieces, a test loads at most %d", total, MAX_PIECES),
+				 errhint("Pass a shorter window_range, or a longer %s.", cutting->argument)));
 	cutting->pieces = palloc(mul_size(total, sizeof(IdemWindow)));
 	while (cutting->n < total && idem_next_piece(&pieces, &cursor, &cutting->pieces[cutting->n]))
 		cutting->n++;
