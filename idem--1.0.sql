@@ -525,6 +525,14 @@ CREATE TABLE idem_pipeline_state (
     failed_windows  bigint,
     blocked_windows bigint,
     last_failure    text,
+    gap_count       bigint,
+    windows_loaded  bigint      NOT NULL DEFAULT 0,
+    windows_failed  bigint      NOT NULL DEFAULT 0,
+    source_rows     bigint      NOT NULL DEFAULT 0,
+    inserted_rows   bigint      NOT NULL DEFAULT 0,
+    updated_rows    bigint      NOT NULL DEFAULT 0,
+    deleted_rows    bigint      NOT NULL DEFAULT 0,
+    unchanged_rows  bigint      NOT NULL DEFAULT 0,
     FOREIGN KEY (name, owner) REFERENCES idem_pipeline (name, owner_id) ON UPDATE CASCADE ON DELETE CASCADE
 );
 CREATE INDEX idem_pipeline_turn ON idem_pipeline_state (name) WHERE turn_started_at IS NOT NULL;
@@ -549,6 +557,37 @@ COMMENT ON COLUMN idem_pipeline_state.gaps IS 'what was due and not complete; th
 COMMENT ON COLUMN idem_pipeline_state.failed_windows IS 'windows whose last run had failed';
 COMMENT ON COLUMN idem_pipeline_state.blocked_windows IS 'and how many of them were blocked';
 COMMENT ON COLUMN idem_pipeline_state.last_failure IS 'the error of the last of them';
+COMMENT ON COLUMN idem_pipeline_state.gap_count IS 'how many gaps there were';
+COMMENT ON COLUMN idem_pipeline_state.windows_loaded IS 'windows that its turns have loaded so far';
+COMMENT ON COLUMN idem_pipeline_state.windows_failed IS 'windows that have failed in its turns so far, a window as often as it has';
+COMMENT ON COLUMN idem_pipeline_state.source_rows IS 'rows that its turns have read so far, and what became of them';
+COMMENT ON COLUMN idem_pipeline_state.inserted_rows IS 'rows that its turns have inserted so far';
+COMMENT ON COLUMN idem_pipeline_state.updated_rows IS 'rows that its turns have updated so far';
+COMMENT ON COLUMN idem_pipeline_state.deleted_rows IS 'rows that its turns have deleted so far';
+COMMENT ON COLUMN idem_pipeline_state.unchanged_rows IS 'rows that its turns have left as they were so far';
+
+-- of the last reconciliation, a row for every kind of alert
+CREATE TABLE idem_alert_state (
+    pipeline        text        NOT NULL REFERENCES idem_pipeline_state (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    kind            text        NOT NULL,
+    open            boolean     NOT NULL,
+    value           bigint,
+    opened_at       timestamptz,
+    last_seen_at    timestamptz,
+    acknowledged    boolean     NOT NULL,
+    checked_at      timestamptz NOT NULL,
+    PRIMARY KEY (pipeline, kind)
+);
+COMMENT ON TABLE idem_alert_state IS
+'whether a pipeline has an open alert of a kind; written when it has been reconciled, read by idem_alert_metrics';
+COMMENT ON COLUMN idem_alert_state.pipeline IS 'name of the pipeline';
+COMMENT ON COLUMN idem_alert_state.kind IS 'kind of the alert';
+COMMENT ON COLUMN idem_alert_state.open IS 'whether there was an open one when it was reconciled last';
+COMMENT ON COLUMN idem_alert_state.value IS 'how many rows, keys or windows it is about';
+COMMENT ON COLUMN idem_alert_state.opened_at IS 'when it was opened';
+COMMENT ON COLUMN idem_alert_state.last_seen_at IS 'when it was seen last';
+COMMENT ON COLUMN idem_alert_state.acknowledged IS 'whether somebody has said that he knows of it';
+COMMENT ON COLUMN idem_alert_state.checked_at IS 'when the pipeline was reconciled last';
 
 -- not a column of it: to make a pipeline due must not wait for its turn's bookkeeping
 CREATE TABLE idem_wakeup (pipeline text NOT NULL);
@@ -566,13 +605,17 @@ CREATE TRIGGER idem_guard_table BEFORE UPDATE OR DELETE OR TRUNCATE ON idem_pipe
     FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
 CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_pipeline_state
     FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
+CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_alert_state
+    FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
 CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_wakeup
     FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
 ALTER TABLE idem_pipeline ENABLE ALWAYS TRIGGER idem_guard_table;
 ALTER TABLE idem_pipeline_state ENABLE ALWAYS TRIGGER idem_guard_table;
+ALTER TABLE idem_alert_state ENABLE ALWAYS TRIGGER idem_guard_table;
 ALTER TABLE idem_wakeup ENABLE ALWAYS TRIGGER idem_guard_table;
 COMMENT ON TRIGGER idem_guard_table ON idem_pipeline IS 'refuses who may write every table, but is no superuser';
 COMMENT ON TRIGGER idem_guard_table ON idem_pipeline_state IS 'refuses who may write every table, but is no superuser';
+COMMENT ON TRIGGER idem_guard_table ON idem_alert_state IS 'refuses who may write every table, but is no superuser';
 COMMENT ON TRIGGER idem_guard_table ON idem_wakeup IS 'refuses who may write every table, but is no superuser';
 
 CREATE FUNCTION idem_create_pipeline(
@@ -798,6 +841,66 @@ CREATE VIEW idem_status AS SELECT * FROM idem_pipeline_status();
 COMMENT ON VIEW idem_status IS
 'how each of your pipelines is doing: how far it is complete, what is missing, what failed, when it runs next';
 GRANT SELECT ON idem_status TO PUBLIC;
+
+-- numbers alone, and names that a metrics store likes
+CREATE FUNCTION idem_metrics_rows()
+RETURNS TABLE (
+    pipeline                   text,
+    owner                      text,
+    enabled                    integer,
+    paused                     integer,
+    running                    integer,
+    waiting                    integer,
+    lag_seconds                float8,
+    complete_to_seconds        float8,
+    last_run_seconds           float8,
+    next_run_seconds           float8,
+    gaps                       bigint,
+    failed_windows             bigint,
+    blocked_windows            bigint,
+    failures                   integer,
+    crashes                    integer,
+    windows_loaded_total       bigint,
+    windows_failed_total       bigint,
+    source_rows_total          bigint,
+    inserted_rows_total        bigint,
+    updated_rows_total         bigint,
+    deleted_rows_total         bigint,
+    unchanged_rows_total       bigint,
+    open_alerts                bigint,
+    last_check_seconds         float8
+)
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME', 'idem_metrics_rows';
+COMMENT ON FUNCTION idem_metrics_rows() IS
+'figures of your pipelines, or of all for members of pg_read_all_stats, as of their last turn';
+
+CREATE VIEW idem_metrics AS SELECT * FROM idem_metrics_rows();
+COMMENT ON VIEW idem_metrics IS
+'figures of your pipelines, or of all for members of pg_read_all_stats, as pg_monitor is: as of their last turn, for who watches servers';
+GRANT SELECT ON idem_metrics TO PUBLIC;
+
+CREATE FUNCTION idem_alert_metrics_rows()
+RETURNS TABLE (
+    pipeline          text,
+    owner             text,
+    kind              text,
+    open              integer,
+    value             bigint,
+    acknowledged      integer,
+    opened_seconds    float8,
+    last_seen_seconds float8,
+    checked_seconds   float8
+)
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME', 'idem_alert_metrics_rows';
+COMMENT ON FUNCTION idem_alert_metrics_rows() IS
+'for each pipeline of yours, or of all for members of pg_read_all_stats, and each kind of alert: whether one is open, as of the last reconciliation';
+
+CREATE VIEW idem_alert_metrics AS SELECT * FROM idem_alert_metrics_rows();
+COMMENT ON VIEW idem_alert_metrics IS
+'for each pipeline of yours, or of all for members of pg_read_all_stats, as pg_monitor is, and each kind of alert: whether one is open, as of the last reconciliation';
+GRANT SELECT ON idem_alert_metrics TO PUBLIC;
 
 CREATE FUNCTION idem_calendar(ledger regclass, pipeline text, from_bound text, to_bound text, step text)
 RETURNS TABLE (line text, windows text)

@@ -39,6 +39,7 @@ read_due(Reading *reading, IdemLedger *ledger)
 	if (due->type->bound != INT8OID)
 		coverage->complete_at = idem_bound_time(due->type, bound);
 	coverage->gaps = idem_windows_text(due->type, windows, n);
+	coverage->ngaps = n;
 	coverage->failed = failures.failed;
 	coverage->blocked = failures.blocked;
 	coverage->last_failure = failures.last_error;

@@ -13,6 +13,7 @@
 #include "load/call.h"
 #include "load/rows.h"
 #include "miscadmin.h"
+#include "pipeline/metrics.h"
 #include "pipeline/pipeline.h"
 #include "server/extension.h"
 #include "server/scope.h"
@@ -30,6 +31,7 @@ typedef struct Reconciliation
 {
 	IdemIdentity caller;
 	MemoryContext context; /* lives as long as the call */
+	const char *schema;	   /* the extension's */
 	Oid monitor_oid;
 	IdemMonitor *monitor;
 	IdemRequest request; /* of the window that is checked */
@@ -177,6 +179,7 @@ update_alerts(void *arg)
 
 	idem_run_as(&reconciliation->request.identity, read_coverage_as, &coverage);
 	reconciliation->open = idem_update_alerts(reconciliation->monitor, &reconciliation->findings, coverage.multirange);
+	idem_book_alerts(reconciliation->schema, reconciliation->request.pipeline, reconciliation->monitor);
 }
 
 /* Orders the windows. */
@@ -241,7 +244,8 @@ idem_reconcile(PG_FUNCTION_ARGS)
 	idem_require_writable("reconcile");
 	idem_connect(atomic);
 	reconciliation.context = CurrentMemoryContext;
-	pipeline = idem_open_pipeline(idem_function_schema(fcinfo), idem_text_argument(fcinfo, 1));
+	reconciliation.schema = idem_function_schema(fcinfo);
+	pipeline = idem_open_pipeline(reconciliation.schema, idem_text_argument(fcinfo, 1));
 	reconciliation.monitor_oid = PG_GETARG_OID(0);
 	reconciliation.request = idem_pipeline_request(pipeline);
 	reconciliation.depth = idem_read_depth(fcinfo, 3);

@@ -674,8 +674,8 @@ idem_visit_pipelines(const char *schema,
 void
 idem_book_coverage(const char *schema, const char *name, const IdemPipelineCoverage *coverage)
 {
-	static const Oid types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, TEXTOID};
-	const char *texts[] = {name, coverage->complete_to, NULL, coverage->gaps, NULL, NULL, coverage->last_failure};
+	static const Oid types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, TEXTOID, INT8OID};
+	const char *texts[] = {name, coverage->complete_to, NULL, coverage->gaps, NULL, NULL, coverage->last_failure, NULL};
 	Datum args[lengthof(types)];
 	bool isnull[lengthof(types)] = {false};
 	size_t i;
@@ -693,8 +693,10 @@ idem_book_coverage(const char *schema, const char *name, const IdemPipelineCover
 	isnull[2] = coverage->complete_at == 0;
 	args[4] = Int64GetDatum(coverage->failed);
 	args[5] = Int64GetDatum(coverage->blocked);
+	args[7] = Int64GetDatum(coverage->ngaps);
+	isnull[7] = coverage->gaps == NULL;
 	(void) idem_run_own(schema,
 						"UPDATE @.idem_pipeline_state SET complete_to = $2, complete_at = $3, gaps = $4,"
-						" failed_windows = $5, blocked_windows = $6, last_failure = $7" THIS_UNLOCKED,
+						" failed_windows = $5, blocked_windows = $6, last_failure = $7, gap_count = $8" THIS_UNLOCKED,
 						lengthof(types), types, args, isnull);
 }

@@ -68,6 +68,7 @@ typedef struct IdemPipelineCoverage
 	const char *complete_to; /* NULL: nothing is known */
 	TimestampTz complete_at; /* 0: it is no time */
 	const char *gaps;
+	int64 ngaps;
 	int64 failed;
 	int64 blocked;
 	const char *last_failure; /* NULL: none */

@@ -17,6 +17,7 @@
 #include "pgstat.h"
 #include "pipeline/coverage.h"
 #include "pipeline/due.h"
+#include "pipeline/metrics.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/state.h"
 #include "pipeline/worker.h"
@@ -140,6 +141,7 @@ run_turn(const char *name)
 		next = idem_run_turn(pipeline, IDEM_TURN_SCHEDULED, false,
 							 idem_pipeline_crashes(schema, name), &summary);
 		book_coverage(pipeline);
+		idem_book_work(schema, name, &summary);
 		idem_book_turn(schema, name, next, NULL);
 		log_summary(&summary);
 	}

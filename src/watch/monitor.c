@@ -458,6 +458,37 @@ idem_update_alerts(IdemMonitor *monitor, const IdemFindings *findings, Datum com
 	return DatumGetInt64(value);
 }
 
+Datum
+idem_alert_kinds(void)
+{
+	Datum texts[IDEM_KINDS];
+	int kind;
+
+	for (kind = 0; kind < IDEM_KINDS; kind++)
+		texts[kind] = CStringGetTextDatum(kinds[kind]);
+	return PointerGetDatum(construct_array(texts, IDEM_KINDS, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* One of each kind at most, or it would not be an array of them. */
+IdemOpenAlerts
+idem_read_open_alerts(IdemMonitor *monitor, const char *pipeline)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum args[] = {CStringGetTextDatum(pipeline)};
+	Datum values[5];
+	bool nulls[5];
+	Run read = {
+		psprintf("SELECT COALESCE(array_agg(a.kind), '{}'), COALESCE(array_agg(a.value), '{}'), COALESCE(array_agg(a.opened_at), '{}'),"
+				 " COALESCE(array_agg(a.last_seen_at), '{}'), COALESCE(array_agg(a.acknowledged_by IS NOT NULL), '{}')"
+				 " FROM %s a WHERE a.pipeline = $1 AND a.closed_at IS NULL",
+				 monitor->alerts),
+		lengthof(types), types, args, NULL, 5, values, nulls,
+	};
+
+	(void) run(monitor, &read);
+	return (IdemOpenAlerts){values[0], values[1], values[2], values[3], values[4]};
+}
+
 /* SQL: idem_acknowledge(monitor regclass, alert_id bigint, until timestamptz) */
 Datum
 idem_acknowledge(PG_FUNCTION_ARGS)

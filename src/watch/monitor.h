@@ -64,4 +64,16 @@ extern void idem_order_windows(IdemMonitor *monitor, const IdemRangeType *type, 
  */
 extern int64 idem_update_alerts(IdemMonitor *monitor, const IdemFindings *findings, Datum complete);
 
+/* The kinds, a text[]; and a pipeline's alerts that are open, arrays of the same length. */
+extern Datum idem_alert_kinds(void);
+typedef struct IdemOpenAlerts
+{
+	Datum kinds;
+	Datum values;
+	Datum opened_at;
+	Datum last_seen_at;
+	Datum acknowledged;
+} IdemOpenAlerts;
+extern IdemOpenAlerts idem_read_open_alerts(IdemMonitor *monitor, const char *pipeline);
+
 #endif /* IDEM_WATCH_MONITOR_H */

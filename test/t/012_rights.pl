@@ -169,6 +169,8 @@ my @attempts = (
 	# definitions are no secret, what the scheduler knows and what is loaded is
 	[ 'idem_pipeline_calls(text)' => "SELECT count(*) FROM idem_pipeline_calls('alice')" => 1 ],
 	[ 'idem_pipeline_status()' => "SELECT count(*) FROM idem_status WHERE pipeline = 'alice'" => 0 ],
+	[ 'idem_metrics_rows()' => "SELECT count(*) FROM idem_metrics WHERE pipeline = 'alice'" => 0 ],
+	[ 'idem_alert_metrics_rows()' => "SELECT count(*) FROM idem_alert_metrics WHERE pipeline = 'alice'" => 0 ],
 	[ 'idem_progress_rows()' => 'SELECT count(*) FROM idem_progress' => 0 ],
 	# what a definition names is looked up for whoever asks, as regclass and regrole are
 	[ 'idem_relation_in(cstring)' => q{SELECT 'alice.nothing'::idem_relation::oid} => 0 ],
@@ -203,6 +205,7 @@ foreach my $try (
 	[ q{INSERT INTO idem_pipeline (name) VALUES ('mallory') ON CONFLICT (name) DO UPDATE SET source = 'evil'} => 42501 ],
 	[ 'DELETE FROM idem_pipeline' => 42501 ],
 	[ q{UPDATE idem_pipeline_state SET owner = 'postgres'} => 42501 ],
+	[ q{INSERT INTO idem_alert_state VALUES ('alice', 'missing', true, 1, now(), now(), false, now())} => 42501 ],
 	[ 'DELETE FROM idem_pipeline_state' => 42501 ],
 	[ q{INSERT INTO idem_wakeup VALUES ('alice')} => 42501 ])
 {
@@ -225,6 +228,7 @@ foreach my $try (
 	[ 'BEGIN; LOCK TABLE idem_pipeline_state IN ACCESS SHARE MODE' => 42501 ],
 	[ q{INSERT INTO idem_wakeup VALUES ('alice')} => 42501 ],
 	[ 'SELECT * FROM idem_wakeup' => 42501 ],
+	[ 'SELECT * FROM idem_alert_state' => 42501 ],
 	[ q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)} => 42501 ],
 	[ 'SELECT pg_advisory_unlock_all(); SELECT count(*) FROM idem_status' => 1 ])
 {
@@ -294,6 +298,8 @@ foreach my $use (
 	q{SELECT idem_retry('mallory')},
 	q{SELECT idem_alter_pipeline('mallory', max_windows => 5)},
 	q{SELECT count(*) FROM idem_status},
+	q{SELECT count(*) FROM idem_metrics},
+	q{SELECT count(*) FROM idem_alert_metrics},
 	q{SELECT count(*) FROM idem_pipeline_calls()},
 	q{SELECT idem_disable_pipeline('mallory')})
 {
