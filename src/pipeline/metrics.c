@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "pipeline/metrics.h"
 #include "pipeline/own.h"
+#include "pipeline/state.h"
 #include "server/compat.h"
 #include "server/extension.h"
 #include "server/transaction.h"
@@ -49,8 +50,7 @@ idem_book_work(const char *schema, const char *name, const IdemSummary *summary)
 						"UPDATE @.idem_pipeline_state SET " ADD_UP("windows_loaded", "$2") ", " ADD_UP("windows_failed", "$3")
 						", " ADD_UP("source_rows", "$4") ", " ADD_UP("inserted_rows", "$5") ", " ADD_UP("updated_rows", "$6")
 						", " ADD_UP("deleted_rows", "$7") ", " ADD_UP("unchanged_rows", "$8")
-						" WHERE name OPERATOR(pg_catalog.=) (SELECT p.name FROM @.idem_pipeline_state p"
-						" WHERE p.name OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED)",
+						" WHERE name OPERATOR(pg_catalog.=) " IDEM_STATE_TO_WRITE,
 						lengthof(types), types, args, NULL);
 }
 
@@ -59,7 +59,8 @@ idem_book_work(const char *schema, const char *name, const IdemSummary *summary)
 
 /*
  * Every kind has a row, or what watches would not see that an alert has closed; the kinds
- * are ours, whatever the monitor's owner has written into his table.
+ * are ours, whatever the monitor's owner has written into his table.  A pipeline that is
+ * being dropped gets none: see IDEM_LOCK_TO_WRITE.
  */
 void
 idem_book_alerts(const char *schema, const char *name, IdemMonitor *monitor)
@@ -80,7 +81,10 @@ idem_book_alerts(const char *schema, const char *name, IdemMonitor *monitor)
 						" LEFT JOIN ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
 						" pg_catalog.unnest($7)) AS a (kind, value, opened_at, last_seen_at, acknowledged)"
 						" ON a.kind OPERATOR(pg_catalog.=) k.kind"
-						" WHERE EXISTS (SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) $1)"
+						" WHERE $1 OPERATOR(pg_catalog.=) (SELECT p.name FROM @.idem_pipeline_state p"
+						" JOIN @.idem_pipeline d ON d.name OPERATOR(pg_catalog.=) p.name"
+						" WHERE p.name OPERATOR(pg_catalog.=) $1"
+						" FOR KEY SHARE OF p SKIP LOCKED FOR KEY SHARE OF d SKIP LOCKED)"
 						" ORDER BY k.kind"
 						" ON CONFLICT (pipeline, kind) DO UPDATE SET open = excluded.open, value = excluded.value,"
 						" opened_at = excluded.opened_at, last_seen_at = excluded.last_seen_at,"

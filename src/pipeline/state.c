@@ -2,8 +2,9 @@
  * state.c
  *		When pipelines run: the table idem_pipeline_state, which the scheduler keeps.
  *
- * Rows are changed only where they can be locked at once (SKIP LOCKED): who drops
- * several pipelines in one transaction must never deadlock with the scheduler.
+ * Rows are changed only where they can be locked at once (SKIP LOCKED), together with
+ * their definitions: who drops pipelines must never deadlock with the scheduler or a
+ * worker.  See IDEM_STATE_TO_WRITE.
  */
 #include "postgres.h"
 
@@ -36,11 +37,7 @@
 #define COUNT_UP(column) "LEAST(" column ", 1000000) OPERATOR(pg_catalog.+) 1"
 
 /* The row of the pipeline named $1, if nobody else has locked it. */
-#define THIS_UNLOCKED                         \
-	" WHERE name OPERATOR(pg_catalog.=) ("    \
-	"SELECT p.name FROM @.idem_pipeline_state p"    \
-	" WHERE p.name OPERATOR(pg_catalog.=) $1" \
-	" FOR NO KEY UPDATE SKIP LOCKED)"
+#define THIS_UNLOCKED " WHERE name OPERATOR(pg_catalog.=) " IDEM_STATE_TO_WRITE
 
 /* Runs a statement whose only parameter is a pipeline's name. */
 static uint64
@@ -390,8 +387,7 @@ idem_book_owner_waiting(const char *schema, Oid owner, const char *why)
 						"UPDATE @.idem_pipeline_state SET waiting_for = $2 WHERE name OPERATOR(pg_catalog.=) ANY ("
 						"SELECT p.name FROM" JOIN_DEFINITION
 						" WHERE d.enabled AND d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1"
-						" AND p.waiting_for IS DISTINCT FROM $2"
-						" FOR NO KEY UPDATE OF p SKIP LOCKED)",
+						" AND p.waiting_for IS DISTINCT FROM $2" IDEM_LOCK_TO_WRITE ")",
 						lengthof(types), types, args, NULL);
 }
 
@@ -434,10 +430,10 @@ take_wakeups(void *arg)
 	bool isnull[] = {wakeups->name == NULL};
 
 	wakeups->any = idem_run_own(wakeups->schema,
-								"WITH unlocked AS (SELECT p.name FROM @.idem_pipeline_state p"
+								"WITH unlocked AS (SELECT p.name FROM" JOIN_DEFINITION
 								" WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name)"
-								" AND p.name OPERATOR(pg_catalog.=) COALESCE($1, p.name)"
-								" FOR NO KEY UPDATE SKIP LOCKED), taken AS ("
+								" AND p.name OPERATOR(pg_catalog.=) COALESCE($1, p.name)" IDEM_LOCK_TO_WRITE
+								"), taken AS ("
 								"DELETE FROM @.idem_wakeup w WHERE EXISTS ("
 								"SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
 								" OR NOT EXISTS (SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"

@@ -12,6 +12,20 @@
 #include "pipeline/pipeline.h"
 #include "nodes/pg_list.h"
 
+/*
+ * What locks states p and their definitions d before the states are written, as far as that
+ * needs no waiting.  The definition too: a row that a transaction writes twice has its
+ * reference checked, which locks the definition; who deletes it meanwhile holds that lock,
+ * and waits for the row.
+ */
+#define IDEM_LOCK_TO_WRITE " FOR NO KEY UPDATE OF p SKIP LOCKED FOR KEY SHARE OF d SKIP LOCKED"
+
+/* The name of the pipeline $1, its state locked so; NULL where somebody else has locked it. */
+#define IDEM_STATE_TO_WRITE                                                              \
+	"(SELECT p.name FROM @.idem_pipeline_state p JOIN @.idem_pipeline d"                 \
+	" ON d.name OPERATOR(pg_catalog.=) p.name WHERE p.name OPERATOR(pg_catalog.=) $1"    \
+	IDEM_LOCK_TO_WRITE ")"
+
 /* A pipeline that is due. */
 typedef struct IdemDuePipeline
 {

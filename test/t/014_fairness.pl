@@ -152,6 +152,23 @@ $holder->query_safe('COMMIT');
 $holder->quit;
 sql("SELECT idem_drop_pipeline('held')");
 
+# who drops a pipeline while its turn is booked waits for that, and neither of them is a deadlock's victim
+sql(q{CREATE FUNCTION public.booking() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(2); RETURN NULL; END $$;
+	CREATE TRIGGER booking AFTER UPDATE OF complete_to ON idem_pipeline_state FOR EACH ROW EXECUTE FUNCTION public.booking()});
+$lock->query_safe('SELECT pg_advisory_lock(2)');
+sql(q{SET SESSION AUTHORIZATION bob; SELECT idem_create_pipeline('booked', 'bob.led', 'bob.tgt', 'SELECT $1 AS id', 'upsert', '{id}', step => '1', start => '200', watermark => 'SELECT 201::bigint')});
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem worker' AND wait_event = 'advisory'", 'a turn is being booked');
+my $dropper = $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'bob' ]);
+$dropper->query_until(qr/started/, "\\echo started\nSELECT idem_drop_pipeline('booked');\n");
+await("SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'bob' AND backend_type = 'client backend' AND wait_event_type = 'Lock'", 'who drops the pipeline waits');
+$lock->query_safe('SELECT pg_advisory_unlock(2)');
+$dropper->query('SELECT 1');
+is($dropper->{stderr}, '', 'until it is booked');
+$dropper->quit;
+is(sql("SELECT count(*) FROM idem_pipeline_state WHERE name = 'booked'"), '0', 'then it is gone');
+ok(slurp_file($node->logfile) !~ /deadlock detected/, 'nor does the worker meet a deadlock');
+sql('DROP FUNCTION public.booking() CASCADE');
+
 # many pipelines that are not due cost the turns of one that is nothing
 sql('SELECT idem_stop_worker()');
 sql(q{CREATE SEQUENCE public.turns; GRANT ALL ON SEQUENCE public.turns TO bob; SET SESSION AUTHORIZATION bob;
