@@ -173,10 +173,10 @@ DECLARE
         ARRAY['error_message', 'pg_catalog.text', 'message of the failure'],
         ARRAY['next_attempt_at', 'pg_catalog.timestamptz', 'when a pipeline tries a failed window again; NULL where nobody does'],
         ARRAY['blocked', 'pg_catalog.bool', 'true for a failed window that is left alone until idem_retry'],
-        ARRAY['source_schema', 'pg_catalog.jsonb', 'columns of the source; NULL where they were not recorded'],
+        ARRAY['source_schema', 'pg_catalog.bytea', 'digest, 16 bytes, of the source''s columns and their types; NULL where it was not recorded'],
         ARRAY['system_identifier', 'pg_catalog.int8', 'the cluster in which target is an OID'],
         ARRAY['database_oid', 'pg_catalog.oid', 'the database in which it is'],
-        ARRAY['details', 'pg_catalog.jsonb', 'what else there is to know: the time zone it ran under, duplicates collapsed, the run a split row came from, detail, hint and context of a failure']
+        ARRAY['details', 'pg_catalog.jsonb', 'what else there is to know: the time zone it ran under, duplicates collapsed, the run a split row came from, the source''s columns where they are accepted or differ, detail, hint and context of a failure']
     ];
     i integer;
 BEGIN
@@ -265,11 +265,12 @@ CREATE PROCEDURE idem_load_window(
     force          boolean DEFAULT false,
     time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
-    on_error       text    DEFAULT 'stop'
+    on_error       text    DEFAULT 'stop',
+    on_schema_change text  DEFAULT 'fail'
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_window_text';
-COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text) IS
+COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text, text) IS
 'loads the gaps of a window, each piece in a transaction of its own where CALL is at top level';
 
 CREATE PROCEDURE idem_load_window(
@@ -288,11 +289,12 @@ CREATE PROCEDURE idem_load_window(
     force          boolean DEFAULT false,
     time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
-    on_error       text    DEFAULT 'stop'
+    on_error       text    DEFAULT 'stop',
+    on_schema_change text  DEFAULT 'fail'
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_window';
-COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text) IS
+COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text, text) IS
 'loads the gaps of a window, each piece in a transaction of its own where CALL is at top level';
 
 CREATE FUNCTION idem_load(
@@ -311,7 +313,8 @@ CREATE FUNCTION idem_load(
     force          boolean DEFAULT false,
     time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
-    on_error       text    DEFAULT 'stop'
+    on_error       text    DEFAULT 'stop',
+    on_schema_change text  DEFAULT 'fail'
 )
 RETURNS TABLE (
     run_id         bigint,
@@ -326,7 +329,7 @@ RETURNS TABLE (
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_text';
-COMMENT ON FUNCTION idem_load(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text) IS
+COMMENT ON FUNCTION idem_load(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text, text) IS
 'loads the gaps of a window in the caller''s transaction; a row for each window loaded, or left alone as busy';
 
 CREATE FUNCTION idem_load(
@@ -345,7 +348,8 @@ CREATE FUNCTION idem_load(
     force          boolean DEFAULT false,
     time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
-    on_error       text    DEFAULT 'stop'
+    on_error       text    DEFAULT 'stop',
+    on_schema_change text  DEFAULT 'fail'
 )
 RETURNS TABLE (
     run_id         bigint,
@@ -360,7 +364,7 @@ RETURNS TABLE (
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load';
-COMMENT ON FUNCTION idem_load(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text) IS
+COMMENT ON FUNCTION idem_load(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text, text) IS
 'loads the gaps of a window in the caller''s transaction; a row for each window loaded, or left alone as busy';
 
 --
@@ -439,6 +443,7 @@ CREATE TABLE idem_pipeline (
     watermark         text,
     version_column    text,
     audit             text,
+    on_schema_change  text        NOT NULL CHECK (on_schema_change IN ('fail', 'append', 'notify', 'ignore')),
     newest_first      boolean     NOT NULL,
     max_windows       integer     NOT NULL,
     check_every       interval    NOT NULL,
@@ -473,6 +478,7 @@ COMMENT ON COLUMN idem_pipeline.lookback IS 'how much of what is complete is red
 COMMENT ON COLUMN idem_pipeline.watermark IS 'query for the highest offset that is safe to load';
 COMMENT ON COLUMN idem_pipeline.version_column IS 'the target column that tells a row''s version';
 COMMENT ON COLUMN idem_pipeline.audit IS 'query that fails a window by returning a row';
+COMMENT ON COLUMN idem_pipeline.on_schema_change IS 'what happens when the source has other columns than before';
 COMMENT ON COLUMN idem_pipeline.newest_first IS 'load the newest missing window first';
 COMMENT ON COLUMN idem_pipeline.max_windows IS 'how many windows are loaded before others get their turn';
 COMMENT ON COLUMN idem_pipeline.check_every IS 'how often the watermark is asked';
@@ -634,6 +640,7 @@ CREATE FUNCTION idem_create_pipeline(
     watermark      text     DEFAULT NULL,
     version_column text     DEFAULT NULL,
     audit          text     DEFAULT NULL,
+    on_schema_change text   DEFAULT 'fail',
     newest_first   boolean  DEFAULT false,
     max_windows    integer  DEFAULT 100,
     check_every    interval DEFAULT '1 minute',
@@ -645,7 +652,7 @@ CREATE FUNCTION idem_create_pipeline(
 ) RETURNS void
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_create_pipeline';
-COMMENT ON FUNCTION idem_create_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, boolean) IS
+COMMENT ON FUNCTION idem_create_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, boolean) IS
 'stores a load under a name; the scheduler, or CALL idem_run_pipeline, loads its windows as they close';
 
 CREATE FUNCTION idem_alter_pipeline(
@@ -664,6 +671,7 @@ CREATE FUNCTION idem_alter_pipeline(
     watermark      text     DEFAULT NULL,
     version_column text     DEFAULT NULL,
     audit          text     DEFAULT NULL,
+    on_schema_change text   DEFAULT NULL,
     newest_first   boolean  DEFAULT NULL,
     max_windows    integer  DEFAULT NULL,
     check_every    interval DEFAULT NULL,
@@ -675,7 +683,7 @@ CREATE FUNCTION idem_alter_pipeline(
 ) RETURNS void
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_alter_pipeline';
-COMMENT ON FUNCTION idem_alter_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, boolean) IS
+COMMENT ON FUNCTION idem_alter_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, boolean) IS
 'changes what is given of a pipeline; an empty text removes an optional column, lag, lookback, watermark or audit';
 
 CREATE FUNCTION idem_drop_pipeline(name text) RETURNS void
@@ -718,9 +726,9 @@ BEGIN ATOMIC
             (4, 'source', p.source), (5, 'mode', p.mode), (6, 'keys', p.keys::text), (7, 'window_column', p.window_column),
             (8, 'step', p.step), (9, 'start', p.start), (10, 'time_zone', p.time_zone), (11, 'lag', p.lag),
             (12, 'lookback', p.lookback), (13, 'watermark', p.watermark), (14, 'version_column', p.version_column),
-            (15, 'audit', p.audit), (16, 'newest_first', p.newest_first::text), (17, 'max_windows', p.max_windows::text),
-            (18, 'check_every', p.check_every::text), (19, 'retry_base', p.retry_base::text), (20, 'retry_max', p.retry_max::text),
-            (21, 'max_attempts', p.max_attempts::text), (22, 'notify', p.notify::text), (23, 'enabled', p.enabled::text)) a (n, name, value)
+            (15, 'audit', p.audit), (16, 'on_schema_change', p.on_schema_change), (17, 'newest_first', p.newest_first::text), (18, 'max_windows', p.max_windows::text),
+            (19, 'check_every', p.check_every::text), (20, 'retry_base', p.retry_base::text), (21, 'retry_max', p.retry_max::text),
+            (22, 'max_attempts', p.max_attempts::text), (23, 'notify', p.notify::text), (24, 'enabled', p.enabled::text)) a (n, name, value)
          WHERE a.value IS NOT NULL))
     FROM @extschema@.idem_pipeline p
     WHERE idem_pipeline_calls.pipeline IS NULL OR p.name OPERATOR(pg_catalog.=) idem_pipeline_calls.pipeline
@@ -921,6 +929,12 @@ LANGUAGE C STRICT
 AS 'MODULE_PATHNAME', 'idem_adopt';
 COMMENT ON FUNCTION idem_adopt(regclass, text, regclass) IS
 'says that the rows of a pipeline''s complete windows are in this relation; returns how many runs that concerns';
+
+CREATE FUNCTION idem_accept_schema(ledger regclass, pipeline text) RETURNS boolean
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_accept_schema';
+COMMENT ON FUNCTION idem_accept_schema(regclass, text) IS
+'accepts the columns that the source of a pipeline had in its last run, if they differ from the accepted ones; false if they do not';
 
 CREATE FUNCTION idem_prune(ledger regclass, older_than interval) RETURNS bigint
 LANGUAGE C STRICT

@@ -198,8 +198,8 @@ CALL load(audit => 'UPDATE tgt SET v = NULL');
 CALL load(audit => 'SELECT 1; SELECT 2');
 \echo :SQLSTATE
 
--- nothing was loaded or recorded by any of these
-SELECT (SELECT count(*) FROM tgt) AS rows, (SELECT count(*) FROM led) + (SELECT count(*) FROM oled) AS runs, (SELECT count(*) FROM src) AS src;
+-- nothing was loaded by any of these, and no run begun
+SELECT (SELECT count(*) FROM tgt) AS rows, (SELECT count(*) FROM led WHERE details -> 'unread' IS NULL) + (SELECT count(*) FROM oled WHERE details -> 'unread' IS NULL) AS runs, (SELECT count(*) FROM src) AS src;
 
 -- errors of a piece: rolled back, and recorded as failed
 CALL load(source => 'SELECT id, ts + interval ''1 week'' AS ts FROM src');
@@ -236,7 +236,7 @@ INSERT INTO led (pipeline, window_range, state) VALUES ('errors.tgt', '[2024-01-
 CALL load();
 \echo :SQLSTATE
 UPDATE led SET state = 'failed' WHERE state = 'running';
-SELECT attempt, error_code, error_message, details - '{context,time_zone}'::text[] AS details FROM led WHERE error_code IS NOT NULL ORDER BY run_id;
+SELECT attempt, error_code, error_message, details - '{context,time_zone}'::text[] AS details FROM led WHERE error_code IS NOT NULL AND details -> 'unread' IS NULL ORDER BY run_id;
 SELECT count(*) FROM tgt;
 
 -- a failure that cannot be recorded is still the failure that is reported

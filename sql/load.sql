@@ -203,9 +203,9 @@ SELECT * FROM mv;
 CREATE TABLE kinds (id bigint PRIMARY KEY, s varchar(5), d date, b boolean, f float8, j jsonb, c char(3));
 CALL idem_load_window('oled', 'kinds', $$ -- a comment; with a semicolon
     SELECT 1::int AS id, 'abc' AS s, '2024-01-01' AS d, 'yes' AS b, 1 AS f, '{"a": 1}' AS j, 'x' AS c /* $3 */ ; $$, '[0,1)', 'upsert', keys => '{id}');
-CALL idem_load_window('oled', 'kinds', 'WITH w AS (SELECT 2 AS id, NULL AS s) SELECT * FROM w UNION ALL SELECT 3, ''z''', '[1,2)', 'upsert', keys => '{id}');
+CALL idem_load_window('oled', 'kinds', 'WITH w AS (SELECT 2 AS id, NULL AS s) SELECT * FROM w UNION ALL SELECT 3, ''z''', '[1,2)', 'upsert', keys => '{id}', on_schema_change => 'ignore');
 SELECT * FROM kinds ORDER BY id;
-CALL idem_load_window('oled', 'kinds', $$SELECT 4 AS id, 'much too long'::text AS s$$, '[2,3)', 'upsert', keys => '{id}');
+CALL idem_load_window('oled', 'kinds', $$SELECT 4 AS id, 'much too long'::text AS s$$, '[2,3)', 'upsert', keys => '{id}', on_schema_change => 'ignore');
 
 -- deterministic IDs in a load: a table without a key gets one
 CREATE TABLE strikes (id text PRIMARY KEY, airport text, d date);
@@ -218,7 +218,7 @@ SELECT count(*) FROM strikes;
 -- a source that loads another window of the same pipeline, and another pipeline: each is complete with it, or goes with it
 CREATE TABLE inner_tgt (id int PRIMARY KEY, x int);
 CALL idem_load_window('oled', 'kinds', $$SELECT 10 + r.source_rows AS id, left(r.method, 3) AS s FROM idem_load('oled', 'inner_tgt', 'SELECT 1 AS id, 1 AS x', '[0,1)', 'upsert', keys => '{id}') r
-    UNION ALL SELECT 20 + r.source_rows, left(r.method, 3) FROM idem_load('oled', 'kinds', 'SELECT 30 AS id', '[4,5)', 'upsert', keys => '{id}') r$$, '[3,4)', 'upsert', keys => '{id}');
+    UNION ALL SELECT 20 + r.source_rows, left(r.method, 3) FROM idem_load('oled', 'kinds', 'SELECT 30 AS id', '[4,5)', 'upsert', keys => '{id}', on_schema_change => 'ignore') r$$, '[3,4)', 'upsert', keys => '{id}', on_schema_change => 'ignore');
 SELECT pipeline, window_range, state, source_rows FROM oled WHERE pipeline ~ 'inner' OR pipeline ~ 'kinds' AND window_range <> '[2,3)' ORDER BY run_id;
-CALL idem_load_window('oled', 'kinds', $$SELECT 1 / 0 AS id FROM idem_load('oled', 'inner_tgt', 'SELECT 2 AS id, 1 AS x', '[1,2)', 'upsert', keys => '{id}') r$$, '[5,6)', 'upsert', keys => '{id}');
+CALL idem_load_window('oled', 'kinds', $$SELECT 1 / 0 AS id FROM idem_load('oled', 'inner_tgt', 'SELECT 2 AS id, 1 AS x', '[1,2)', 'upsert', keys => '{id}') r$$, '[5,6)', 'upsert', keys => '{id}', on_schema_change => 'ignore');
 SELECT idem_gaps('oled', 'loads.inner_tgt', '[0,3)'), (SELECT count(*) FROM inner_tgt), (SELECT id FROM kinds WHERE id = 30);

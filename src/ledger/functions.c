@@ -27,6 +27,7 @@ PG_FUNCTION_INFO_V1(idem_invalidate);
 PG_FUNCTION_INFO_V1(idem_invalidate_text);
 PG_FUNCTION_INFO_V1(idem_prune);
 PG_FUNCTION_INFO_V1(idem_adopt);
+PG_FUNCTION_INFO_V1(idem_accept_schema);
 
 /* The arguments that all of these functions have. */
 typedef struct LedgerCall
@@ -223,4 +224,18 @@ idem_adopt(PG_FUNCTION_ARGS)
 								  text_to_cstring(PG_GETARG_TEXT_PP(1)), target);
 	idem_finish();
 	PG_RETURN_INT64(adopted);
+}
+
+/* SQL: idem_accept_schema(regclass, text) returns boolean */
+Datum
+idem_accept_schema(PG_FUNCTION_ARGS)
+{
+	bool accepted;
+
+	idem_connect(true);
+	accepted = idem_accept_columns(idem_open_ledger(PG_GETARG_OID(0),
+													get_func_namespace(fcinfo->flinfo->fn_oid), true),
+								   text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	idem_finish();
+	PG_RETURN_BOOL(accepted);
 }

@@ -63,7 +63,8 @@ void (*idem_window_reopened)(const char *schema, const char *pipeline);
 	" 1 OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM ONLY @L f" \
 	" WHERE f.pipeline OPERATOR(pg_catalog.=) $1"                          \
 	" AND f.window_range OPERATOR(pg_catalog.=) $2"                        \
-	" AND f.state OPERATOR(pg_catalog.=) 'failed')"
+	" AND f.state OPERATOR(pg_catalog.=) 'failed'"                         \
+	" AND (f.details OPERATOR(pg_catalog.->) 'unread') IS NULL)"
 
 /*
  * Another run n came after l and touched its window, or has completed it; NULL if none.
@@ -81,6 +82,14 @@ void (*idem_window_reopened)(const char *schema, const char *pipeline);
 			  " AND n.run_id OPERATOR(pg_catalog.>) l.run_id LIMIT 1)"
 #define COMPLETED "(SELECT true FROM ONLY @L n WHERE " TOUCHES \
 				  " AND n.state OPERATOR(pg_catalog.=) 'complete' LIMIT 1)"
+
+/* Whether a run l is the last that says which columns of the source were accepted. */
+#define LAST_ACCEPTED                                                                            \
+	"CASE WHEN pg_catalog.jsonb_exists(l.details, 'accepted_schema')"                            \
+	" THEN (SELECT true FROM ONLY @L n WHERE n.pipeline OPERATOR(pg_catalog.=) l.pipeline"       \
+	" AND n.run_id OPERATOR(pg_catalog.>) l.run_id"                                              \
+	" AND CASE WHEN pg_catalog.jsonb_exists(n.details, 'accepted_schema') THEN"                  \
+	" n.target IS NOT DISTINCT FROM l.target ELSE false END LIMIT 1) IS NULL ELSE false END"
 
 /*
  * An aggregate of the runs n that overlap the window and are in a state.  For one state at
@@ -176,7 +185,9 @@ struct IdemLedgerStatements
 	IdemStatement *foreign;
 	IdemStatement *adopt;
 	IdemStatement *adopt_restored;
-	IdemStatement *lost;
+	IdemStatement *last_schema;
+	IdemStatement *accepted_schema;
+	IdemStatement *accept_schema;
 	IdemStatement *last_zone;
 	IdemStatement *complete_runs;
 };
@@ -613,9 +624,10 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 }
 
 /* What the ledger says of a run beside its columns. */
-#define DETAILS(duplicates, zone, rerun)                          \
-	"pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(" \
-	"'duplicate_rows', " duplicates ", 'time_zone', " zone ", 'rerun', " rerun "))"
+#define DETAILS(duplicates, zone, rerun, accepted, other)                           \
+	"pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("                   \
+	"'duplicate_rows', " duplicates ", 'time_zone', " zone ", 'rerun', " rerun "," \
+	" 'accepted_schema', " accepted ", 'source_schema', " other "))"
 
 /* Of which kind a digest is; NULL if there is none. */
 #define DIGEST_VERSION(digest) "CASE WHEN " digest " IS NOT NULL THEN 1 END"
@@ -626,17 +638,26 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 	" source_rows = $5, inserted_rows = $6, updated_rows = $7,"                            \
 	" deleted_rows = $8, unchanged_rows = $9,"                                             \
 	" source_digest = $11, digest_version = " DIGEST_VERSION("$11") ","                    \
-	" finished_at = $14, source_schema = $12::pg_catalog.jsonb,"                           \
-	" details = " DETAILS("$10", "$13", "$15")                                             \
+	" finished_at = $14, source_schema = pg_catalog.decode($12, 'hex'),"                   \
+	" details = " DETAILS("$10", "$13", "$15", "$16::pg_catalog.jsonb",                    \
+						  "$17::pg_catalog.jsonb")                                         \
 	" WHERE run_id OPERATOR(pg_catalog.=) $3"                                              \
 	" AND state OPERATOR(pg_catalog.=) 'complete'"
+
+/* A text, or nothing. */
+static Datum
+optional_text(const char *text)
+{
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
 
 /* Completes a run that has been claimed, alone or as the first of a range. */
 static void
 complete_run(IdemLedger *ledger, const IdemRun *run, bool is_range)
 {
 	static const Oid more[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID,
-							   INT8OID, INT8OID, BYTEAOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID};
+							   INT8OID, INT8OID, BYTEAOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID,
+							   TEXTOID, TEXTOID};
 	IdemLedgerStatements *all = ledger->statements;
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
@@ -645,9 +666,9 @@ complete_run(IdemLedger *ledger, const IdemRun *run, bool is_range)
 					Int64GetDatum(run->deleted_rows), Int64GetDatum(run->unchanged_rows),
 					Int64GetDatum(run->duplicate_rows),
 					run->has_digest ? idem_digest_bytea(&run->digest) : (Datum) 0,
-					run->source_schema ? CStringGetTextDatum(run->source_schema) : (Datum) 0,
+					optional_text(run->source_schema),
 					CStringGetTextDatum(run->time_zone), TimestampTzGetDatum(run->finished_at),
-					BoolGetDatum(run->rerun)};
+					BoolGetDatum(run->rerun), optional_text(run->accepted_schema), optional_text(run->other_schema)};
 	bool isnull[lengthof(args)] = {false};
 
 	isnull[7] = run->deleted_rows == IDEM_UNKNOWN_COUNT;
@@ -655,6 +676,8 @@ complete_run(IdemLedger *ledger, const IdemRun *run, bool is_range)
 	isnull[10] = !run->has_digest;
 	isnull[11] = run->source_schema == NULL;
 	isnull[14] = !run->rerun;
+	isnull[15] = run->accepted_schema == NULL;
+	isnull[16] = run->other_schema == NULL;
 
 	if (idem_write_ledger(ledger,
 						  get_statement(ledger, is_range ? &all->complete_range : &all->complete, IDEM_SNAPSHOT_NEW,
@@ -781,15 +804,17 @@ set_run_ids(const IdemLedger *ledger, IdemRun *runs, int n, Datum array)
 static void
 insert_complete(IdemLedger *ledger, IdemRun *runs, int n)
 {
-	Oid more[IDEM_MAX_ARGS] = {TEXTOID, TEXTOID, TARGET_TYPES, TEXTOID};
+	Oid more[IDEM_MAX_ARGS] = {TEXTOID, TEXTOID, TARGET_TYPES, TEXTOID, TEXTOID};
 	Datum args[IDEM_MAX_ARGS] = {CStringGetTextDatum(runs->pipeline), idem_window_datum(ledger->type, runs->window),
 								 CStringGetTextDatum(runs->mode), CStringGetTextDatum(runs->time_zone),
-								 TARGET_ARGS(runs->target), CALLER};
-	const int scalars = 9; /* pipeline, window, and the above */
+								 TARGET_ARGS(runs->target), CALLER, optional_text(runs->other_schema)};
+	bool none[IDEM_MAX_ARGS] = {false};
+	const int scalars = 10; /* pipeline, window, and the above */
 	Datum run_ids;
 	bool isnull;
 	size_t i;
 
+	none[scalars - 1] = runs->other_schema == NULL;
 	for (i = 0; i < lengthof(run_arrays); i++)
 	{
 		more[scalars - 2 + i] = OidIsValid(run_arrays[i].array) ? run_arrays[i].array : get_array_type(ledger->type->range);
@@ -803,16 +828,16 @@ insert_complete(IdemLedger *ledger, IdemRun *runs, int n)
 											 " details, " TARGET_COLUMNS ")"
 											 " SELECT $1, r.w, 'complete', $3, 1, $9,"
 											 " r.started, r.finished, r.method, r.source, r.inserted, r.updated,"
-											 " r.deleted, r.unchanged, r.digest, " DIGEST_VERSION("r.digest") ", r.schema::pg_catalog.jsonb,"
-											 " " DETAILS("r.duplicates", "$4", "NULL") ", $5, $6, $7, $8"
-											 " FROM ROWS FROM (pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-											 " pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15),"
-											 " pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18),"
-											 " pg_catalog.unnest($19), pg_catalog.unnest($20), pg_catalog.unnest($21))"
+											 " r.deleted, r.unchanged, r.digest, " DIGEST_VERSION("r.digest") ", pg_catalog.decode(r.schema, 'hex'),"
+											 " " DETAILS("r.duplicates", "$4", "NULL", "NULL", "$10::pg_catalog.jsonb") ", $5, $6, $7, $8"
+											 " FROM ROWS FROM (pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
+											 " pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+											 " pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19),"
+											 " pg_catalog.unnest($20), pg_catalog.unnest($21), pg_catalog.unnest($22))"
 											 " r(w, method, schema, digest, source, inserted, updated, deleted, unchanged, duplicates, started, finished)"
 											 " RETURNING run_id) SELECT pg_catalog.array_agg(i.run_id ORDER BY i.run_id) FROM i",
 											 scalars - 2 + lengthof(run_arrays), more),
-							   args, NULL, 1, &run_ids, &isnull) ||
+							   args, none, 1, &run_ids, &isnull) ||
 		isnull)
 		elog(ERROR, "ledger %s took no rows", ledger->name);
 	set_run_ids(ledger, runs, n, run_ids);
@@ -834,16 +859,17 @@ int64
 idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 {
 	static const Oid more[] = {TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID,
-							   TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TARGET_TYPES, TEXTOID};
+							   TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TARGET_TYPES, TEXTOID,
+							   TEXTOID, BOOLOID};
 	const IdemRun *run = failure->run;
 	const ErrorData *error = failure->error;
 	const char *texts[] = {unpack_sql_state(error->sqlerrcode), error->message,
 						   error->detail, error->hint, error->context, run->time_zone};
-	const Datum target[] = {TARGET_ARGS(run->target), CALLER};
-	Datum args[17] = {CStringGetTextDatum(run->pipeline),
+	const Datum target[] = {TARGET_ARGS(run->target), CALLER, optional_text(run->other_schema)};
+	Datum args[19] = {CStringGetTextDatum(run->pipeline),
 					  idem_window_datum(ledger->type, run->window),
 					  CStringGetTextDatum(run->mode), TimestampTzGetDatum(run->started_at)};
-	bool isnull[17] = {false};
+	bool isnull[19] = {false};
 	Datum run_id;
 	bool none;
 	size_t i;
@@ -860,6 +886,9 @@ idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 	isnull[11] = !failure->blocked;
 	memcpy(args + 12, target, sizeof(target));
 	isnull[12] = isnull[13] = !OidIsValid(run->target);
+	isnull[17] = run->other_schema == NULL;
+	args[18] = BoolGetDatum(true);
+	isnull[18] = !failure->unread;
 	if (!idem_write_ledger_row(ledger,
 							   get_statement(ledger, &ledger->statements->fail, IDEM_SNAPSHOT_NEW,
 											 "INSERT INTO @L (pipeline, window_range, state,"
@@ -870,7 +899,8 @@ idem_record_failure(IdemLedger *ledger, const IdemFailure *failure)
 											 " $4, pg_catalog.clock_timestamp(),"
 											 " $5, $6, NULLIF(pg_catalog.jsonb_strip_nulls("
 											 "pg_catalog.jsonb_build_object('detail', $7,"
-											 " 'hint', $8, 'context', $9, 'time_zone', $10)), '{}'),"
+											 " 'hint', $8, 'context', $9, 'time_zone', $10,"
+											 " 'source_schema', $18::pg_catalog.jsonb, 'unread', $19)), '{}'),"
 											 " $11, $12, $13, $14, $15, $16, $17) RETURNING run_id",
 											 lengthof(more), more),
 							   args, isnull, 1, &run_id, &none) ||
@@ -892,6 +922,7 @@ idem_count_failures(IdemLedger *ledger, const IdemRun *run)
 												  " WHERE l.pipeline OPERATOR(pg_catalog.=) $1"
 												  " AND l.window_range OPERATOR(pg_catalog.=) $2"
 												  " AND l.state OPERATOR(pg_catalog.=) 'failed'"
+												  " AND (l.details OPERATOR(pg_catalog.->) 'unread') IS NULL"
 												  " AND l.run_id OPERATOR(pg_catalog.>) GREATEST(0,"
 												  OF_PAST_RUNS(NEWEST, "complete") "," OF_PAST_RUNS(NEWEST, "superseded") ")",
 												  0, NULL),
@@ -1029,7 +1060,7 @@ idem_complete_runs(IdemLedger *ledger, const char *pipeline, Datum range, Snapsh
 	IdemStatement *statement = get_statement(ledger, &ledger->statements->complete_runs, ledger->read_snapshot,
 											 "SELECT l.run_id, l.window_range,"
 											 " CASE WHEN l.digest_version OPERATOR(pg_catalog.=) 1 THEN l.source_digest END,"
-											 " l.source_schema::pg_catalog.text"
+											 " pg_catalog.encode(l.source_schema, 'hex')"
 											 " FROM ONLY @L l" WHERE_OVERLAPS
 											 " AND l.state OPERATOR(pg_catalog.=) 'complete'"
 											 " ORDER BY pg_catalog.lower(l.window_range), l.run_id",
@@ -1085,7 +1116,8 @@ idem_prune_history(IdemLedger *ledger, TimestampTz before)
 												   " AND pg_catalog.age(l.xmin) OPERATOR(pg_catalog.>) pg_catalog.age($4)"
 												   " AND (l.state OPERATOR(pg_catalog.=) 'superseded'"
 												   " OR l.state OPERATOR(pg_catalog.=) 'failed'"
-												   " AND (" LATER " OR " COMPLETED "))",
+												   " AND (" LATER " OR " COMPLETED "))"
+												   " AND NOT (" LAST_ACCEPTED ")",
 												   lengthof(more), more),
 							 args, NULL);
 }
@@ -1207,25 +1239,64 @@ idem_check_coverage_target(IdemLedger *ledger, const char *pipeline, IdemWindow 
 }
 
 const char *
-idem_lost_column(IdemLedger *ledger, const char *pipeline, IdemWindow window, Oid target,
-				 Datum columns)
+idem_last_schema(IdemLedger *ledger, const char *pipeline, Oid target, bool *differed)
 {
-	static const Oid more[] = {TARGET_TYPES, TEXTARRAYOID};
-	Datum args[] = {CStringGetTextDatum(pipeline), idem_window_datum(ledger->type, window),
-					TARGET_ARGS(target), columns};
-	Datum value;
-	bool isnull;
+	static const Oid more[] = {TARGET_TYPES};
+	Datum args[] = {CStringGetTextDatum(pipeline), idem_parse_range(ledger->type, "empty"), TARGET_ARGS(target)};
+	Datum values[2];
+	bool nulls[2];
 
 	if (!idem_read_ledger(ledger,
-						  get_statement(ledger, &ledger->statements->lost, IDEM_SNAPSHOT_NEW,
-										"SELECT c FROM (SELECT l.source_schema FROM ONLY @L l"
+						  get_statement(ledger, &ledger->statements->last_schema, IDEM_SNAPSHOT_NEW,
+										"SELECT pg_catalog.encode(l.source_schema, 'hex'),"
+										" pg_catalog.jsonb_exists(l.details, 'source_schema') FROM ONLY @L l"
 										COMPLETE_IN_ORDER(IS_TARGET " AND l.source_schema IS NOT NULL")
-										" LIMIT 1) l, pg_catalog.unnest($7) c"
-										" WHERE pg_catalog.jsonb_exists(l.source_schema, c) LIMIT 1",
+										" LIMIT 1",
 										lengthof(more), more),
-						  args, 1, &value, &isnull))
+						  args, lengthof(values), values, nulls))
 		return NULL;
-	return isnull ? NULL : TextDatumGetCString(value);
+	*differed = !nulls[1] && DatumGetBool(values[1]);
+	return TextDatumGetCString(values[0]);
+}
+
+/* Runs l of the pipeline that say something of their columns, the newest first. */
+#define SCHEMAS_IN_ORDER(condition)                                           \
+	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1"                             \
+	" AND CASE WHEN " condition " ORDER BY l.run_id DESC LIMIT 1"
+
+bool
+idem_accepted_schema(IdemLedger *ledger, const char *pipeline, Oid target, Datum *columns)
+{
+	static const Oid more[] = {TARGET_TYPES};
+	Datum args[] = {CStringGetTextDatum(pipeline), idem_parse_range(ledger->type, "empty"), TARGET_ARGS(target)};
+	bool isnull;
+
+	return idem_read_ledger(ledger,
+							get_statement(ledger, &ledger->statements->accepted_schema, IDEM_SNAPSHOT_NEW,
+										  "SELECT l.details OPERATOR(pg_catalog.->) 'accepted_schema' FROM ONLY @L l"
+										  SCHEMAS_IN_ORDER("pg_catalog.jsonb_exists(l.details, 'accepted_schema')"
+														   " THEN " IS_TARGET " ELSE false END"),
+										  lengthof(more), more),
+							args, 1, columns, &isnull) &&
+		   !isnull;
+}
+
+bool
+idem_accept_columns(IdemLedger *ledger, const char *pipeline)
+{
+	Datum args[] = {CStringGetTextDatum(pipeline), idem_parse_range(ledger->type, "empty")};
+
+	return idem_write_ledger(ledger,
+							 get_statement(ledger, &ledger->statements->accept_schema, IDEM_SNAPSHOT_NEW,
+										   "UPDATE ONLY @L l SET details = (l.details OPERATOR(pg_catalog.-) 'source_schema')"
+										   " OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
+										   "'accepted_schema', l.details OPERATOR(pg_catalog.->) 'source_schema')"
+										   " WHERE pg_catalog.jsonb_exists(l.details, 'source_schema')"
+										   " AND l.run_id OPERATOR(pg_catalog.=) (SELECT l.run_id FROM ONLY @L l"
+										   SCHEMAS_IN_ORDER("pg_catalog.jsonb_exists_any(l.details, '{accepted_schema,source_schema}')"
+															" THEN true ELSE false END") ")",
+										   0, NULL),
+							 args, NULL) > 0;
 }
 
 const char *

@@ -79,7 +79,9 @@ typedef struct IdemRun
 	int64 deleted_rows;
 	int64 unchanged_rows;
 	int64 duplicate_rows; /* source rows that collapsed into others */
-	const char *source_schema; /* the source's columns and their types, as JSON */
+	const char *source_schema; /* a digest of the source's columns and their types, in hex */
+	const char *accepted_schema; /* these, as JSON, where they are accepted by this run; */
+	const char *other_schema;	 /* or differ from the accepted ones; NULL: neither */
 	const char *time_zone;	   /* under which it runs */
 	TimestampTz finished_at;
 	bool rerun; /* its source has run before, for a batch that was rolled back or a row that could not be written as it came */
@@ -96,11 +98,19 @@ extern void idem_check_window(const IdemLedger *ledger, const char *pipeline,
 							  IdemWindow window);
 
 /*
- * Which of some columns, a text[], the source of the pipeline's last complete run into
- * the target had; NULL if none, or if nobody has recorded it.
+ * The source_schema of the pipeline's last complete run into the target, and whether that
+ * differed from the accepted columns; NULL if there is none, or if nobody has recorded it.
  */
-extern const char *idem_lost_column(IdemLedger *ledger, const char *pipeline, IdemWindow window,
-									Oid target, Datum columns);
+extern const char *idem_last_schema(IdemLedger *ledger, const char *pipeline, Oid target, bool *differed);
+
+/* The columns that were accepted last, a jsonb; false if none were. */
+extern bool idem_accepted_schema(IdemLedger *ledger, const char *pipeline, Oid target, Datum *columns);
+
+/*
+ * Accepts the columns of the pipeline's last run that differed, if none was accepted after
+ * it; returns whether there is one.
+ */
+extern bool idem_accept_columns(IdemLedger *ledger, const char *pipeline);
 
 /*
  * The time zone under which the pipeline's last complete run ran that does not lie within
@@ -153,6 +163,7 @@ typedef struct IdemFailure
 	const ErrorData *error;
 	TimestampTz next_attempt_at;
 	bool blocked;
+	bool unread;  /* it failed before its source was run, which does not count as an attempt */
 	int64 run_id; /* under which it was recorded; 0 if a trigger would not have it */
 } IdemFailure;
 
@@ -198,7 +209,7 @@ typedef struct IdemComplete
 	int64 run_id;
 	IdemWindow window;
 	Datum digest;			   /* of its source rows, a bytea; 0 if none can be compared */
-	const char *source_schema; /* NULL if it was not recorded */
+	const char *source_schema; /* as a run's; NULL if it was not recorded */
 } IdemComplete;
 
 /*

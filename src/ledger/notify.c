@@ -45,6 +45,17 @@ idem_notify_complete(const IdemRangeType *type, const IdemRun *run)
 	Async_Notify("idem", buf.data);
 }
 
+/* Which columns they are is in the ledger, whose readers may know. */
+void
+idem_notify_schema_change(const IdemRangeType *type, const IdemRun *run)
+{
+	StringInfoData buf;
+
+	begin_message(&buf, "schema", type, run);
+	appendStringInfo(&buf, ", \"run_id\": " INT64_FORMAT "}", run->run_id);
+	Async_Notify("idem", buf.data);
+}
+
 /* Without the error's text, which may hold data: any role may listen. */
 void
 idem_notify_failure(const IdemRangeType *type, const IdemFailure *failure)

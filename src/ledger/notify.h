@@ -15,4 +15,7 @@
 extern void idem_notify_complete(const IdemRangeType *type, const IdemRun *run);
 extern void idem_notify_failure(const IdemRangeType *type, const IdemFailure *failure);
 
+/* The same, event "schema", of a run whose source has other columns than those that were accepted. */
+extern void idem_notify_schema_change(const IdemRangeType *type, const IdemRun *run);
+
 #endif /* IDEM_LEDGER_NOTIFY_H */

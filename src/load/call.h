@@ -28,6 +28,9 @@ extern void idem_read_window_argument(FunctionCallInfo fcinfo, int arg, bool is_
 									  IdemRequest *request);
 extern IdemOnBusy idem_read_on_busy(FunctionCallInfo fcinfo, int arg);
 
+/* The values of on_schema_change, in the order of their enum, and NULL. */
+extern const char *const idem_schema_changes[];
+
 /* Says what a CALL has done. */
 extern void idem_notice_summary(const IdemSummary *summary, bool atomic);
 

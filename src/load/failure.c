@@ -59,7 +59,7 @@ record_failure_as(void *arg)
 	IdemLoad *load = record->load;
 	IdemFailure *failure = &record->failure;
 
-	if (load->request->retry && !failure->blocked)
+	if (load->request->retry && !failure->blocked && !failure->unread)
 		idem_plan_retry(load->request->retry, idem_count_failures(load->ledger, failure->run),
 						failure);
 	failure->run_id = idem_record_failure(load->ledger, failure);
@@ -112,6 +112,69 @@ idem_handle_failure(IdemLoad *load, const IdemRun *run, ErrorData *error)
 	if (!load->request->continue_on_error || idem_is_cancel(error->sqlerrcode))
 		ReThrowError(error);
 	count_failure(load, run, error);
+}
+
+/* A run of a window that has not begun. */
+static IdemRun
+unread_run(const IdemLoad *load, IdemWindow window)
+{
+	return (IdemRun){
+		.pipeline = load->pipeline,
+		.window = window,
+		.target = load->request->target,
+		.time_zone = load->time_zone,
+		.mode = load->request->reload ? "reload" : "upsert",
+		.other_schema = load->other_schema,
+		.started_at = GetCurrentTimestamp(),
+	};
+}
+
+/* An error to be booked that came before anything was read. */
+typedef struct UnreadRecord
+{
+	IdemLoad *load;
+	const ErrorData *error;
+} UnreadRecord;
+
+static void
+record_unread(void *arg)
+{
+	UnreadRecord *unread = arg;
+	IdemLoad *load = unread->load;
+	IdemQueue *queue = idem_open_queue(&load->plan, load->plan.window, load->request->step != NULL);
+	IdemRun run;
+
+	if (!idem_fill_queue(queue))
+		return;
+	run = unread_run(load, queue->made[0]);
+	record_failure(&(FailureRecord){load, {.run = &run, .error = unread->error, .unread = true}});
+}
+
+void
+idem_handle_unread(IdemLoad *load, ErrorData *error)
+{
+	UnreadRecord unread = {load, error};
+	ErrorData *second;
+
+	MemoryContextSwitchTo(load->piece_context);
+	idem_rollback();
+	second = idem_try_transaction(load, record_unread, &unread);
+	if (second)
+		ereport(WARNING,
+				(errcode(second->sqlerrcode),
+				 errmsg("could not record the failure of pipeline \"%s\": %s", load->pipeline, second->message)));
+	ReThrowError(error);
+	pg_unreachable();
+}
+
+void
+idem_remember_unread(const IdemLoad *load)
+{
+	IdemRun run = unread_run(load, load->plan.window);
+	IdemIdentity identity = idem_load_identity(load);
+
+	run.ledger = load->ledger->relid;
+	idem_remember_failure(load->type, &run, &identity);
 }
 
 void

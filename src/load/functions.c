@@ -44,6 +44,7 @@ enum
 	ARG_TIME_ZONE,
 	ARG_ON_BUSY,
 	ARG_ON_ERROR,
+	ARG_ON_SCHEMA_CHANGE,
 };
 
 static const char *const argument_names[] = {
@@ -63,6 +64,7 @@ static const char *const argument_names[] = {
 	"time_zone",
 	"on_busy",
 	"on_error",
+	"on_schema_change",
 };
 
 void
@@ -134,6 +136,15 @@ idem_read_on_busy(FunctionCallInfo fcinfo, int arg)
 	return (IdemOnBusy) idem_choice_argument(fcinfo, arg, "on_busy", on_busy);
 }
 
+const char *const idem_schema_changes[] = {"fail", "append", "notify", "ignore", NULL};
+
+/* Reads what to do where the source has other columns than before. */
+static IdemOnSchemaChange
+read_on_schema_change(FunctionCallInfo fcinfo, int arg)
+{
+	return (IdemOnSchemaChange) idem_choice_argument(fcinfo, arg, "on_schema_change", idem_schema_changes);
+}
+
 /* Reads the arguments. */
 static IdemRequest
 read_request(FunctionCallInfo fcinfo, bool is_text)
@@ -163,6 +174,7 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 	request.identity.time_zone = idem_text_argument(fcinfo, ARG_TIME_ZONE);
 	request.on_busy = idem_read_on_busy(fcinfo, ARG_ON_BUSY);
 	request.continue_on_error = idem_choice_argument(fcinfo, ARG_ON_ERROR, "on_error", on_error) == 1;
+	request.on_schema_change = read_on_schema_change(fcinfo, ARG_ON_SCHEMA_CHANGE);
 	return request;
 }
 

@@ -14,9 +14,11 @@
 #include "load/prepare.h"
 #include "load/progress.h"
 #include "load/runner.h"
+#include "load/schema.h"
 #include "load/zone.h"
 #include "miscadmin.h"
 #include "server/scope.h"
+#include "server/transaction.h"
 #include "utils/guc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -45,6 +47,7 @@ typedef struct Opening
 {
 	IdemLoad *load;
 	bool found;
+	bool planned; /* its windows are known */
 } Opening;
 
 static void
@@ -53,23 +56,71 @@ open_request_as(void *arg)
 	Opening *opening = arg;
 	IdemLoad *load = opening->load;
 
+	idem_prepare_ledger(load);
+	if (load->pipeline)
+		opening->found = opening->planned = idem_plan_windows(&load->plan);
 	idem_prepare_load(load);
-	load->plan = (IdemPlan){load->request, load->ledger, load->pipeline};
-	opening->found = idem_plan_windows(&load->plan);
 	idem_check_zone(&load->plan, load->time_zone);
-	if (opening->found)
-		idem_check_lost_column(load, load->plan.window);
+	if (opening->found || load->request->next_window)
+		idem_check_schema(load);
 }
 
-/* Looks up what is requested, as whom it is requested; false if the window is empty. */
-static bool
-open_request(IdemLoad *load)
+/* Looks up what is requested, as whom it is requested. */
+static void
+open_request(void *arg)
 {
-	Opening opening = {load, false};
+	Opening *opening = arg;
+	IdemLoad *load = opening->load;
 
-	idem_run_as(&load->request->identity, open_request_as, &opening);
-	if (!opening.found && load->request->next_window == NULL)
+	idem_run_as(&load->request->identity, open_request_as, opening);
+	if (!opening->found && load->request->next_window == NULL)
 		idem_check_load_rights(load);
+}
+
+/* Keeps a failure to open, in the caller's transaction, past its rollback. */
+static void
+open_here(Opening *opening)
+{
+	IdemLoad *load = opening->load;
+
+	PG_TRY();
+	{
+		open_request(opening);
+	}
+	PG_CATCH();
+	{
+		if (opening->planned)
+			idem_remember_unread(load);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Opens a request to load it; false if there is nothing to load.  What fails is booked for
+ * the first window that would have been loaded; columns that were added are committed, for
+ * the lock on the target is not kept while the source runs.
+ */
+static bool
+open_to_load(IdemLoad *load)
+{
+	Opening opening = {load};
+	ErrorData *error;
+
+	load->appends = true;
+	if (load->atomic)
+	{
+		open_here(&opening);
+		return opening.found;
+	}
+	error = idem_try_any(open_request, &opening, load->context);
+	if (error && (!opening.planned || idem_is_cancel(error->sqlerrcode)))
+		ReThrowError(error);
+	if (error)
+		idem_handle_unread(load, error);
+	if (load->appended)
+		idem_commit();
+	MemoryContextSwitchTo(load->context);
 	return opening.found;
 }
 
@@ -93,8 +144,9 @@ idem_check_load(const IdemRequest *request)
 {
 	IdemSummary summary;
 	IdemLoad load = begin_load(request, false, &summary);
+	Opening opening = {&load};
 
-	(void) open_request(&load);
+	open_request(&opening);
 }
 
 bool
@@ -102,9 +154,11 @@ idem_find_pieces(const IdemRequest *request, IdemPieces *pieces, int64 *total)
 {
 	IdemSummary summary;
 	IdemLoad load = begin_load(request, false, &summary);
+	Opening opening = {&load};
 	IdemQueue *queue;
 
-	if (!open_request(&load))
+	open_request(&opening);
+	if (!opening.found)
 		return false;
 	queue = idem_open_queue(&load.plan, load.plan.window, request->step != NULL);
 	*pieces = queue->pieces;
@@ -149,7 +203,7 @@ idem_run_load(const IdemRequest *request, bool atomic,
 
 	load.report = report;
 	load.report_arg = report_arg;
-	if (!open_request(&load) && request->next_window == NULL)
+	if (!open_to_load(&load) && request->next_window == NULL)
 		return;
 	note_unlogged(&load);
 	idem_progress_begin(load.ledger, load.pipeline, request->target);

@@ -16,6 +16,15 @@ typedef struct IdemRetryPolicy
 	int max_attempts;
 } IdemRetryPolicy;
 
+/* What to do where the source has other columns than those its pipeline was accepted with. */
+typedef enum IdemOnSchemaChange
+{
+	IDEM_SCHEMA_FAIL,	/* where one is new or lost */
+	IDEM_SCHEMA_APPEND, /* add new ones to the target, fail where one is lost */
+	IDEM_SCHEMA_NOTIFY, /* load those that both have, and say so */
+	IDEM_SCHEMA_IGNORE, /* load those that both have */
+} IdemOnSchemaChange;
+
 /* What the user asked for, checked as far as that goes without looking anything up. */
 typedef struct IdemRequest
 {
@@ -39,6 +48,7 @@ typedef struct IdemRequest
 	bool force;
 	IdemOnBusy on_busy;
 	bool continue_on_error;
+	IdemOnSchemaChange on_schema_change;
 	IdemIdentity identity;								/* as whom */
 	bool in_session_zone;								/* its time zone was not named, but is the session's */
 	const IdemRetryPolicy *retry;						/* NULL: failures are recorded, and that is all */

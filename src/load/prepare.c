@@ -13,12 +13,14 @@
 #include "access/xact.h"
 #include "ledger/table.h"
 #include "load/prepare.h"
+#include "load/schema.h"
 #include "load/zone.h"
 #include "server/scope.h"
 #include "server/settings.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 /* Fails where the transaction cannot write, or its snapshot would be older than the wait for writers. */
@@ -97,11 +99,10 @@ check_name(const char *pipeline)
 				 errhint("Give the argument pipeline at most %d bytes.", MAX_NAME)));
 }
 
-/* Looks the target up, and what depends on it, in the current memory context. */
+/* Looks the target alone up, in the current memory context. */
 static void
-prepare_target(void *arg)
+open_target(IdemLoad *load)
 {
-	IdemLoad *load = arg;
 	const IdemRequest *request = load->request;
 	IdemTargetRequest *asked = palloc0(sizeof(IdemTargetRequest));
 
@@ -110,14 +111,43 @@ prepare_target(void *arg)
 	load->target = idem_open_target(asked);
 	check_foreign(load);
 	check_not_ledger(load);
+}
+
+/* What the source of a load may do; a check does not see what the next load will add to the target. */
+static int
+source_flags(const IdemLoad *load)
+{
+	IdemOnSchemaChange change = load->request->on_schema_change;
+	bool leaves_out = change >= IDEM_SCHEMA_NOTIFY || (change == IDEM_SCHEMA_APPEND && !load->appends);
+
+	return (load->target->has_arbiter ? IDEM_SOURCE_UPDATES : 0) | (leaves_out ? IDEM_SOURCE_LEAVES_OUT : 0);
+}
+
+/* Looks the target up, and what depends on it, in the current memory context. */
+static void
+prepare_target(void *arg)
+{
+	IdemLoad *load = arg;
+	const IdemRequest *request = load->request;
+
+	open_target(load);
 	if (!request->reload)
 		idem_require_arbiter(load->target);
-	load->source = idem_open_source(request->source, load->target, load->type,
-									load->target->has_arbiter,
+	load->source = idem_open_source(request->source, load->target, load->type, source_flags(load),
 									request->in_session_zone ? NULL : request->identity.time_zone);
 	load->apply = idem_make_apply(load->target, load->type, idem_source_desc(load->source),
 								  request->reload);
-	load->source_schema = idem_source_schema(load->source);
+	load->source_schema = idem_source_schema(load->source)->digest;
+}
+
+/* Adds columns to the target that the source has and it lacks. */
+static void
+append_missing(void *arg)
+{
+	IdemLoad *load = arg;
+
+	open_target(load);
+	idem_append_missing(load);
 }
 
 /*
@@ -142,31 +172,57 @@ renew_target(IdemLoad *load)
 	*load = renewed;
 }
 
-/* What loads and checks look up; the zone first, before code of others is run. */
+/* The name of the target's load, unless it has one; NULL if there is no such target. */
+static const char *
+pipeline_name(const IdemRequest *request)
+{
+	const char *name = request->pipeline ? NULL : get_rel_name(request->target);
+	const char *schema = name ? get_namespace_name(get_rel_namespace(request->target)) : NULL;
+
+	if (request->pipeline)
+		return pstrdup(request->pipeline);
+	return schema ? quote_qualified_identifier(schema, name) : NULL;
+}
+
+/* What loads and checks look up first; the zone before code of others is run. */
 static void
-prepare(IdemLoad *load, bool writes)
+prepare_ledger(IdemLoad *load, bool writes)
 {
 	const IdemRequest *request = load->request;
 
 	load->time_zone = idem_current_zone();
 	load->ledger = idem_open_ledger(request->ledger, request->schema, writes);
 	load->type = load->ledger->type;
-	renew_target(load);
-	load->pipeline = pstrdup(request->pipeline ? request->pipeline : load->target->name);
-	check_name(load->pipeline);
+	load->pipeline = pipeline_name(request);
+	if (load->pipeline)
+		check_name(load->pipeline);
+	load->plan = (IdemPlan){request, load->ledger, load->pipeline};
+}
+
+void
+idem_prepare_ledger(IdemLoad *load)
+{
+	check_request(load->request);
+	check_isolation();
+	prepare_ledger(load, true);
+	load->summary->pipeline = load->pipeline;
 }
 
 void
 idem_prepare_load(IdemLoad *load)
 {
 	const IdemRequest *request = load->request;
+	IdemLoad appending = *load;
 
-	check_request(request);
-	check_isolation();
-	prepare(load, true);
+	if (request->on_schema_change == IDEM_SCHEMA_APPEND && load->appends)
+	{
+		idem_run_as(&idem_caller, append_missing, &appending);
+		load->appended = appending.appended;
+		load->other_schema = appending.other_schema;
+	}
+	renew_target(load);
 	if (request->audit)
 		load->audit = idem_make_query("audit", request->audit, load->type->bound);
-	load->summary->pipeline = load->pipeline;
 }
 
 static void
@@ -188,34 +244,16 @@ void
 idem_prepare_check(IdemLoad *load)
 {
 	check_request(load->request);
-	prepare(load, false);
-	load->plan = (IdemPlan){load->request, load->ledger, load->pipeline};
+	prepare_ledger(load, false);
+	renew_target(load);
 }
 
 void
-idem_renew_load(IdemLoad *load, IdemWindow window)
+idem_renew_load(IdemLoad *load)
 {
 	idem_lock_target(load->target);
 	if (idem_is_same_target(load->target))
 		return;
 	renew_target(load);
-	idem_check_lost_column(load, window);
-}
-
-void
-idem_check_lost_column(const IdemLoad *load, IdemWindow window)
-{
-	const char *lost;
-
-	if (!load->request->reload || idem_is_whole(load->target))
-		return;
-	lost = idem_lost_column(load->ledger, load->pipeline, window, load->target->relid,
-							idem_absent_columns(load->target));
-	if (lost)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("source of pipeline \"%s\" has no longer a column \"%s\"", load->pipeline, lost),
-				 errdetail("It had one when the pipeline was last loaded into %s.", load->target->name),
-				 errhint("Have the source return it, if need be as NULL AS %s, or drop it from the target.",
-						 quote_identifier(lost))));
+	idem_check_schema(load);
 }

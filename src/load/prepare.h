@@ -7,7 +7,11 @@
 
 #include "load/runner.h"
 
-/* Looks everything up; all that can be wrong with a request, but its window, is found here. */
+/*
+ * Looks the ledger up, and what the load is called; then the target, the source and the
+ * rest: all that can be wrong with a request, but its window, is found here.
+ */
+extern void idem_prepare_ledger(IdemLoad *load);
 extern void idem_prepare_load(IdemLoad *load);
 
 /* Raises 42501 where nothing is to be loaded, so that no statement does, for who could not. */
@@ -17,15 +21,9 @@ extern void idem_check_load_rights(const IdemLoad *load);
 extern void idem_prepare_check(IdemLoad *load);
 
 /*
- * Locks the target for the piece of a window.  If it has changed since it was looked up, it is looked up
+ * Locks the target for a piece.  If it has changed since it was looked up, it is looked up
  * anew, with all that depends on it; raises what a new load of it would.
  */
-extern void idem_renew_load(IdemLoad *load, IdemWindow window);
-
-/*
- * Fails if a reload's source has lost a column that it had when the pipeline's last
- * complete window was loaded: a window without its values would not be the source's.
- */
-extern void idem_check_lost_column(const IdemLoad *load, IdemWindow window);
+extern void idem_renew_load(IdemLoad *load);
 
 #endif /* IDEM_LOAD_PREPARE_H */

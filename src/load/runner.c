@@ -18,6 +18,7 @@
 #include "load/progress.h"
 #include "load/recorder.h"
 #include "load/runner.h"
+#include "load/schema.h"
 #include "load/writers.h"
 #include "miscadmin.h"
 #include "server/scope.h"
@@ -124,8 +125,10 @@ load_rows(IdemLoad *load, IdemRun *run)
 	IdemPiece piece = {0};
 	Intake intake = {load, run, &piece};
 
-	idem_renew_load(load, run->window);
+	idem_renew_load(load);
 	run->source_schema = load->source_schema;
+	run->accepted_schema = load->accepted_schema;
+	run->other_schema = load->other_schema;
 	run->has_digest = idem_source_digest;
 	idem_init_image(&intake.image);
 	idem_begin_piece(load->apply, &piece, run);
@@ -161,6 +164,7 @@ idem_say_complete(const IdemLoad *load, const IdemRun *run)
 	idem_remember_success(run);
 	if (load->request->notify)
 		idem_notify_complete(load->type, run);
+	idem_notify_schema(load, run);
 }
 
 /* Loads, audits and completes a window that has been claimed. */
@@ -209,7 +213,12 @@ idem_report_run(IdemLoad *load, const IdemRun *run, bool busy)
 	if (busy)
 		load->summary->busy++;
 	else
+	{
 		load->summary->loaded++;
+		/* the ledger has it now */
+		load->accepted_schema = NULL;
+		load->says_schema = false;
+	}
 	total->source_rows += run->source_rows;
 	total->inserted_rows += run->inserted_rows;
 	total->updated_rows += run->updated_rows;
@@ -237,9 +246,8 @@ load_piece_here(PieceResult *result)
 	PG_END_TRY();
 }
 
-/* As whom, and under which search_path, a load runs. */
-static IdemIdentity
-current_identity(const IdemLoad *load)
+IdemIdentity
+idem_load_identity(const IdemLoad *load)
 {
 	IdemIdentity identity = load->request->identity;
 
@@ -274,7 +282,7 @@ run_piece(IdemLoad *load, IdemWindow window)
 
 	MemoryContextReset(load->piece_context);
 	MemoryContextSwitchTo(load->piece_context);
-	result.identity = current_identity(load);
+	result.identity = idem_load_identity(load);
 	result.run.rerun = load->pace.rerun > 0;
 	error_context_stack = &context;
 	idem_progress_window(window);

@@ -33,7 +33,12 @@ typedef struct IdemLoad
 	IdemTarget *target;
 	IdemSource *source;
 	IdemApply *apply;
-	const char *source_schema;
+	const char *source_schema;	 /* its digest, in hex */
+	const char *accepted_schema; /* the columns that the next run is to be accepted with, as JSON; */
+	const char *other_schema;	 /* or that differ from the accepted ones; NULL: neither */
+	bool says_schema;			 /* the next run's completion tells others of it */
+	bool appends;				 /* it is a load, and no check of one */
+	bool appended;				 /* columns have been added to the target */
 	IdemQuery *audit; /* NULL if there is none */
 	const char *pipeline;
 	const char *time_zone; /* under which it runs */
@@ -50,6 +55,9 @@ extern void idem_load_gaps(IdemLoad *load, IdemWindow window, bool cut);
 
 /* Loads the windows that the request gives one by one. */
 extern void idem_load_given(IdemLoad *load);
+
+/* As whom, and under which search_path, a load runs. */
+extern IdemIdentity idem_load_identity(const IdemLoad *load);
 
 /*
  * For batch.c: a window's run, of which nothing is known yet; its rows, loaded and audited,

@@ -18,6 +18,8 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "id/digest.h"
+#include "id/sha256.h"
 #include "load/source.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -35,6 +37,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/varlena.h"
 
 struct IdemSource
@@ -121,9 +124,9 @@ relation_query(List *names, const IdemTarget *target)
 	return sql.data;
 }
 
-/* Marks the target's columns that the source has; fails for others. */
+/* Marks the target's columns that the source has; fails for others, unless they are left out. */
 static void
-match_columns(IdemTarget *target, TupleDesc desc)
+match_columns(IdemTarget *target, TupleDesc desc, bool leaves_out)
 {
 	int i;
 
@@ -132,12 +135,14 @@ match_columns(IdemTarget *target, TupleDesc desc)
 		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
 		IdemColumn *column = idem_find_column(target, name);
 
+		if (column == NULL && leaves_out)
+			continue;
 		if (column == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("source column \"%s\" does not exist in target %s",
 							name, target->name),
-					 errhint("Give it the name of a target column with AS, or leave it out.")));
+					 errhint("Give it the name of a target column with AS, or leave it out; on_schema_change => 'append' adds it to the target.")));
 		if (column->in_source)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
@@ -535,7 +540,7 @@ generated_window(IdemSource *source)
 
 IdemSource *
 idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type,
-				 bool updates, const char *time_zone)
+				 int flags, const char *time_zone)
 {
 	IdemSource *source = palloc0(sizeof(IdemSource));
 	List *name = relation_name(text);
@@ -548,11 +553,11 @@ idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type
 	source->type = type;
 	source->time_zone = time_zone;
 	source->query_desc = CreateTupleDescCopy(idem_query_desc(source->query));
-	match_columns(target, source->query_desc);
+	match_columns(target, source->query_desc, (flags & IDEM_SOURCE_LEAVES_OUT) != 0);
 	for (i = 0; i < target->ncolumns; i++)
 	{
 		check_present(target, &target->columns[i]);
-		check_identity(target, &target->columns[i], updates);
+		check_identity(target, &target->columns[i], (flags & IDEM_SOURCE_UPDATES) != 0);
 	}
 	source->window_index = -1;
 	if (target->window)
@@ -575,24 +580,113 @@ idem_source_desc(const IdemSource *source)
 	return source->desc;
 }
 
-const char *
-idem_source_schema(const IdemSource *source)
+/* A type's name as every session writes it: qualified, unless it is one of the server's. */
+static const char *
+stable_type_name(Oid type, int32 typmod)
 {
+	const char *name = format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+
+	return strncmp(name, "pg_catalog.", 11) == 0 ? name + 11 : name;
+}
+
+static int
+compare_attributes(const void *a, const void *b)
+{
+	return strcmp(NameStr((*(const Form_pg_attribute *) a)->attname), NameStr((*(const Form_pg_attribute *) b)->attname));
+}
+
+/* The attributes of a descriptor, sorted by name. */
+static Form_pg_attribute *
+sort_attributes(TupleDesc desc)
+{
+	Form_pg_attribute *attributes = palloc(Max(desc->natts, 1) * sizeof(Form_pg_attribute));
+	int i;
+
+	for (i = 0; i < desc->natts; i++)
+		attributes[i] = TupleDescAttr(desc, i);
+	qsort(attributes, desc->natts, sizeof(Form_pg_attribute), compare_attributes);
+	return attributes;
+}
+
+/* The first half of a text's SHA-256, in hex. */
+static const char *
+text_digest(const char *text)
+{
+	uint8 hash[PG_SHA256_DIGEST_LENGTH];
+	char *digest = palloc0(2 * IDEM_DIGEST_SIZE + 1);
+
+	idem_sha256(text, strlen(text), hash);
+	hex_encode((const char *) hash, IDEM_DIGEST_SIZE, digest);
+	return digest;
+}
+
+/* What there is to know of the columns of a descriptor. */
+static const IdemSchema *
+make_schema(TupleDesc desc)
+{
+	IdemSchema *schema = palloc0(sizeof(IdemSchema));
+	Form_pg_attribute *attributes = sort_attributes(desc);
 	StringInfoData buf;
 	int i;
 
+	schema->n = desc->natts;
+	schema->names = palloc(Max(desc->natts, 1) * sizeof(char *));
+	schema->types = palloc(Max(desc->natts, 1) * sizeof(char *));
 	initStringInfo(&buf);
-	for (i = 0; i < source->query_desc->natts; i++)
+	for (i = 0; i < desc->natts; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(source->query_desc, i);
-
+		schema->names[i] = pstrdup(NameStr(attributes[i]->attname));
+		schema->types[i] = stable_type_name(attributes[i]->atttypid, attributes[i]->atttypmod);
 		appendStringInfoString(&buf, i == 0 ? "{" : ", ");
-		escape_json(&buf, NameStr(att->attname));
+		escape_json(&buf, schema->names[i]);
 		appendStringInfoString(&buf, ": ");
-		escape_json(&buf, format_type_with_typemod(att->atttypid, att->atttypmod));
+		escape_json(&buf, schema->types[i]);
 	}
 	appendStringInfoString(&buf, i == 0 ? "{}" : "}");
-	return buf.data;
+	schema->columns = buf.data;
+	schema->digest = text_digest(buf.data);
+	return schema;
+}
+
+const IdemSchema *
+idem_source_schema(const IdemSource *source)
+{
+	return make_schema(source->query_desc);
+}
+
+/*
+ * The definition of a column that takes what one of a source gives: of the type behind a
+ * domain, whose constraints what is there already would not fulfil, and of text for a literal.
+ */
+static char *
+column_definition(Form_pg_attribute att)
+{
+	int32 typmod = att->atttypmod;
+	Oid type = att->atttypid == UNKNOWNOID ? TEXTOID : getBaseTypeAndTypmod(att->atttypid, &typmod);
+	char *definition = psprintf("%s %s", quote_identifier(NameStr(att->attname)),
+								format_type_extended(type, typmod, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+
+	if (OidIsValid(att->attcollation) && att->attcollation != get_typcollation(type))
+		definition = psprintf("%s COLLATE %s", definition, generate_collation_name(att->attcollation));
+	return definition;
+}
+
+List *
+idem_missing_columns(const char *text, const IdemTarget *target, const IdemRangeType *type, const IdemSchema **schema)
+{
+	List *name = relation_name(text);
+	IdemQuery *query = idem_make_query("source", name != NIL ? relation_query(name, target) : text, type->bound);
+	TupleDesc desc = CreateTupleDescCopy(idem_query_desc(query));
+	List *missing = NIL;
+	int i;
+
+	for (i = 0; i < desc->natts; i++)
+	{
+		if (idem_find_column(target, NameStr(TupleDescAttr(desc, i)->attname)) == NULL)
+			missing = lappend(missing, column_definition(TupleDescAttr(desc, i)));
+	}
+	*schema = make_schema(desc);
+	return missing;
 }
 
 /* True if a relation, or one that inherits from it, is on another server. */

@@ -22,8 +22,12 @@ typedef struct IdemSource IdemSource;
  * which time_zone names unless it is NULL, 428C9 for an identity column that cannot be written.
  */
 extern IdemSource *idem_open_source(const char *text, IdemTarget *target,
-									const IdemRangeType *type, bool updates,
+									const IdemRangeType *type, int flags,
 									const char *time_zone);
+
+/* What it may do: have rows of the target updated; leave out columns that the target lacks. */
+#define IDEM_SOURCE_UPDATES 1
+#define IDEM_SOURCE_LEAVES_OUT 2
 
 /* Raises 42501 for relations in it that the current user may not read. */
 extern void idem_check_source_rights(const IdemSource *source);
@@ -31,8 +35,24 @@ extern void idem_check_source_rights(const IdemSource *source);
 /* The descriptor of the rows it makes. */
 extern TupleDesc idem_source_desc(const IdemSource *source);
 
-/* Its columns and their types, as a JSON object. */
-extern const char *idem_source_schema(const IdemSource *source);
+/* A source's columns, sorted by name, with their types. */
+typedef struct IdemSchema
+{
+	int n;
+	const char **names;
+	const char **types;	 /* names that depend on no search_path */
+	const char *columns; /* all of it, as a JSON object */
+	const char *digest;	 /* of that, 32 hex digits */
+} IdemSchema;
+
+extern const IdemSchema *idem_source_schema(const IdemSource *source);
+
+/*
+ * The columns that a source's text has and the target lacks, each as the SQL of a column
+ * definition; and its schema.
+ */
+extern List *idem_missing_columns(const char *text, const IdemTarget *target, const IdemRangeType *type,
+								  const IdemSchema **schema);
 
 /*
  * True if it is the same to run it for one window after the other in one transaction: it

@@ -1100,21 +1100,6 @@ idem_require_arbiter(const IdemTarget *target)
 			 : sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
 }
 
-Datum
-idem_absent_columns(const IdemTarget *target)
-{
-	Datum *names = palloc(Max(target->ncolumns, 1) * sizeof(Datum));
-	int n = 0;
-	int i;
-
-	for (i = 0; i < target->ncolumns; i++)
-	{
-		if (!target->columns[i].in_source && !target->columns[i].generated)
-			names[n++] = CStringGetTextDatum(target->columns[i].name);
-	}
-	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
 bool
 idem_is_whole(const IdemTarget *target)
 {

@@ -108,9 +108,6 @@ extern void idem_check_target(IdemTarget *target);
 /* Raises 42P10, with the CREATE UNIQUE INDEX to type, if there is no arbiter. */
 extern void idem_require_arbiter(const IdemTarget *target);
 
-/* The columns that the source does not have, but generated ones: a text[]. */
-extern Datum idem_absent_columns(const IdemTarget *target);
-
 /* True if the source has every column, but generated ones. */
 extern bool idem_is_whole(const IdemTarget *target);
 

@@ -52,6 +52,7 @@ require_columns(const IdemPipelineRow *row)
 		{PIPELINE_MODE, "Use 'upsert' or 'reload'."},
 		{PIPELINE_STEP, "Pass the size of a window, for example step => '1 day'."},
 		{PIPELINE_START, "Pass where the first window begins, for example start => '2024-01-01'."},
+		{PIPELINE_ON_SCHEMA_CHANGE, "Use 'fail', 'append', 'notify' or 'ignore'."},
 		{PIPELINE_NEWEST_FIRST, "Use true or false."},
 		{PIPELINE_MAX_WINDOWS, "Pass how many windows may be loaded in one turn."},
 		{PIPELINE_CHECK_EVERY, "Pass an interval."},

@@ -46,6 +46,7 @@ static const struct
 	{"watermark", TEXTOID},
 	{"version_column", TEXTOID},
 	{"audit", TEXTOID},
+	{"on_schema_change", TEXTOID},
 	{"newest_first", BOOLOID},
 	{"max_windows", INT4OID},
 	{"check_every", INTERVALOID},
@@ -309,6 +310,24 @@ row_fingerprint(const IdemPipelineRow *row)
 	return hash;
 }
 
+/* What to do where its source has other columns than before; raises 22023 for another text. */
+static IdemOnSchemaChange
+read_on_schema_change(const IdemPipelineRow *row)
+{
+	const char *value = row_text(row, PIPELINE_ON_SCHEMA_CHANGE);
+	int i;
+
+	for (i = 0; idem_schema_changes[i]; i++)
+	{
+		if (strcmp(idem_schema_changes[i], value) == 0)
+			return (IdemOnSchemaChange) i;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for argument on_schema_change: \"%s\"", value),
+			 errhint("Use 'fail', 'append', 'notify' or 'ignore'.")));
+}
+
 IdemPipeline *
 idem_make_pipeline(const char *schema, const IdemPipelineRow *row)
 {
@@ -332,6 +351,7 @@ idem_make_pipeline(const char *schema, const IdemPipelineRow *row)
 	pipeline->watermark = row_text(row, PIPELINE_WATERMARK);
 	pipeline->version_column = row_text(row, PIPELINE_VERSION_COLUMN);
 	pipeline->audit = row_text(row, PIPELINE_AUDIT);
+	pipeline->on_schema_change = read_on_schema_change(row);
 	pipeline->newest_first = DatumGetBool(row->values[PIPELINE_NEWEST_FIRST]);
 	pipeline->max_windows = DatumGetInt32(row->values[PIPELINE_MAX_WINDOWS]);
 	pipeline->check_every = row_microseconds(row, PIPELINE_CHECK_EVERY);
@@ -428,6 +448,7 @@ idem_pipeline_request(const IdemPipeline *pipeline)
 		.pipeline = pipeline->name,
 		.version_column = pipeline->version_column,
 		.audit = pipeline->audit,
+		.on_schema_change = pipeline->on_schema_change,
 		.on_busy = IDEM_BUSY_WAIT,
 		.identity = pipeline->identity,
 		.retry = &pipeline->retry,

@@ -33,6 +33,7 @@ enum
 	PIPELINE_WATERMARK,
 	PIPELINE_VERSION_COLUMN,
 	PIPELINE_AUDIT,
+	PIPELINE_ON_SCHEMA_CHANGE,
 	PIPELINE_NEWEST_FIRST,
 	PIPELINE_MAX_WINDOWS,
 	PIPELINE_CHECK_EVERY,
@@ -100,6 +101,7 @@ typedef struct IdemPipeline
 	const char *watermark;
 	const char *version_column;
 	const char *audit;
+	IdemOnSchemaChange on_schema_change;
 	bool newest_first;
 	int max_windows;
 	int64 check_every; /* microseconds */

@@ -423,14 +423,6 @@ add_finding(StringInfo result, bool found, const char *what)
 		appendStringInfo(result, "%s%s", result->len > 0 ? ", " : "", what);
 }
 
-/* True if two schemas of sources are the same, as JSON. */
-static bool
-is_same_schema(const char *a, const char *b)
-{
-	return DatumGetBool(DirectFunctionCall2(jsonb_eq, DirectFunctionCall1(jsonb_in, CStringGetDatum(a)),
-											DirectFunctionCall1(jsonb_in, CStringGetDatum(b))));
-}
-
 /*
  * Who is to blame: the source, if it returns other rows than when it was loaded; else the
  * target, if it has been reloaded with them.
@@ -444,7 +436,7 @@ add_blame(Window *window, StringInfo result, bool differs)
 	bool changed;
 
 	if (check->source_digest == 0 || complete->digest == 0 || complete->source_schema == NULL ||
-		!is_same_schema(complete->source_schema, load->source_schema))
+		strcmp(complete->source_schema, load->source_schema) != 0)
 		return;
 	changed = memcmp(DatumGetPointer(complete->digest), DatumGetPointer(check->source_digest),
 					 VARHDRSZ + IDEM_DIGEST_SIZE) != 0;
