@@ -982,7 +982,7 @@ COMMENT ON TYPE idem_check_result IS
 COMMENT ON COLUMN idem_check_result.pipeline IS 'name of the pipeline';
 COMMENT ON COLUMN idem_check_result.window_range IS 'the window, in the ledger''s type';
 COMMENT ON COLUMN idem_check_result.run_id IS 'the run that completed it';
-COMMENT ON COLUMN idem_check_result.result IS 'ok, or what is wrong: duplicates, surplus, missing, extra, different, source_changed, target_changed';
+COMMENT ON COLUMN idem_check_result.result IS 'ok, or what is wrong: duplicates, surplus, missing, extra, different, null_keys, source_changed, target_changed; or check_failed';
 COMMENT ON COLUMN idem_check_result.depth IS 'how closely it was looked at: counts, digest or rows';
 COMMENT ON COLUMN idem_check_result.source_rows IS 'rows that the source returns now';
 COMMENT ON COLUMN idem_check_result.source_keys IS 'different keys among them';
@@ -1013,11 +1013,17 @@ CREATE FUNCTION idem_check_load(
     pipeline       text   DEFAULT NULL,
     version_column text   DEFAULT NULL,
     time_zone      text   DEFAULT NULL,
-    depth          text   DEFAULT 'auto'
+    depth          text   DEFAULT 'auto',
+    fanout         text   DEFAULT NULL,
+    tolerance      text   DEFAULT NULL,
+    min_rows       bigint DEFAULT NULL,
+    max_rows       bigint DEFAULT NULL,
+    null_keys      bigint DEFAULT NULL,
+    max_seconds    float8 DEFAULT NULL
 ) RETURNS SETOF idem_check_result
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_check_load_text';
-COMMENT ON FUNCTION idem_check_load(regclass, regclass, text, text, text, text[], text, text, text, text, text) IS
+COMMENT ON FUNCTION idem_check_load(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, text, bigint, bigint, bigint, float8) IS
 'compares source and target of each complete window, by the arguments it was loaded with; writes nothing';
 
 CREATE FUNCTION idem_differences_load(
@@ -1038,11 +1044,20 @@ AS 'MODULE_PATHNAME', 'idem_differences_load';
 COMMENT ON FUNCTION idem_differences_load(regclass, regclass, text, text, text, text[], text, text, text, text, bigint) IS
 'the rows by which source and target of complete windows differ, by the arguments they were loaded with';
 
-CREATE FUNCTION idem_check(pipeline text, window_range text, depth text DEFAULT 'auto')
-RETURNS SETOF idem_check_result
+CREATE FUNCTION idem_check(
+    pipeline       text,
+    window_range   text,
+    depth          text   DEFAULT 'auto',
+    fanout         text   DEFAULT NULL,
+    tolerance      text   DEFAULT NULL,
+    min_rows       bigint DEFAULT NULL,
+    max_rows       bigint DEFAULT NULL,
+    null_keys      bigint DEFAULT NULL,
+    max_seconds    float8 DEFAULT NULL
+) RETURNS SETOF idem_check_result
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_check';
-COMMENT ON FUNCTION idem_check(text, text, text) IS
+COMMENT ON FUNCTION idem_check(text, text, text, text, text, bigint, bigint, bigint, float8) IS
 'compares source and target of each complete window of a pipeline, as its owner; writes nothing';
 
 CREATE FUNCTION idem_differences(pipeline text, window_range text, max_rows bigint DEFAULT 1000)

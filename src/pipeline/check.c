@@ -27,16 +27,18 @@ read_request(FunctionCallInfo fcinfo)
 	return request;
 }
 
-/* SQL: idem_check(pipeline text, window_range text, depth text) */
+/* SQL: idem_check(pipeline text, window_range text, depth text, fanout text, …) */
 Datum
 idem_check(PG_FUNCTION_ARGS)
 {
+	IdemExpect expect = idem_expect_nothing;
 	IdemRequest request;
 
 	InitMaterializedSRF(fcinfo, 0);
 	idem_connect(true);
 	request = read_request(fcinfo);
-	idem_return_checks(fcinfo, &request, idem_read_depth(fcinfo, 2));
+	idem_read_expect(fcinfo, 3, &expect);
+	idem_return_checks(fcinfo, &request, idem_read_depth(fcinfo, 2), &expect);
 	idem_finish();
 	return (Datum) 0;
 }

@@ -37,6 +37,7 @@ typedef struct Reconciliation
 	IdemRequest request; /* of the window that is checked */
 	Datum range;		 /* that is asked for */
 	IdemDepth depth;
+	IdemExpect expect;
 	TimestampTz deadline; /* when to stop; 0: never */
 	IdemWindow *windows;  /* to be checked */
 	int n;
@@ -98,31 +99,7 @@ run_check(void *arg)
 {
 	Reconciliation *reconciliation = arg;
 
-	(void) idem_check_windows(&reconciliation->request, reconciliation->depth, take_check, reconciliation);
-}
-
-/* What there is to say of a check that failed. */
-static void
-fail_check(Reconciliation *reconciliation, IdemWindow window, const ErrorData *error)
-{
-	IdemCheck *check = &reconciliation->check;
-
-	*check = (IdemCheck){
-		.type = reconciliation->findings.type,
-		.pipeline = reconciliation->request.pipeline,
-		.window = window,
-		.depth = reconciliation->depth,
-		.checked_at = GetCurrentTimestamp(),
-		.result = "check_failed",
-	};
-	check->source_rows = check->source_keys = check->source_null_keys = IDEM_NOT_COUNTED;
-	check->target_rows = check->target_keys = check->target_null_keys = IDEM_NOT_COUNTED;
-	check->duplicate_keys = check->surplus_rows = check->max_per_key = IDEM_NOT_COUNTED;
-	check->missing_rows = check->extra_rows = check->different_rows = IDEM_NOT_COUNTED;
-	ereport(WARNING,
-			(errcode(error->sqlerrcode),
-			 errmsg("check of window %s of pipeline \"%s\" failed: %s", idem_window_text(check->type, window), check->pipeline,
-					error->message)));
+	(void) idem_check_windows(&reconciliation->request, reconciliation->depth, &reconciliation->expect, take_check, reconciliation);
 }
 
 /* Keeps it; in UTC, so that a window has one text in whatever session. */
@@ -148,7 +125,8 @@ check_window(Reconciliation *reconciliation, IdemWindow window)
 	if (error)
 	{
 		idem_hide_rows();
-		fail_check(reconciliation, window, error);
+		reconciliation->check = idem_failed_check(reconciliation->findings.type, reconciliation->request.pipeline, window,
+												  reconciliation->depth, error);
 	}
 	if (reconciliation->check.type)
 		idem_run_pinned("UTC", keep_check, reconciliation);
@@ -236,7 +214,7 @@ Datum
 idem_reconcile(PG_FUNCTION_ARGS)
 {
 	bool atomic = idem_call_is_atomic(fcinfo);
-	Reconciliation reconciliation = {.caller = {.role = GetUserId()}};
+	Reconciliation reconciliation = {.caller = {.role = GetUserId()}, .expect = idem_expect_nothing};
 	IdemPipeline *pipeline;
 
 	idem_require_argument(fcinfo, 0, "monitor");

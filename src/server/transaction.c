@@ -7,11 +7,15 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "server/transaction.h"
+#include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 /*
  * SPI makes the environment of a connection's rows with the first that are registered,
@@ -164,4 +168,85 @@ ErrorData *
 idem_try_out(void (*work)(void *arg), void *arg, MemoryContext context)
 {
 	return raise_cancel(try_work(work, arg, context, RollbackAndReleaseCurrentSubTransaction));
+}
+
+/* Whether the time of idem_try_within is over. */
+static volatile sig_atomic_t time_is_over = false;
+
+/* Its timer; there is one a session. */
+static TimeoutId timer = MAX_TIMEOUTS;
+
+/* Handler of its timer: what runs is cancelled, as statement_timeout would. */
+static void
+end_time(void)
+{
+	time_is_over = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/*
+ * Starts the timer; within the time of another call it runs already.  It goes off again and
+ * again, for a function that catches the cancel may be called for every row.
+ */
+static bool
+start_timer(int milliseconds)
+{
+	if (milliseconds == 0)
+		return false;
+	if (timer == MAX_TIMEOUTS)
+		timer = RegisterTimeout(USER_TIMEOUT, end_time);
+	if (get_timeout_active(timer))
+		return false;
+	time_is_over = false;
+	enable_timeout_every(timer, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds), milliseconds);
+	return true;
+}
+
+/* A function that catches the cancel and goes on is rolled back nevertheless. */
+typedef struct Timed
+{
+	void (*work)(void *arg);
+	void *arg;
+} Timed;
+
+static void
+work_in_time(void *arg)
+{
+	Timed *timed = arg;
+
+	timed->work(timed->arg);
+	if (time_is_over)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling statement because its time is over")));
+}
+
+/*
+ * A cancel of somebody else's that comes in the same moment is taken for ours: he has to
+ * cancel again what goes on.
+ */
+ErrorData *
+idem_try_within(int milliseconds, void (*work)(void *arg), void *arg, MemoryContext context, bool *late)
+{
+	Timed timed = {work, arg};
+	ErrorData *volatile error = NULL;
+
+	*late = false;
+	if (!start_timer(milliseconds))
+		return idem_try(work, arg, context);
+	PG_TRY();
+	{
+		error = idem_try_any(work_in_time, &timed, context);
+	}
+	PG_FINALLY();
+	{
+		disable_timeout(timer, false);
+		if (time_is_over)
+			QueryCancelPending = false;
+	}
+	PG_END_TRY();
+	*late = error && error->sqlerrcode == ERRCODE_QUERY_CANCELED && time_is_over;
+	return *late ? error : raise_cancel(error);
 }

@@ -43,4 +43,10 @@ extern ErrorData *idem_try_any(void (*work)(void *arg), void *arg, MemoryContext
 /* The same as idem_try, but what succeeds is rolled back too: nothing of it is left. */
 extern ErrorData *idem_try_out(void (*work)(void *arg), void *arg, MemoryContext context);
 
+/*
+ * The same as idem_try, but for so many milliseconds at most; 0 is any time.  What has taken
+ * longer is rolled back, and *late set, whether it has noticed or not.
+ */
+extern ErrorData *idem_try_within(int milliseconds, void (*work)(void *arg), void *arg, MemoryContext context, bool *late);
+
 #endif /* IDEM_SERVER_TRANSACTION_H */

@@ -22,6 +22,7 @@
 #include "portability/instr_time.h"
 #include "server/query.h"
 #include "server/scope.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -35,6 +36,7 @@ typedef struct Checking
 {
 	const IdemRequest *request;
 	IdemDepth depth;
+	const IdemExpect *expect;
 	IdemTakeCheck take;
 	void *arg;
 	int64 windows; /* done */
@@ -374,7 +376,7 @@ static void
 compare_multisets(Window *window)
 {
 	TupleDesc desc = window->checking->load.apply->desc;
-	int64 max = window->checking->max_rows;
+	int64 max = Max(window->checking->max_rows, window->checking->expect->max_samples);
 	int64 only[IDEM_SIDES];
 
 	window->multiset = idem_begin_multiset();
@@ -444,32 +446,78 @@ add_blame(Window *window, StringInfo result, bool differs)
 	add_finding(result, !changed && differs && load->request->reload, "target_changed");
 }
 
+/* Rows of the target for so many keys of the source, or as many as a number can say. */
+static int64
+rows_of_keys(int64 keys, int64 per_key)
+{
+	return per_key > 0 && keys > PG_INT64_MAX / per_key ? PG_INT64_MAX : keys * per_key;
+}
+
+/* True if the target has fewer rows than its keys in the source want. */
+static bool
+is_short(const Window *window, int64 keys)
+{
+	const IdemExpect *expect = window->checking->expect;
+	const IdemCheck *check = window->check;
+
+	return window->checking->request->reload && check->target_rows != IDEM_NOT_COUNTED &&
+		   (check->missing_rows == IDEM_NOT_COUNTED || expect->min_per_key > 1) &&
+		   check->target_rows < rows_of_keys(keys, expect->min_per_key) - check->allowed;
+}
+
+/* How many rows the window has: of the target, if that is known. */
+static int64
+window_rows(const IdemCheck *check)
+{
+	return check->target_rows == IDEM_NOT_COUNTED ? check->source_rows : check->target_rows;
+}
+
+/* Says by which rows the two sides differ more than they may. */
+static void
+add_differences(Window *window, int64 keys, StringInfo result)
+{
+	const IdemExpect *expect = window->checking->expect;
+	IdemCheck *check = window->check;
+	bool surplus;
+	bool differs = check->depth == IDEM_DEPTH_DIGEST && window->checking->request->reload && !is_same(window) &&
+				   window->piece.rows.count == check->source_rows && expect->min_per_key == 1 && expect->max_per_key == 1;
+
+	if (check->target_rows != IDEM_NOT_COUNTED && window->checking->request->reload)
+		check->surplus_rows = Max(0, check->target_rows - rows_of_keys(keys, expect->max_per_key));
+	surplus = check->surplus_rows > check->allowed;
+	add_finding(result, check->max_per_key > expect->max_per_key, "duplicates");
+	add_finding(result, surplus, "surplus");
+	add_finding(result, (expect->min_per_key > 0 && check->missing_rows > check->allowed) || is_short(window, keys), "missing");
+	add_finding(result, check->extra_rows > check->allowed, "extra");
+	add_finding(result, check->different_rows > check->allowed || differs, "different");
+}
+
 /* Says what is wrong. */
 static void
 judge(Window *window)
 {
+	const IdemExpect *expect = window->checking->expect;
 	IdemCheck *check = window->check;
-	bool reload = window->checking->request->reload;
-	bool counted = reload && check->missing_rows == IDEM_NOT_COUNTED;
-	int64 wanted = check->source_keys == IDEM_NOT_COUNTED ? check->source_rows : check->source_keys;
-	bool differs = check->depth == IDEM_DEPTH_DIGEST && reload && !is_same(window) &&
-				   window->piece.rows.count == check->source_rows;
+	int64 keys = check->source_keys == IDEM_NOT_COUNTED ? check->source_rows : check->source_keys;
 	StringInfoData result;
+	bool differs;
 
-	if (check->target_rows != IDEM_NOT_COUNTED && reload)
-		check->surplus_rows = Max(0, check->target_rows - wanted);
+	check->allowed = idem_allowance(expect, keys);
+	if (expect->max_per_key > 1)
+		check->different_rows = IDEM_NOT_COUNTED; /* nobody knows which of them it should be like */
 	initStringInfo(&result);
-	add_finding(&result, check->max_per_key > 1, "duplicates");
-	add_finding(&result, check->surplus_rows > 0, "surplus");
-	add_finding(&result, check->missing_rows > 0 || (counted && check->target_rows < wanted), "missing");
-	add_finding(&result, check->extra_rows > 0, "extra");
-	add_finding(&result, check->different_rows > 0 || differs, "different");
-	add_blame(window, &result, result.len > 0);
+	add_differences(window, keys, &result);
+	differs = result.len > 0;
+	add_finding(&result, window_rows(check) < expect->min_rows && strstr(result.data, "missing") == NULL, "missing");
+	add_finding(&result, window_rows(check) > expect->max_rows && strstr(result.data, "surplus") == NULL, "surplus");
+	add_finding(&result, Max(check->source_null_keys, check->target_null_keys) > expect->null_keys, "null_keys");
+	add_blame(window, &result, differs);
 	check->result = result.len > 0 ? result.data : "ok";
 }
 
 /* Hands the rows over by which the two sides differ. */
 static void report_differences(Window *window);
+static void take_samples(Window *window);
 
 /* Compares the two sides of a window. */
 static void
@@ -492,6 +540,8 @@ compare_window(Window *window)
 	judge(window);
 	if (window->checking->max_rows > 0)
 		report_differences(window);
+	if (window->checking->expect->max_samples > 0)
+		take_samples(window);
 	if (window->difference.missing.store)
 		idem_free_difference(&window->difference);
 	idem_free_rows(&window->piece.rows);
@@ -509,28 +559,37 @@ find_complete(Checking *checking, const IdemComplete *run, Snapshot since)
 	return n == 1 && runs[0].run_id == run->run_id ? &runs[0] : NULL;
 }
 
-/* Checks one window, if it still is complete. */
-static void
-check_window(Checking *checking, const IdemComplete *run)
+/* What there is to say of a window before it has been looked at. */
+static IdemCheck
+begin_check(const Checking *checking, const IdemComplete *run)
 {
-	IdemLoad *load = &checking->load;
-	Snapshot since = idem_take_snapshot();
-	instr_time start;
-	instr_time end;
 	IdemCheck check = {
-		.type = load->type,
-		.pipeline = load->pipeline,
+		.type = checking->load.type,
+		.pipeline = checking->load.pipeline,
 		.window = run->window,
 		.run_id = run->run_id,
 		.depth = checking->depth,
 		.remote = checking->remote,
 		.checked_at = GetCurrentTimestamp(),
 	};
-	Window window = {.checking = checking, .since = since, .check = &check};
 
 	check.source_keys = check.target_rows = check.target_keys = check.target_null_keys = IDEM_NOT_COUNTED;
 	check.duplicate_keys = check.surplus_rows = check.max_per_key = IDEM_NOT_COUNTED;
 	check.missing_rows = check.extra_rows = check.different_rows = IDEM_NOT_COUNTED;
+	return check;
+}
+
+/* Checks one window, if it still is complete. */
+static bool
+check_window(Checking *checking, const IdemComplete *run, IdemCheck *check)
+{
+	IdemLoad *load = &checking->load;
+	Snapshot since = idem_take_snapshot();
+	Window window = {.checking = checking, .since = since, .check = check};
+	instr_time start;
+	instr_time end;
+
+	*check = begin_check(checking, run);
 	INSTR_TIME_SET_CURRENT(start);
 	window.complete = find_complete(checking, run, since);
 	if (window.complete)
@@ -541,12 +600,87 @@ check_window(Checking *checking, const IdemComplete *run)
 		compare_window(&window);
 		INSTR_TIME_SET_CURRENT(end);
 		INSTR_TIME_SUBTRACT(end, start);
-		check.seconds = INSTR_TIME_GET_DOUBLE(end);
-		checking->windows++;
-		if (checking->take)
-			checking->take(checking->arg, &check);
+		check->seconds = INSTR_TIME_GET_DOUBLE(end);
 	}
 	idem_release_snapshot(since);
+	return window.complete != NULL;
+}
+
+IdemCheck
+idem_failed_check(const IdemRangeType *type, const char *pipeline, IdemWindow window, IdemDepth depth, const ErrorData *error)
+{
+	IdemCheck check = {
+		.type = type,
+		.pipeline = pipeline,
+		.window = window,
+		.depth = depth,
+		.checked_at = GetCurrentTimestamp(),
+		.result = "check_failed",
+	};
+
+	check.source_rows = check.source_keys = check.source_null_keys = IDEM_NOT_COUNTED;
+	check.target_rows = check.target_keys = check.target_null_keys = IDEM_NOT_COUNTED;
+	check.duplicate_keys = check.surplus_rows = check.max_per_key = IDEM_NOT_COUNTED;
+	check.missing_rows = check.extra_rows = check.different_rows = IDEM_NOT_COUNTED;
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("check of window %s of pipeline \"%s\" failed: %s", idem_window_text(type, window), pipeline, error->message)));
+	return check;
+}
+
+/* A window to be checked, as an argument of idem_try_within. */
+typedef struct TimedCheck
+{
+	Checking *checking;
+	const IdemComplete *run;
+	bool done;
+	IdemCheck check;
+} TimedCheck;
+
+static void
+run_timed_check(void *arg)
+{
+	TimedCheck *timed = arg;
+
+	timed->done = check_window(timed->checking, timed->run, &timed->check);
+}
+
+/* Checks one window in the time that it may take. */
+static void
+check_window_in_time(TimedCheck *timed)
+{
+	const Checking *checking = timed->checking;
+	int max_time = checking->expect->max_time;
+	bool late;
+	ErrorData *error = idem_try_within(max_time, run_timed_check, timed, CurrentMemoryContext, &late);
+
+	if (error && !late)
+		ReThrowError(error);
+	if (!late)
+		return;
+	idem_hide_rows();
+	error->message = psprintf("it has taken longer than %g seconds", max_time / 1000.0);
+	timed->check = idem_failed_check(checking->load.type, checking->load.pipeline, timed->run->window, checking->depth, error);
+	timed->check.run_id = timed->run->run_id;
+	timed->check.seconds = max_time / 1000.0;
+	timed->done = true;
+}
+
+/* Checks one window, and hands over what has come of it. */
+static void
+check_and_take(Checking *checking, const IdemComplete *run)
+{
+	TimedCheck timed = {checking, run};
+
+	if (checking->expect->max_time > 0)
+		check_window_in_time(&timed);
+	else
+		run_timed_check(&timed);
+	if (!timed.done)
+		return;
+	checking->windows++;
+	if (checking->take)
+		checking->take(checking->arg, &timed.check);
 }
 
 /* True if some of what is read lies on another server. */
@@ -579,6 +713,21 @@ open_checking(Checking *checking)
 	checking->remote = is_remote(load);
 }
 
+/* Fails for what cannot be expected of rows without keys. */
+static void
+check_expected(const Checking *checking)
+{
+	const IdemExpect *expect = checking->expect;
+
+	if (checking->load.target->nkeys > 0 ||
+		(expect->min_per_key == 1 && expect->max_per_key == 1 && expect->null_keys == IDEM_ANY_NUMBER))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("fanout and null_keys need keys"),
+			 errhint("Pass the natural key, for example keys => '{id}', or leave them out.")));
+}
+
 /* Checks the windows, as whom it is requested. */
 static void
 check_windows_as(void *arg)
@@ -590,6 +739,7 @@ check_windows_as(void *arg)
 	int i;
 
 	open_checking(checking);
+	check_expected(checking);
 	if (!idem_plan_windows(&load->plan))
 		return;
 	idem_check_zone(&load->plan, load->time_zone);
@@ -601,16 +751,16 @@ check_windows_as(void *arg)
 
 		CHECK_FOR_INTERRUPTS();
 		if (checking->take_difference == NULL || checking->max_rows > 0)
-			check_window(checking, &runs[i]);
+			check_and_take(checking, &runs[i]);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(load->piece_context);
 	}
 }
 
 int64
-idem_check_windows(const IdemRequest *request, IdemDepth depth, IdemTakeCheck take, void *arg)
+idem_check_windows(const IdemRequest *request, IdemDepth depth, const IdemExpect *expect, IdemTakeCheck take, void *arg)
 {
-	Checking checking = {.request = request, .depth = depth, .take = take, .arg = arg};
+	Checking checking = {.request = request, .depth = depth, .expect = expect, .take = take, .arg = arg};
 
 	idem_run_as(&request->identity, check_windows_as, &checking);
 	return checking.windows;
@@ -622,6 +772,7 @@ idem_find_differences(const IdemRequest *request, int64 max_rows, IdemTakeDiffer
 	Checking checking = {
 		.request = request,
 		.depth = IDEM_DEPTH_AUTO,
+		.expect = &idem_expect_nothing,
 		.arg = arg,
 		.max_rows = max_rows,
 		.take_difference = take,
@@ -804,4 +955,67 @@ report_differences(Window *window)
 	}
 	if (window->check->duplicate_keys > 0)
 		report_rows(window, NULL, build_duplicates);
+}
+
+/* Takes a value, which may be NULL. */
+typedef struct SampleReceiver
+{
+	DestReceiver pub;
+	MemoryContext context;
+	Datum sample; /* 0 if there is none */
+} SampleReceiver;
+
+static bool
+receive_sample(TupleTableSlot *slot, DestReceiver *self)
+{
+	SampleReceiver *receiver = (SampleReceiver *) self;
+	MemoryContext old = MemoryContextSwitchTo(receiver->context);
+	bool isnull;
+	Datum value = slot_getattr(slot, 1, &isnull);
+
+	if (!isnull)
+		receiver->sample = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/*
+ * The keys of some differences, or the rows where there are none:
+ * SELECT jsonb_agg(COALESCE(x.key, …)) FROM (… LIMIT n) x (side, key, source_row, target_row, columns)
+ */
+static Datum
+sample_rows(Window *window, const IdemRows *rows, IdemBuild build)
+{
+	SampleReceiver receiver = {
+		.pub = {receive_sample, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.context = CurrentMemoryContext,
+	};
+	StringInfoData sql;
+
+	if (rows && (rows->store == NULL || rows->count == 0))
+		return 0;
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT pg_catalog.jsonb_agg(COALESCE(x.key, x.source_row, x.target_row)) FROM (");
+	build(&sql, window->checking->load.apply);
+	appendStringInfo(&sql, " LIMIT %d) x (side, key, source_row, target_row, columns)", window->checking->expect->max_samples);
+	if (rows)
+		idem_show_rows(rows);
+	idem_run_since(make_statement(window, sql.data), window->since, window->piece.bounds, &receiver.pub);
+	if (rows)
+		idem_hide_rows();
+	return receiver.sample;
+}
+
+/* Names some of the rows that are wrong. */
+static void
+take_samples(Window *window)
+{
+	const IdemDifference *difference = &window->difference;
+	Datum *samples = window->check->samples;
+
+	samples[IDEM_SAMPLE_MISSING] = sample_rows(window, &difference->missing, build_missing);
+	samples[IDEM_SAMPLE_EXTRA] = sample_rows(window, &difference->gone, build_gone);
+	samples[IDEM_SAMPLE_DIFFERENT] = sample_rows(window, &difference->changed, build_changed);
+	if (window->check->duplicate_keys > 0)
+		samples[IDEM_SAMPLE_DUPLICATE] = sample_rows(window, NULL, build_duplicates);
 }

@@ -7,6 +7,7 @@
 
 #include "fmgr.h"
 #include "load/load.h"
+#include "watch/expect.h"
 
 /* How closely a window is looked at. */
 typedef enum IdemDepth
@@ -16,6 +17,16 @@ typedef enum IdemDepth
 	IDEM_DEPTH_DIGEST, /* and checksums */
 	IDEM_DEPTH_ROWS,   /* and each row */
 } IdemDepth;
+
+/* Of what a check names keys. */
+enum
+{
+	IDEM_SAMPLE_MISSING,
+	IDEM_SAMPLE_EXTRA,
+	IDEM_SAMPLE_DIFFERENT,
+	IDEM_SAMPLE_DUPLICATE,
+	IDEM_SAMPLES,
+};
 
 /* What was not counted. */
 #define IDEM_NOT_COUNTED (-1)
@@ -45,7 +56,9 @@ typedef struct IdemCheck
 	Datum target_digest;
 	TimestampTz checked_at;
 	double seconds;
+	int64 allowed;		/* rows that may be wrong */
 	const char *result; /* "ok", or what is wrong, separated by commas */
+	Datum samples[IDEM_SAMPLES]; /* keys, or rows that have none, as a jsonb array; 0 if there are none */
 } IdemCheck;
 
 /*
@@ -53,10 +66,16 @@ typedef struct IdemCheck
  * and target in one snapshot.  Nothing is written.  What can be judged depends on the mode:
  * after an upsert a row of the window may have come with another one, so it tells of what
  * is missing, and of what differs of the rows that the window column still places there.
- * Returns how many windows there were.  Raises what a load of the same request would.
+ * Returns how many windows there were.  Raises what a load of the same request would; but a
+ * check that takes longer than is expected of it has failed.
  */
 typedef void (*IdemTakeCheck)(void *arg, const IdemCheck *check);
-extern int64 idem_check_windows(const IdemRequest *request, IdemDepth depth, IdemTakeCheck take, void *arg);
+extern int64 idem_check_windows(const IdemRequest *request, IdemDepth depth, const IdemExpect *expect,
+								IdemTakeCheck take, void *arg);
+
+/* What there is to say of a window's check that failed, as it does in a WARNING: "check_failed". */
+extern IdemCheck idem_failed_check(const IdemRangeType *type, const char *pipeline, IdemWindow window, IdemDepth depth,
+								   const ErrorData *error);
 
 /* Reads what an argument says of the depth, and the name of one. */
 extern IdemDepth idem_read_depth(FunctionCallInfo fcinfo, int arg);

@@ -62,12 +62,14 @@ read_request(FunctionCallInfo fcinfo)
 Datum
 idem_check_load_text(PG_FUNCTION_ARGS)
 {
+	IdemExpect expect = idem_expect_nothing;
 	IdemRequest request;
 
 	InitMaterializedSRF(fcinfo, 0);
 	idem_connect(true);
 	request = read_request(fcinfo);
-	idem_return_checks(fcinfo, &request, idem_read_depth(fcinfo, ARG_LAST));
+	idem_read_expect(fcinfo, ARG_LAST + 1, &expect);
+	idem_return_checks(fcinfo, &request, idem_read_depth(fcinfo, ARG_LAST), &expect);
 	idem_finish();
 	return (Datum) 0;
 }

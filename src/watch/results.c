@@ -88,9 +88,9 @@ notice_windows(int64 windows)
 }
 
 void
-idem_return_checks(FunctionCallInfo fcinfo, const IdemRequest *request, IdemDepth depth)
+idem_return_checks(FunctionCallInfo fcinfo, const IdemRequest *request, IdemDepth depth, const IdemExpect *expect)
 {
-	notice_windows(idem_check_windows(request, depth, put_check, castNode(ReturnSetInfo, fcinfo->resultinfo)));
+	notice_windows(idem_check_windows(request, depth, expect, put_check, castNode(ReturnSetInfo, fcinfo->resultinfo)));
 }
 
 void

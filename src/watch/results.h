@@ -17,7 +17,8 @@ extern void idem_make_check_row(const IdemCheck *check, Datum *values, bool *nul
  * Adds the checks of a request's windows, or their differences, to the result.  If none of
  * its windows is complete there is nothing to check, and a notice says so.
  */
-extern void idem_return_checks(FunctionCallInfo fcinfo, const IdemRequest *request, IdemDepth depth);
+extern void idem_return_checks(FunctionCallInfo fcinfo, const IdemRequest *request, IdemDepth depth,
+							   const IdemExpect *expect);
 extern void idem_return_differences(FunctionCallInfo fcinfo, const IdemRequest *request, int64 max_rows);
 
 /* Reads how many differences are wanted; 22023 for none. */

@@ -134,8 +134,8 @@ my @attempts = (
 		(	[ $signature => "SELECT $function($led, 'mallory.tgt', $query, '[0,10)', 'upsert', '{id}')" => 42501 ],
 			[ $signature => "$led_of_hers SELECT $function('mallory.led', $tgt, $query, '[0,10)', 'upsert', '{id}', pipeline => 'checked')" => 42501 ],
 			[ $signature => "SELECT $function($own, 'SELECT * FROM alice.src', '[0,10)', 'upsert', '{id}', pipeline => 'checked')" => 42501 ])
-	} ([ 'idem_check_load', 'text' ], [ 'idem_differences_load', 'bigint' ])),
-	[ 'idem_check(text,text,text)' => "SELECT idem_check('alice', '[0,10)')" => 42704 ],
+	} ([ 'idem_check_load', 'text,text,text,bigint,bigint,bigint,double precision' ], [ 'idem_differences_load', 'bigint' ])),
+	[ 'idem_check(text,text,text,text,text,bigint,bigint,bigint,double precision)' => "SELECT idem_check('alice', '[0,10)')" => 42704 ],
 	[ 'idem_differences(text,text,bigint)' => "SELECT idem_differences('alice', '[0,10)')" => 42704 ],
 	# monitors
 	[ 'idem_create_monitor(text)' => q{SELECT idem_create_monitor('alice.mine')} => 42501 ],
