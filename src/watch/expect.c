@@ -6,6 +6,7 @@
 
 #include <math.h>
 
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -242,15 +243,19 @@ idem_read_checks(Datum checks)
 	return expect;
 }
 
-/* An argument as text. */
+/* An argument as text, of the type that the function has it in. */
 static const char *
-argument_text(FunctionCallInfo fcinfo, int arg, int place)
+argument_text(FunctionCallInfo fcinfo, int arg)
 {
-	if (place < 2)
-		return text_to_cstring(PG_GETARG_TEXT_PP(arg));
-	if (members[place].set == set_max_seconds)
-		return psprintf("%.9g", PG_GETARG_FLOAT8(arg));
-	return psprintf(INT64_FORMAT, PG_GETARG_INT64(arg));
+	switch (get_fn_expr_argtype(fcinfo->flinfo, arg))
+	{
+		case INT8OID:
+			return psprintf(INT64_FORMAT, PG_GETARG_INT64(arg));
+		case FLOAT8OID:
+			return psprintf("%.9g", PG_GETARG_FLOAT8(arg));
+		default:
+			return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	}
 }
 
 void
@@ -261,7 +266,7 @@ idem_read_expect(FunctionCallInfo fcinfo, int arg, IdemExpect *expect)
 	for (i = 0; i < IDEM_EXPECT_ARGUMENTS; i++)
 	{
 		if (!PG_ARGISNULL(arg + i))
-			members[i].set(expect, psprintf("argument %s", members[i].name), argument_text(fcinfo, arg + i, i));
+			members[i].set(expect, psprintf("argument %s", members[i].name), argument_text(fcinfo, arg + i));
 	}
 }
 
@@ -271,4 +276,15 @@ idem_allowance(const IdemExpect *expect, int64 rows)
 	if (expect->percent)
 		return (int64) Min(floor((double) rows * expect->tolerance / 100), 1e15);
 	return (int64) expect->tolerance;
+}
+
+void
+idem_check_expected(IdemExpect expect, bool has_keys)
+{
+	if (has_keys || (expect.min_per_key == 1 && expect.max_per_key == 1 && expect.null_keys == IDEM_ANY_NUMBER))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("fanout and null_keys need keys"),
+			 errhint("Pass the natural key, for example keys => '{id}', or leave them out.")));
 }

@@ -43,6 +43,9 @@ extern IdemExpect idem_read_checks(Datum checks);
 #define IDEM_EXPECT_ARGUMENTS 6
 extern void idem_read_expect(FunctionCallInfo fcinfo, int arg, IdemExpect *expect);
 
+/* Raises 22023 for what cannot be expected of rows without keys. */
+extern void idem_check_expected(IdemExpect expect, bool has_keys);
+
 /* How many rows may be wrong of so many. */
 extern int64 idem_allowance(const IdemExpect *expect, int64 rows);
 

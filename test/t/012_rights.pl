@@ -356,7 +356,7 @@ my @uses = (
 	[ "idem_load_window(regclass,regclass,text,anyrange,text,$more)" => 'CALL idem_load_window' . sprintf($loads, 'int8range(0, 10)') ],
 	[ "idem_load(regclass,regclass,text,text,text,$more)" => 'SELECT idem_load' . sprintf($loads, q{'[0,10)'}) ],
 	[ "idem_load(regclass,regclass,text,anyrange,text,$more)" => 'SELECT idem_load' . sprintf($loads, 'int8range(0, 10)') ],
-	(map { [ "idem_$_->[0](regclass,regclass,text,text,text,text[],text,text,text,text,$_->[1])" => "SELECT idem_$_->[0]" . q{('mallory.trap', 'su_tgt', 'SELECT 1::bigint AS id, ''v'' AS v', '[0,10)', 'upsert', '{id}', pipeline => 'su')} ] } [ 'check_load', 'text' ], [ 'differences_load', 'bigint' ]),
+	(map { [ "idem_$_->[0](regclass,regclass,text,text,text,text[],text,text,text,text,$_->[1])" => "SELECT idem_$_->[0]" . q{('mallory.trap', 'su_tgt', 'SELECT 1::bigint AS id, ''v'' AS v', '[0,10)', 'upsert', '{id}', pipeline => 'su')} ] } [ 'check_load', 'text,text,text,bigint,bigint,bigint,double precision' ], [ 'differences_load', 'bigint' ]),
 	[ 'idem_adopt(regclass,text,regclass)' => q{SELECT idem_adopt('mallory.trap', 'su', 'mallory.tgt')}, q{SELECT idem_adopt('mallory.trap', 'su', 'su_tgt')} ],
 	[ 'idem_invalidate(regclass,text,anyrange)' => q{SELECT idem_invalidate('mallory.trap', 'su', int8range(0, 10))} ],
 	[ 'idem_invalidate(regclass,text,text)' => q{SELECT idem_invalidate('mallory.trap', 'su', '[0,10)')} ],
