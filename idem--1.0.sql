@@ -539,6 +539,10 @@ CREATE TABLE idem_pipeline_state (
     updated_rows    bigint      NOT NULL DEFAULT 0,
     deleted_rows    bigint      NOT NULL DEFAULT 0,
     unchanged_rows  bigint      NOT NULL DEFAULT 0,
+    frontier        text,
+    frontier_at     timestamptz,
+    frontier_of     bigint,
+    resets          bigint      NOT NULL DEFAULT 0,
     FOREIGN KEY (name, owner) REFERENCES idem_pipeline (name, owner_id) ON UPDATE CASCADE ON DELETE CASCADE
 );
 CREATE INDEX idem_pipeline_turn ON idem_pipeline_state (name) WHERE turn_started_at IS NOT NULL;
@@ -563,6 +567,10 @@ COMMENT ON COLUMN idem_pipeline_state.gaps IS 'what was due and not complete; th
 COMMENT ON COLUMN idem_pipeline_state.failed_windows IS 'windows whose last run had failed';
 COMMENT ON COLUMN idem_pipeline_state.blocked_windows IS 'and how many of them were blocked';
 COMMENT ON COLUMN idem_pipeline_state.last_failure IS 'the error of the last of them';
+COMMENT ON COLUMN idem_pipeline_state.frontier IS 'a hint: everything before it was complete; NULL: the next turn reads everything';
+COMMENT ON COLUMN idem_pipeline_state.frontier_at IS 'when everything was last read';
+COMMENT ON COLUMN idem_pipeline_state.frontier_of IS 'a hash of the definition by which it was';
+COMMENT ON COLUMN idem_pipeline_state.resets IS 'how often the hint was dropped: one that was read before that is not kept';
 COMMENT ON COLUMN idem_pipeline_state.gap_count IS 'how many gaps there were';
 COMMENT ON COLUMN idem_pipeline_state.windows_loaded IS 'windows that its turns have loaded so far';
 COMMENT ON COLUMN idem_pipeline_state.windows_failed IS 'windows that have failed in its turns so far, a window as often as it has';

@@ -24,7 +24,7 @@ _PG_init(void)
 {
 	idem_add_shared_part(&idem_progress_part);
 	idem_add_shared_part(&idem_recorder_part);
-	idem_window_reopened = idem_wake_pipeline;
+	idem_window_reopened = idem_wake_reopened;
 	idem_define_settings(process_shared_preload_libraries_in_progress);
 	if (process_shared_preload_libraries_in_progress)
 	{

@@ -114,7 +114,7 @@ invalidate(FunctionCallInfo fcinfo, bool is_text)
 	if (idem_read_window(call.ledger->type, call.range, &window))
 		superseded = idem_invalidate_window(call.ledger, call.pipeline, window);
 	if (superseded > 0)
-		idem_window_reopened(idem_function_schema(fcinfo), call.pipeline);
+		idem_window_reopened(idem_function_schema(fcinfo), call.ledger->relid, call.pipeline);
 	idem_finish();
 	return Int64GetDatum(superseded);
 }

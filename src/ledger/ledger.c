@@ -35,7 +35,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-void (*idem_window_reopened)(const char *schema, const char *pipeline);
+void (*idem_window_reopened)(const char *schema, Oid ledger, const char *pipeline);
 
 /* How long a claim waits before it calls a window busy, in ms. */
 #define BUSY_TIMEOUT "10"

@@ -247,9 +247,10 @@ extern int64 idem_invalidate_window(IdemLedger *ledger, const char *pipeline,
 									IdemWindow window);
 
 /*
- * Called when complete windows of a pipeline have become gaps, with the extension's
- * schema: it may be one that runs by itself.  Set by the room that knows pipelines.
+ * Called when complete windows of a pipeline have become gaps in a ledger, with the
+ * extension's schema: it may be one that runs by itself.  Set by the room that knows
+ * pipelines.
  */
-extern void (*idem_window_reopened)(const char *schema, const char *pipeline);
+extern void (*idem_window_reopened)(const char *schema, Oid ledger, const char *pipeline);
 
 #endif /* IDEM_LEDGER_LEDGER_H */

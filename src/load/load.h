@@ -57,6 +57,8 @@ typedef struct IdemRequest
 	bool condemn;										/* block the first window instead of loading it */
 	bool newest_first;									/* in which order pieces are loaded */
 	int64 max_windows;									/* 0: as many as there are */
+	bool looks_from;									/* what lies before look_from is known to be complete, */
+	int64 look_from;									/* and so is what begins there: see below */
 	bool notify;										/* NOTIFY idem of every window */
 	bool (*next_window)(void *arg, IdemWindow *window); /* gives the windows, if not NULL */
 	void *next_window_arg;
@@ -66,6 +68,10 @@ typedef struct IdemRequest
  * A scheduled load redoes its lookback only when a new window has closed, takes a
  * cancel for no failure, and leaves it to its caller to raise an error for windows that
  * failed.  condemn is for a window that took its worker down whenever it was tried.
+ *
+ * look_from spares a load to read from the ledger what its caller knows.  The end of what is
+ * complete is looked for from there, so something that ends after it must be complete; and
+ * lookback reopens as much as ever, also of what lies before.
  */
 
 /* What came of it. */

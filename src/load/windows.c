@@ -44,6 +44,38 @@ idem_reopened_range(const IdemPlan *plan)
 	return range_datum(plan, plan->reopened);
 }
 
+/* The complete windows in a window. */
+static IdemWindow *
+read_complete(const IdemPlan *plan, IdemWindow window, int *n)
+{
+	return idem_read_windows(plan->ledger->type,
+							 idem_ledger_coverage(plan->ledger, plan->pipeline,
+												  idem_window_datum(plan->ledger->type, window)),
+							 n);
+}
+
+/*
+ * The last complete window in a window; false if there is none.  It ends beyond what is
+ * known to be complete, or that is not true any more and everything is read.
+ */
+static bool
+find_last_complete(const IdemPlan *plan, IdemWindow window, IdemWindow *last)
+{
+	const IdemRequest *request = plan->request;
+	IdemWindow beyond = window;
+	IdemWindow *complete;
+	int n = 0;
+
+	beyond.lower = Max(window.lower, request->look_from);
+	if (request->looks_from && beyond.lower < beyond.upper)
+		complete = read_complete(plan, beyond, &n);
+	if (n == 0)
+		complete = read_complete(plan, window, &n);
+	if (n > 0)
+		*last = complete[n - 1];
+	return n > 0;
+}
+
 /*
  * What of the request to redo although it is complete: all of it (force), or so
  * much at the end of what is complete (lookback), or nothing.
@@ -52,33 +84,43 @@ static IdemWindow
 reopened_window(const IdemPlan *plan, IdemWindow window)
 {
 	IdemWindow none = {0, 0};
-	IdemWindow *complete;
+	IdemWindow last;
 	IdemStep lookback;
-	int n;
 
 	if (plan->request->force)
 		return window;
 	if (plan->request->lookback == NULL)
 		return none;
 	lookback = idem_parse_step(plan->ledger->type, "lookback", plan->request->lookback);
-	complete = idem_read_windows(plan->ledger->type,
-								 idem_ledger_coverage(plan->ledger, plan->pipeline,
-													  idem_window_datum(plan->ledger->type, window)),
-								 &n);
-	if (n == 0)
+	if (!find_last_complete(plan, window, &last))
 		return none;
-	if (plan->request->scheduled && complete[n - 1].upper >= window.upper)
+	if (plan->request->scheduled && last.upper >= window.upper)
 		return none;
-	none.upper = complete[n - 1].upper;
+	none.upper = last.upper;
 	none.lower = Max(window.lower, idem_add_steps(plan->ledger->type, none.upper, &lookback, -1));
 	return none;
+}
+
+/* Where the gaps of a window are looked for: what is redone is one, wherever it lies. */
+static IdemWindow
+searched_window(const IdemPlan *plan, IdemWindow window)
+{
+	int64 from = plan->request->look_from;
+
+	if (!plan->request->looks_from)
+		return window;
+	if (plan->reopened.lower < plan->reopened.upper)
+		from = Min(from, plan->reopened.lower);
+	if (from > window.lower && from < window.upper)
+		window.lower = from;
+	return window;
 }
 
 /* Returns what of a window is still to be loaded. */
 static IdemWindow *
 find_gaps(const IdemPlan *plan, IdemWindow window, int *n)
 {
-	Datum range = idem_window_datum(plan->ledger->type, window);
+	Datum range = idem_window_datum(plan->ledger->type, searched_window(plan, window));
 	Datum postponed = idem_postponed_windows(plan->ledger, plan->pipeline, range,
 											 plan->request->postpone);
 	bool elsewhere;

@@ -117,8 +117,18 @@ close_time(const IdemPipeline *pipeline, const IdemRangeType *type, int64 bound)
 	return close > now ? close : now + USECS_PER_MINUTE;
 }
 
+/* What the frontier spares of what is due. */
+static int64
+find_look_from(const IdemFrontier *frontier, const IdemDue *due)
+{
+	if (frontier == NULL || due->window.lower >= due->window.upper)
+		return due->window.lower;
+	return idem_look_from(frontier, due->type, &due->step, due->window);
+}
+
 void
-idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type, IdemDue *due)
+idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type,
+				   const IdemFrontier *frontier, IdemDue *due)
 {
 	bool known = true;
 	int64 bound;
@@ -128,6 +138,7 @@ idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type, Idem
 	due->type = type;
 	due->step = idem_parse_step(due->type, "step", pipeline->step);
 	due->window.lower = due->window.upper = idem_parse_bound(due->type, "start", pipeline->start);
+	due->look_from = due->window.lower;
 	if (pipeline->watermark == NULL)
 		bound = idem_time_bound(due->type, apply_lag(pipeline, NULL, GetCurrentTimestamp(), -1));
 	else if ((known = read_watermark(pipeline, due->type, &bound)))
@@ -135,14 +146,22 @@ idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type, Idem
 	if (!known)
 		return;
 	due->window.upper = idem_grid_line(due->type, &due->step, due->window.lower, bound, &next);
+	due->look_from = find_look_from(frontier, due);
 	if (pipeline->watermark == NULL)
 		due->next_close = close_time(pipeline, due->type, next);
+}
+
+Datum
+idem_due_range(const IdemDue *due)
+{
+	return idem_window_datum(due->type, (IdemWindow){due->look_from, due->window.upper});
 }
 
 /* What is to be found out, as an argument of idem_run_as. */
 typedef struct DueSearch
 {
 	const IdemPipeline *pipeline;
+	const IdemFrontier *frontier;
 	IdemDue due;
 } DueSearch;
 
@@ -151,13 +170,15 @@ find_due_as(void *arg)
 {
 	DueSearch *search = arg;
 
-	idem_find_due_here(search->pipeline, idem_pipeline_range_type(search->pipeline), &search->due);
+	idem_find_due_here(search->pipeline, idem_pipeline_range_type(search->pipeline), search->frontier,
+					   &search->due);
 }
 
-IdemDue
-idem_find_due(const IdemPipeline *pipeline)
+/* Finds out what is due, as the pipeline's owner. */
+static IdemDue
+find_due(const IdemPipeline *pipeline, const IdemFrontier *frontier)
 {
-	DueSearch search = {pipeline};
+	DueSearch search = {pipeline, frontier};
 
 	idem_run_as(&pipeline->identity, find_due_as, &search);
 	return search.due;
@@ -239,8 +260,7 @@ read_failures_as(void *arg)
 	IdemLedger *ledger = idem_open_ledger(reading->pipeline->ledger,
 										  idem_pipeline_request(reading->pipeline).schema, true);
 
-	reading->failures = idem_ledger_failures(ledger, reading->pipeline->name,
-											 idem_window_datum(reading->due->type, reading->due->window));
+	reading->failures = idem_ledger_failures(ledger, reading->pipeline->name, idem_due_range(reading->due));
 }
 
 /* What there is to know of a pipeline's windows that have failed. */
@@ -281,7 +301,7 @@ next_turn(const IdemPipeline *pipeline, const IdemDue *due, const IdemSummary *s
 
 /* The request to load what is due. */
 static IdemRequest
-due_request(const IdemPipeline *pipeline, const IdemDue *due, IdemTurnKind kind, int crashes)
+due_request(const IdemPipeline *pipeline, const IdemDue *due)
 {
 	IdemRequest request = idem_pipeline_request(pipeline);
 
@@ -291,35 +311,45 @@ due_request(const IdemPipeline *pipeline, const IdemDue *due, IdemTurnKind kind,
 	request.lookback = pipeline->lookback;
 	request.continue_on_error = true;
 	request.postpone = IDEM_POSTPONE_BLOCKED;
-	if (kind == IDEM_TURN_SCHEDULED)
-	{
-		request.scheduled = true;
-		request.postpone = IDEM_POSTPONE_NOT_DUE;
-		request.on_busy = IDEM_BUSY_SKIP;
-		request.max_windows = crashes > 0 ? 1 : pipeline->max_windows;
-		request.condemn = crashes >= MAX_CRASHES;
-	}
 	return request;
 }
 
-TimestampTz
-idem_run_turn(const IdemPipeline *pipeline, IdemTurnKind kind, bool atomic, int crashes,
-			  IdemSummary *summary)
+void
+idem_run_by_hand(const IdemPipeline *pipeline, bool atomic, IdemSummary *summary)
 {
-	IdemDue due = idem_find_due(pipeline);
+	IdemDue due = find_due(pipeline, NULL);
 	IdemRequest request;
 
 	memset(summary, 0, sizeof(*summary));
 	summary->pipeline = pipeline->name;
 	if (due.window.lower < due.window.upper)
 	{
-		request = due_request(pipeline, &due, kind, crashes);
+		request = due_request(pipeline, &due);
 		idem_run_load(&request, atomic, NULL, NULL, summary);
 	}
-	if (kind == IDEM_TURN_BY_HAND)
+	summary->blocked = read_failures(pipeline, &due).blocked;
+}
+
+TimestampTz
+idem_run_turn(const IdemPipeline *pipeline, const IdemFrontier *frontier, int crashes,
+			  IdemSummary *summary)
+{
+	IdemDue due = find_due(pipeline, frontier);
+	IdemRequest request;
+
+	memset(summary, 0, sizeof(*summary));
+	summary->pipeline = pipeline->name;
+	if (due.window.lower < due.window.upper)
 	{
-		summary->blocked = read_failures(pipeline, &due).blocked;
-		return 0;
+		request = due_request(pipeline, &due);
+		request.looks_from = true;
+		request.look_from = due.look_from;
+		request.scheduled = true;
+		request.postpone = IDEM_POSTPONE_NOT_DUE;
+		request.on_busy = IDEM_BUSY_SKIP;
+		request.max_windows = crashes > 0 ? 1 : pipeline->max_windows;
+		request.condemn = crashes >= MAX_CRASHES;
+		idem_run_load(&request, false, NULL, NULL, summary);
 	}
 	return next_turn(pipeline, &due, summary);
 }

@@ -5,6 +5,7 @@
 #ifndef IDEM_PIPELINE_DUE_H
 #define IDEM_PIPELINE_DUE_H
 
+#include "pipeline/frontier.h"
 #include "pipeline/pipeline.h"
 
 /* The windows that have closed: the grid's cells from lower up to upper. */
@@ -13,15 +14,19 @@ typedef struct IdemDue
 	const IdemRangeType *type;
 	IdemStep step;
 	IdemWindow window;		/* empty if none has closed */
+	int64 look_from;		/* what lies before is known to be complete; its lower bound if nothing is */
 	TimestampTz next_close; /* when the next one will; 0: nobody knows */
 } IdemDue;
 
 /*
- * Finds out what is due now, by the clock or the watermark; as the pipeline's owner, or
- * for who is that already.
+ * Finds out what is due now, by the clock or the watermark, for who is the pipeline's owner
+ * already.  frontier is NULL for who wants to know everything.
  */
-extern IdemDue idem_find_due(const IdemPipeline *pipeline);
-extern void idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type, IdemDue *due);
+extern void idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType *type,
+							   const IdemFrontier *frontier, IdemDue *due);
+
+/* Where to look for gaps and failures in what is due; a range, not empty if something is due. */
+extern Datum idem_due_range(const IdemDue *due);
 
 /*
  * Checks what makes a pipeline a pipeline: its grid, lag and watermark; and returns
@@ -29,19 +34,15 @@ extern void idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType
  */
 extern char *idem_check_schedule(const IdemPipeline *pipeline);
 
-/* How a turn is run: by hand, or by a worker. */
-typedef enum IdemTurnKind
-{
-	IDEM_TURN_BY_HAND,
-	IDEM_TURN_SCHEDULED,
-} IdemTurnKind;
+/* Loads all that is due of a pipeline, as its owner, whatever has been postponed. */
+extern void idem_run_by_hand(const IdemPipeline *pipeline, bool atomic, IdemSummary *summary);
 
 /*
- * Loads what is due of a pipeline, as its owner.  crashes is how often its worker was
- * lost in a row: after one its windows are tried one at a time, after too many the
- * next one is blocked.  Returns when the next turn is due, 0 for never.
+ * A worker's turn: loads what is due beyond the frontier, some of it.  crashes is how often
+ * the worker was lost in a row: after one its windows are tried one at a time, after too
+ * many the next one is blocked.  Returns when the next turn is due, 0 for never.
  */
-extern TimestampTz idem_run_turn(const IdemPipeline *pipeline, IdemTurnKind kind, bool atomic,
+extern TimestampTz idem_run_turn(const IdemPipeline *pipeline, const IdemFrontier *frontier,
 								 int crashes, IdemSummary *summary);
 
 #endif /* IDEM_PIPELINE_DUE_H */

@@ -16,6 +16,7 @@
 #include "id/keys.h"
 #include "ledger/table.h"
 #include "load/call.h"
+#include "pipeline/frontier.h"
 #include "pipeline/own.h"
 #include "pipeline/pipeline.h"
 #include "server/compat.h"
@@ -236,7 +237,7 @@ idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row)
 		append_assignment(&sql, i);
 	appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1 RETURNING name, enabled),"
 								 " due AS (UPDATE @.idem_pipeline_state s SET"
-								 " next_run_at = CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END, last_error = NULL"
+								 " next_run_at = CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END, last_error = NULL, " IDEM_FORGET_FRONTIER("s.")
 								 " FROM new n WHERE s.name OPERATOR(pg_catalog.=) n.name)"
 								 " SELECT FROM new");
 	if (idem_run_own(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)

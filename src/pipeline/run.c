@@ -34,7 +34,7 @@ idem_run_pipeline(PG_FUNCTION_ARGS)
 
 	idem_require_writable("load");
 	idem_connect(atomic);
-	(void) idem_run_turn(idem_argument_pipeline(fcinfo), IDEM_TURN_BY_HAND, atomic, 0, &summary);
+	idem_run_by_hand(idem_argument_pipeline(fcinfo), atomic, &summary);
 	idem_notice_summary(&summary, atomic);
 	idem_finish();
 	return (Datum) 0;

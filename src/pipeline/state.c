@@ -326,7 +326,7 @@ idem_book_lost_turn(const char *schema, const char *name, int delay)
 
 	return idem_run_own(schema,
 						"UPDATE @.idem_pipeline_state SET turn_started_at = NULL, turn_booked = false,"
-						" crashes = " COUNT_UP("crashes") ","
+						" crashes = " COUNT_UP("crashes") ", " IDEM_FORGET_FRONTIER("") ","
 						" next_run_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
 						" pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog.*)"
 						" pg_catalog.power(2::pg_catalog.float8, LEAST(crashes, 10))"
@@ -359,6 +359,7 @@ idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at, co
 								   " next_run_at = CASE WHEN next_run_at OPERATOR(pg_catalog.>) turn_started_at"
 								   " THEN LEAST(next_run_at, $2) ELSE $2 END,"
 								   " failures = CASE WHEN $3 IS NULL THEN 0 ELSE " COUNT_UP("failures") " END,"
+								   " frontier = CASE WHEN $3 IS NULL THEN frontier END,"
 								   " last_run_at = pg_catalog.clock_timestamp(), turn_booked = true" THIS_UNLOCKED,
 								   lengthof(types), types,
 					args, isnull);
@@ -391,25 +392,44 @@ idem_book_owner_waiting(const char *schema, Oid owner, const char *why)
 						lengthof(types), types, args, NULL);
 }
 
-/* Inserts, for whoever has locked the pipeline's state would keep it from running. */
-void
-idem_make_due(const char *schema, const char *name)
+/*
+ * Inserts, for whoever has locked the pipeline's state would keep it from running; also
+ * where it is disabled, for another session may be enabling it, if somebody is there to
+ * take it away.
+ */
+static void
+insert_wakeup(const char *schema, const char *name, Oid ledger)
 {
-	static const Oid types[] = {TEXTOID, OIDOID};
-	Datum args[] = {CStringGetTextDatum(name), ObjectIdGetDatum(GetUserId())};
+	static const Oid types[] = {TEXTOID, OIDOID, OIDOID, BOOLOID};
+	Datum args[] = {CStringGetTextDatum(name), ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(ledger),
+					BoolGetDatum(idem_scheduler_pid() != 0)};
 
 	(void) idem_run_own(schema,
 						"INSERT INTO @.idem_wakeup (pipeline) SELECT d.name FROM @.idem_pipeline d"
-						" WHERE d.name OPERATOR(pg_catalog.=) $1"
-						" AND d.enabled"
-						" AND pg_catalog.pg_has_role($2, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")",
+						" WHERE d.name OPERATOR(pg_catalog.=) $1 AND (d.enabled OR $4)"
+						" AND (pg_catalog.pg_has_role($2, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
+						" OR $3 OPERATOR(pg_catalog.<>) 0::pg_catalog.oid"
+						" AND d.ledger::pg_catalog.oid OPERATOR(pg_catalog.=) $3)",
 						lengthof(types), types, args, NULL);
+}
+
+void
+idem_make_due(const char *schema, const char *name)
+{
+	insert_wakeup(schema, name, InvalidOid);
 }
 
 void
 idem_wake_pipeline(const char *schema, const char *name)
 {
 	idem_make_due(schema, name);
+	idem_wake_at_end();
+}
+
+void
+idem_wake_reopened(const char *schema, Oid ledger, const char *name)
+{
+	insert_wakeup(schema, name, ledger);
 	idem_wake_at_end();
 }
 
@@ -437,7 +457,9 @@ take_wakeups(void *arg)
 								"DELETE FROM @.idem_wakeup w WHERE EXISTS ("
 								"SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
 								" OR NOT EXISTS (SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
-								" UPDATE @.idem_pipeline_state p SET next_run_at = pg_catalog.clock_timestamp()"
+								" UPDATE @.idem_pipeline_state p SET next_run_at = CASE WHEN"
+								" (SELECT d.enabled FROM @.idem_pipeline d WHERE d.name OPERATOR(pg_catalog.=) p.name)"
+								" THEN pg_catalog.clock_timestamp() ELSE p.next_run_at END, " IDEM_FORGET_FRONTIER("p.")
 								" FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
 								lengthof(types), types, args, isnull) > 0;
 }
@@ -560,7 +582,7 @@ idem_adopt_pipelines(const char *schema)
 						   " INSERT INTO @.idem_pipeline_state AS p (name, owner, next_run_at)"
 						   " SELECT r.name, r.owner_id, CASE WHEN r.enabled THEN pg_catalog.clock_timestamp() END FROM resumed r"
 						   " ON CONFLICT (name) DO UPDATE SET turn_started_at = NULL, crashes = 0,"
-						   " next_run_at = excluded.next_run_at",
+						   " next_run_at = excluded.next_run_at, " IDEM_FORGET_FRONTIER("p."),
 						   lengthof(types), types, args, NULL);
 	report_unresolved(schema);
 	return adopted;
@@ -667,32 +689,75 @@ idem_visit_pipelines(const char *schema,
 	tuplestore_end(rows.store);
 }
 
-void
-idem_book_coverage(const char *schema, const char *name, const IdemPipelineCoverage *coverage)
+/* The values that idem_book_coverage books of a coverage. */
+static void
+coverage_values(const IdemPipelineCoverage *coverage, Datum *values, bool *nulls)
 {
-	static const Oid types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, TEXTOID, INT8OID};
-	const char *texts[] = {name, coverage->complete_to, NULL, coverage->gaps, NULL, NULL, coverage->last_failure, NULL};
-	Datum args[lengthof(types)];
-	bool isnull[lengthof(types)] = {false};
-	size_t i;
+	nulls[0] = coverage->complete_to == NULL;
+	values[0] = nulls[0] ? (Datum) 0 : CStringGetTextDatum(coverage->complete_to);
+	nulls[1] = coverage->complete_at == 0;
+	values[1] = TimestampTzGetDatum(coverage->complete_at);
+	nulls[2] = coverage->gaps == NULL;
+	values[2] = nulls[2] ? (Datum) 0 : windows_datum(coverage->gaps);
+	nulls[3] = nulls[4] = false;
+	values[3] = Int64GetDatum(coverage->failed);
+	values[4] = Int64GetDatum(coverage->blocked);
+	nulls[5] = coverage->last_failure == NULL;
+	values[5] = nulls[5] ? (Datum) 0 : error_datum(coverage->last_failure);
+	nulls[6] = coverage->frontier == NULL;
+	values[6] = nulls[6] ? (Datum) 0 : CStringGetTextDatum(coverage->frontier);
+	nulls[7] = coverage->gaps == NULL;
+	values[7] = Int64GetDatum(coverage->ngaps);
+}
 
-	for (i = 0; i < lengthof(types); i++)
-	{
-		isnull[i] = types[i] == TEXTOID && texts[i] == NULL;
-		args[i] = types[i] == TEXTOID && texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
-	}
-	if (coverage->gaps)
-		args[3] = windows_datum(coverage->gaps);
-	if (coverage->last_failure)
-		args[6] = error_datum(coverage->last_failure);
-	args[2] = TimestampTzGetDatum(coverage->complete_at);
-	isnull[2] = coverage->complete_at == 0;
-	args[4] = Int64GetDatum(coverage->failed);
-	args[5] = Int64GetDatum(coverage->blocked);
-	args[7] = Int64GetDatum(coverage->ngaps);
-	isnull[7] = coverage->gaps == NULL;
+/*
+ * Whoever has made windows gaps since the frontier was fetched has either said so to the
+ * scheduler, which counted, or his wake-up is still there; if it is not committed yet, the
+ * scheduler will take it after this.
+ */
+void
+idem_book_coverage(const char *schema, const char *name, const IdemPipelineCoverage *coverage,
+				   const IdemFrontier *frontier)
+{
+	static const Oid types[] = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, INT8OID, INT8OID, TEXTOID,
+								TEXTOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID};
+	Datum args[lengthof(types)] = {CStringGetTextDatum(name)};
+	bool isnull[lengthof(types)] = {false};
+
+	coverage_values(coverage, args + 1, isnull + 1);
+	args[9] = TimestampTzGetDatum(frontier->read_at);
+	args[10] = Int64GetDatum((int64) frontier->fingerprint);
+	args[11] = Int64GetDatum(frontier->resets);
 	(void) idem_run_own(schema,
 						"UPDATE @.idem_pipeline_state SET complete_to = $2, complete_at = $3, gaps = $4,"
-						" failed_windows = $5, blocked_windows = $6, last_failure = $7, gap_count = $8" THIS_UNLOCKED,
+						" failed_windows = $5, blocked_windows = $6, last_failure = $7, gap_count = $9,"
+						" frontier = CASE WHEN resets OPERATOR(pg_catalog.=) $12 AND NOT EXISTS ("
+						"SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) $1) THEN $8 END,"
+						" frontier_at = $10, frontier_of = $11" THIS_UNLOCKED,
 						lengthof(types), types, args, isnull);
+}
+
+IdemFrontier
+idem_stored_frontier(const char *schema, const char *name)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum args[] = {CStringGetTextDatum(name)};
+	IdemFrontier frontier = {0};
+	Datum values[4];
+	bool nulls[4];
+
+	if (!idem_fetch_own(schema,
+						"SELECT p.resets, CASE WHEN NOT EXISTS (SELECT FROM @.idem_wakeup w"
+						" WHERE w.pipeline OPERATOR(pg_catalog.=) p.name) THEN p.frontier END,"
+						" p.frontier_at, p.frontier_of FROM @.idem_pipeline_state p"
+						" WHERE p.name OPERATOR(pg_catalog.=) $1",
+						lengthof(types), types, args, NULL, lengthof(values), values, nulls))
+		return frontier;
+	frontier.resets = DatumGetInt64(values[0]);
+	if (nulls[1] || nulls[2] || nulls[3])
+		return frontier;
+	frontier.bound = TextDatumGetCString(values[1]);
+	frontier.read_at = DatumGetTimestampTz(values[2]);
+	frontier.fingerprint = (uint64) DatumGetInt64(values[3]);
+	return frontier;
 }

@@ -9,6 +9,7 @@
 #ifndef IDEM_PIPELINE_STATE_H
 #define IDEM_PIPELINE_STATE_H
 
+#include "pipeline/frontier.h"
 #include "pipeline/pipeline.h"
 #include "nodes/pg_list.h"
 
@@ -80,6 +81,7 @@ extern bool idem_pipeline_exists(const char *schema, const char *name);
 typedef struct IdemPipelineCoverage
 {
 	const char *complete_to; /* NULL: nothing is known */
+	const char *frontier;	 /* the same bound, as any session reads it alike */
 	TimestampTz complete_at; /* 0: it is no time */
 	const char *gaps;
 	int64 ngaps;
@@ -89,9 +91,18 @@ typedef struct IdemPipelineCoverage
 	TimestampTz last_run;
 } IdemPipelineCoverage;
 
-/* Books it. */
+/*
+ * Books it, and with it the frontier, as far as it still says anything: the coverage was
+ * read beyond the one that is given, or all of it.
+ */
 extern void idem_book_coverage(const char *schema, const char *name,
-							   const IdemPipelineCoverage *coverage);
+							   const IdemPipelineCoverage *coverage, const IdemFrontier *frontier);
+
+/*
+ * The frontier as it is stored.  Nothing is known where somebody has made the pipeline due
+ * and the scheduler has not noticed yet.
+ */
+extern IdemFrontier idem_stored_frontier(const char *schema, const char *name);
 
 /* What idem_status shows of a pipeline that is not in its ledger. */
 typedef struct IdemPipelineState
@@ -134,8 +145,9 @@ extern void idem_book_owner_waiting(const char *schema, Oid owner, const char *w
 
 /*
  * Makes a pipeline due at once, if it is there and the current role owns it, when the
- * scheduler next takes wake-ups; which returns false if it has to come back for some,
- * whose pipelines somebody has locked, and sets *taken if it took some.
+ * scheduler next takes wake-ups; its frontier is forgotten then, also if it is disabled.
+ * Taking them returns false if it has to come back for some, whose pipelines somebody has
+ * locked, and sets *taken if it took some.
  */
 extern void idem_make_due(const char *schema, const char *name);
 extern bool idem_take_wakeups(const char *schema, bool *taken);
@@ -149,5 +161,11 @@ extern int64 idem_adopt_pipelines(const char *schema);
 
 /* Makes a pipeline due, if there is one of the name, and wakes the scheduler at commit. */
 extern void idem_wake_pipeline(const char *schema, const char *name);
+
+/*
+ * The same for one whose windows in a ledger have become gaps: whoever may do that need not
+ * own it, if the ledger is its.
+ */
+extern void idem_wake_reopened(const char *schema, Oid ledger, const char *name);
 
 #endif /* IDEM_PIPELINE_STATE_H */

@@ -157,7 +157,7 @@ fill_now(void *arg)
 {
 	StatusRow *row = arg;
 	IdemPipeline *pipeline = idem_open_pipeline_row(row->status->schema, row->pipeline);
-	IdemPipelineCoverage coverage = idem_read_coverage(pipeline, open_ledger(row->status, pipeline->ledger));
+	IdemPipelineCoverage coverage = idem_read_coverage(pipeline, open_ledger(row->status, pipeline->ledger), NULL);
 
 	set_coverage(row, &coverage);
 }

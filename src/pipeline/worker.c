@@ -103,6 +103,7 @@ log_summary(const IdemSummary *summary)
 typedef struct CoverageReading
 {
 	const IdemPipeline *pipeline;
+	const IdemFrontier *frontier;
 	IdemPipelineCoverage coverage;
 } CoverageReading;
 
@@ -111,17 +112,17 @@ read_coverage(void *arg)
 {
 	CoverageReading *reading = arg;
 
-	reading->coverage = idem_read_coverage(reading->pipeline, NULL);
+	reading->coverage = idem_read_coverage(reading->pipeline, NULL, reading->frontier);
 }
 
 /* Books how the pipeline is doing, for those who may look at it but not run its code. */
 static void
-book_coverage(const IdemPipeline *pipeline)
+book_coverage(const IdemPipeline *pipeline, const IdemFrontier *frontier)
 {
-	CoverageReading reading = {pipeline};
+	CoverageReading reading = {pipeline, frontier};
 
 	if (idem_try(read_coverage, &reading, CurrentMemoryContext) == NULL)
-		idem_book_coverage(pipeline->schema, pipeline->name, &reading.coverage);
+		idem_book_coverage(pipeline->schema, pipeline->name, &reading.coverage, frontier);
 }
 
 /* Runs a turn and books it; raises whatever goes wrong. */
@@ -130,6 +131,7 @@ run_turn(const char *name)
 {
 	IdemSummary summary;
 	IdemPipeline *pipeline;
+	IdemFrontier frontier;
 	TimestampTz next;
 	char *schema;
 
@@ -138,9 +140,9 @@ run_turn(const char *name)
 	if (schema)
 	{
 		pipeline = idem_open_pipeline(schema, name);
-		next = idem_run_turn(pipeline, IDEM_TURN_SCHEDULED, false,
-							 idem_pipeline_crashes(schema, name), &summary);
-		book_coverage(pipeline);
+		frontier = idem_find_frontier(pipeline);
+		next = idem_run_turn(pipeline, &frontier, idem_pipeline_crashes(schema, name), &summary);
+		book_coverage(pipeline, &frontier);
 		idem_book_work(schema, name, &summary);
 		idem_book_turn(schema, name, next, NULL);
 		log_summary(&summary);
