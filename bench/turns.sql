@@ -6,9 +6,9 @@ CREATE TABLE bench.nudge (id bigint PRIMARY KEY);
 -- the claims' index is made afterwards, which takes less
 SELECT step FROM bench.mark, unnest(ARRAY[
     format('ALTER TABLE bench.turn%s DROP CONSTRAINT turn%1$s_pipeline_window_range_excl', n),
-    format('INSERT INTO bench.turn%s (pipeline, window_range, state, finished_at, target, target_name, system_identifier, database_oid, method, source_rows, source_schema, run_by)
+    format('INSERT INTO bench.turn%s (pipeline, window_range, state, finished_at, target, target_name, system_identifier, database_oid, method, source_rows, run_by)
         SELECT ''turn%1$s'', int8range(i, i + 1), ''complete'', now(), %L::regclass, ''bench.turned%1$s'', (SELECT system_identifier FROM pg_control_system()),
-            (SELECT oid FROM pg_database WHERE datname = current_database()), ''insert'', 100, ''{"id": "bigint", "v": "text"}'', session_user
+            (SELECT oid FROM pg_database WHERE datname = current_database()), ''insert'', 100, session_user
         FROM generate_series(0, %1$s - 1) i', n, 'bench.turned' || n),
     format('ALTER TABLE bench.turn%s ADD CONSTRAINT turn%1$s_pipeline_window_range_excl EXCLUDE USING gist (pipeline WITH =, window_range WITH &&) WHERE (state IN (''running'', ''complete''))', n)])
     WITH ORDINALITY s(step, i) ORDER BY n, i \gexec
