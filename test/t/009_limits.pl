@@ -105,6 +105,8 @@ my @cases = (
 	[ idem_create_ledger => q{SELECT idem_create_ledger('', 0)} ],
 	[ idem_adopt => q{SELECT idem_adopt('li', repeat('p', 10000000), 0)} ],
 	[ idem_adopt => q{SELECT idem_adopt('li', 'holes', 't')} ],
+	[ idem_accept_schema => q{SELECT idem_accept_schema('li', repeat('p', 10000000))} ],
+	[ idem_accept_schema => q{SELECT idem_accept_schema('li', '')} ],
 	[ idem_prune => q{SELECT idem_prune('li', '170000000 years')} ],
 	[ idem_prune => q{SELECT idem_prune('li', '0')} ],
 	[ idem_load_window => "CALL idem_load_window('li', 't', $nothing, '[0,1700000000000000000)', 'upsert', keys => '{id}', step => '20000000000')" ],
