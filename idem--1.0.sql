@@ -1166,6 +1166,100 @@ COMMENT ON FUNCTION idem_acknowledge(regclass, bigint, timestamptz) IS
 'says that somebody knows of an alert, and until when nobody is to be told that it has got worse';
 
 --
+-- Duplicates that are there already
+--
+
+CREATE TYPE idem_dedupe_job AS (
+    job_id         bigint,
+    target         oid,
+    target_name    text,
+    arguments      text,
+    phase          text,
+    round          integer,
+    rows_found     bigint,
+    rows_tried     bigint,
+    rows_removed   bigint,
+    rows_repointed bigint,
+    quarantine     text,
+    index_name     text,
+    files          text,
+    started_at     timestamptz,
+    updated_at     timestamptz,
+    finished_at    timestamptz,
+    run_by         text
+);
+COMMENT ON TYPE idem_dedupe_job IS
+'jobs that remove duplicates from a table, of which idem_dedupe creates a table beside it';
+COMMENT ON COLUMN idem_dedupe_job.job_id IS 'number of the job';
+COMMENT ON COLUMN idem_dedupe_job.target IS 'OID of the table';
+COMMENT ON COLUMN idem_dedupe_job.target_name IS 'the table''s name when the job began';
+COMMENT ON COLUMN idem_dedupe_job.arguments IS 'what was asked for: a call with the same goes on with the job';
+COMMENT ON COLUMN idem_dedupe_job.phase IS 'finding, removing, indexing; done, undone or, if a call with other arguments has come, abandoned';
+COMMENT ON COLUMN idem_dedupe_job.round IS 'how often rows have been found';
+COMMENT ON COLUMN idem_dedupe_job.rows_found IS 'rows found in this round';
+COMMENT ON COLUMN idem_dedupe_job.rows_tried IS 'of these, as far as batches have come';
+COMMENT ON COLUMN idem_dedupe_job.rows_removed IS 'rows that are in the quarantine, of all rounds';
+COMMENT ON COLUMN idem_dedupe_job.rows_repointed IS 'rows of other tables that refer to another row now';
+COMMENT ON COLUMN idem_dedupe_job.quarantine IS 'the table that holds the removed rows';
+COMMENT ON COLUMN idem_dedupe_job.index_name IS 'the unique index that was built';
+COMMENT ON COLUMN idem_dedupe_job.files IS 'the files of the table when rows were found: in others they lie elsewhere';
+COMMENT ON COLUMN idem_dedupe_job.run_by IS 'who has called';
+
+CREATE TYPE idem_dedupe_row AS (
+    round       integer,
+    n           bigint,
+    leaf        oid,
+    place       tid,
+    born        xid,
+    keeper      tid,
+    keeper_born xid,
+    hash        bigint,
+    same        boolean,
+    referenced  boolean,
+    skipped     boolean,
+    example     jsonb
+);
+COMMENT ON TYPE idem_dedupe_row IS
+'rows that a job of idem_dedupe has found, of which there is a table while it is not done';
+
+CREATE PROCEDURE idem_dedupe(
+    target        regclass,
+    keys          text[],
+    keep          text     DEFAULT NULL,
+    conflicts     text     DEFAULT 'refuse',
+    ignore        text[]   DEFAULT NULL,
+    on_references text     DEFAULT 'refuse',
+    quarantine    text     DEFAULT NULL,
+    batch_ms      integer  DEFAULT 200,
+    pause         interval DEFAULT '0',
+    dry_run       boolean  DEFAULT false
+)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_dedupe';
+COMMENT ON PROCEDURE idem_dedupe IS
+'moves all but one row of each key from a table into a quarantine, in batches that are committed, while others write';
+
+CREATE PROCEDURE idem_dedupe_undo(target regclass, job bigint DEFAULT NULL)
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'idem_dedupe_undo';
+COMMENT ON PROCEDURE idem_dedupe_undo(regclass, bigint) IS
+'puts the rows back that a job of idem_dedupe has removed, by default the last one';
+
+CREATE FUNCTION idem_dedupe_jobs() RETURNS SETOF idem_dedupe_job
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME', 'idem_dedupe_jobs';
+COMMENT ON FUNCTION idem_dedupe_jobs() IS
+'the jobs of idem_dedupe on tables of all roles that the caller may become';
+
+CREATE VIEW idem_dedupe_status AS
+    SELECT target_name AS target, job_id, phase, round, rows_found, rows_tried, rows_removed, rows_repointed, quarantine, index_name,
+        arguments, started_at, updated_at, finished_at, run_by
+    FROM idem_dedupe_jobs();
+GRANT SELECT ON idem_dedupe_status TO PUBLIC;
+COMMENT ON VIEW idem_dedupe_status IS
+'jobs of idem_dedupe: what they have removed, and how far they are';
+
+--
 -- Testing
 --
 

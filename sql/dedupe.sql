@@ -1,0 +1,204 @@
+-- duplicates that are there already: found, moved into a quarantine, put back
+SET client_min_messages = warning;
+CREATE FUNCTION counts(target regclass) RETURNS TABLE (kept bigint, removed bigint) LANGUAGE plpgsql AS $$ BEGIN
+    EXECUTE format('SELECT count(*) FROM %s', target) INTO kept;
+    EXECUTE format('SELECT count(*) FROM %I', trim('"' FROM target::text) || '_removed') INTO removed;
+    RETURN NEXT;
+END $$;
+SET client_min_messages = notice;
+
+-- NULL is the same as NULL, -0.0 as 0.0; what is given as a key is a column, or else an expression
+CREATE TABLE plain (id int PRIMARY KEY, code text, x float8, at timestamptz);
+INSERT INTO plain VALUES (1, 'a', 0.0, '2024-01-01'), (2, 'a', -0.0, '2024-01-01'), (3, NULL, 1, NULL), (4, NULL, 1, NULL), (5, 'b', 'NaN', NULL), (6, 'b', 'NaN', NULL), (7, 'c', NULL, NULL);
+SELECT idem_digest(p) AS before FROM plain p \gset
+\set VERBOSITY terse
+CALL idem_dedupe('plain', '{code,x}', dry_run => true);
+BEGIN;
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}', dry_run => true);
+ROLLBACK;
+\set VERBOSITY default
+SELECT count(*) FROM pg_class WHERE relname LIKE 'plain\_%' AND relkind = 'r';
+CALL idem_dedupe('plain', '{code,x}');
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}');
+SELECT id FROM plain ORDER BY id;
+SELECT idem_key, id, code, x FROM plain_removed ORDER BY id;
+-- again, there is nothing to do
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}');
+SELECT target, job_id, phase, rows_removed, quarantine FROM idem_dedupe_status ORDER BY job_id;
+CALL idem_dedupe_undo('plain');
+SELECT idem_digest(p) = :'before' AS as_before, (SELECT count(*) FROM plain_removed) AS quarantined FROM plain p;
+CALL idem_dedupe_undo('plain');
+CALL idem_dedupe_undo('plain', 1);
+
+-- rows of one key that differ: one is kept, or all are left
+CREATE TABLE versions (id int, "Ke y" text, version int, note json, place point);
+INSERT INTO versions VALUES (1, 'a', 1, '{"a": 1}', '(0,0)'), (2, 'a', 2, '{"a": 1}', '(0,0)'), (3, 'A ', 3, NULL, NULL), (4, 'b', NULL, '1', '(1,1)'), (5, 'b', 7, '1', '(1,1)'), (6, 'c', 1, '{"x": 1}', NULL), (7, 'c', 1, '{"x": 1}', NULL), (8, 'd', 1, '{"x": 1}', NULL), (9, 'd', 1, '{"x":1}', NULL);
+CALL idem_dedupe('versions', '{"Ke y"}', ignore => '{id}');
+CALL idem_dedupe('versions', '{"Ke y"}', ignore => '{id}', conflicts => 'leave');
+SELECT array_agg(id ORDER BY id) FROM versions;
+CALL idem_dedupe('versions', ARRAY['lower(btrim("Ke y"))'], 'version DESC NULLS LAST, id', 'keep', quarantine => 'public.versions_set_aside');
+SELECT array_agg(id ORDER BY id) FROM versions;
+SELECT idem_key, array_agg(id ORDER BY id) FROM versions_set_aside GROUP BY 1 ORDER BY 1;
+CALL idem_dedupe_undo('versions');
+SELECT count(*) FROM versions;
+
+-- other columns: generated, identity, dropped, of types that cannot be hashed; names that need quotes
+CREATE TABLE "O'dd" (gone int, id int GENERATED ALWAYS AS IDENTITY, "a""b" bit varying, twice text GENERATED ALWAYS AS (upper(v)) STORED, v text COLLATE "C");
+ALTER TABLE "O'dd" DROP gone;
+INSERT INTO "O'dd" ("a""b", v) VALUES (B'1', 'x'), (B'1', 'x'), (B'10', 'x'), (NULL, 'y'), (NULL, 'y');
+SELECT idem_digest(o) AS before FROM "O'dd" o \gset
+CALL idem_dedupe('"O''dd"', ARRAY['a"b'], keep => 'id', ignore => '{id}');
+SELECT * FROM "O'dd" ORDER BY id;
+CALL idem_dedupe_undo('"O''dd"');
+SELECT idem_digest(o) = :'before' AS as_before FROM "O'dd" o;
+
+-- partitions: the same place in another one is another row
+CREATE TABLE parts (region text, id int, v int, PRIMARY KEY (region, id)) PARTITION BY LIST (region);
+CREATE TABLE parts_a PARTITION OF parts FOR VALUES IN ('a');
+CREATE TABLE parts_b (v int, dropped int, id int NOT NULL, region text NOT NULL);
+ALTER TABLE parts_b DROP dropped;
+ALTER TABLE parts ATTACH PARTITION parts_b FOR VALUES IN ('b');
+INSERT INTO parts SELECT r, i, i / 2 FROM unnest('{a,b}'::text[]) r, generate_series(1, 6) i;
+SELECT idem_digest(p) AS before FROM parts p \gset
+CALL idem_dedupe('parts', '{v}', ignore => '{id}');
+CALL idem_dedupe('parts', '{region,v}', ignore => '{id}');
+SELECT region, array_agg(id ORDER BY id) FROM parts GROUP BY 1 ORDER BY 1;
+SELECT * FROM counts('parts');
+CALL idem_dedupe_undo('parts');
+SELECT idem_digest(p) = :'before' AS as_before FROM parts p;
+CALL idem_dedupe('parts_a', '{v}', ignore => '{id}');
+
+-- what refers to rows that go
+CREATE TABLE child (id int, parent int, CONSTRAINT to_plain FOREIGN KEY (parent) REFERENCES plain);
+INSERT INTO child VALUES (1, 1), (2, 2), (3, 4), (4, NULL);
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}');
+CREATE INDEX ON child (parent);
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}');
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}', on_references => 'repoint');
+SELECT * FROM child ORDER BY id;
+SELECT * FROM counts('plain');
+ALTER TABLE child DROP CONSTRAINT to_plain, ADD CONSTRAINT to_plain FOREIGN KEY (parent) REFERENCES plain ON DELETE CASCADE;
+CALL idem_dedupe('plain', '{code,x}');
+ALTER TABLE child DROP CONSTRAINT to_plain, ADD CONSTRAINT to_plain FOREIGN KEY (parent) REFERENCES plain ON DELETE SET NULL;
+CALL idem_dedupe('plain', '{code,x}');
+DROP TABLE child;
+-- of a table that refers to itself, by two columns
+CREATE TABLE tree (a int, b int, up_a int, up_b int, name text, PRIMARY KEY (a, b), FOREIGN KEY (up_a, up_b) REFERENCES tree);
+CREATE INDEX ON tree (up_b, up_a);
+INSERT INTO tree VALUES (1, 1, NULL, NULL, 'root'), (1, 2, NULL, NULL, 'root'), (2, 1, 1, 2, 'leaf'), (2, 2, 1, 1, 'leaf'), (3, 1, 2, 2, 'twig');
+CALL idem_dedupe('tree', '{name}', 'a, b', 'keep', on_references => 'repoint');
+SELECT * FROM tree ORDER BY a, b;
+
+-- what is refused, before anything is read
+CALL idem_dedupe('plain', '{}');
+CALL idem_dedupe('plain', '{nothing}');
+CALL idem_dedupe('plain', '{code,code}');
+CALL idem_dedupe('plain', '{lower(code}');
+CALL idem_dedupe('plain', ARRAY['code), (x']);
+CALL idem_dedupe('plain', '{code AS other}');
+CALL idem_dedupe('plain', ARRAY['count(*)']);
+CALL idem_dedupe('plain', ARRAY['(SELECT 1)']);
+CALL idem_dedupe('plain', ARRAY['at::text']);
+CALL idem_dedupe('versions', '{note}');
+CALL idem_dedupe('plain', '{code}', 'id; DROP TABLE plain', 'keep');
+CALL idem_dedupe('plain', '{code}', 'id LIMIT 1', 'keep');
+CALL idem_dedupe('plain', '{code}', 'random()', 'keep');
+CALL idem_dedupe('plain', '{code}', 'nothing', 'keep');
+CALL idem_dedupe('plain', '{code}', conflicts => 'keep');
+CALL idem_dedupe('plain', '{code}', conflicts => 'merge');
+CALL idem_dedupe('plain', '{code}', on_references => 'cascade');
+CALL idem_dedupe('plain', '{code}', ignore => '{nothing}');
+CALL idem_dedupe('plain', '{code}', batch_ms => 0);
+CALL idem_dedupe('plain', '{code}', pause => '-1 second');
+CALL idem_dedupe(NULL, '{code}');
+CALL idem_dedupe('plain', NULL);
+BEGIN;
+CALL idem_dedupe('plain', '{code}');
+ROLLBACK;
+SET default_transaction_read_only = on;
+CALL idem_dedupe('plain', '{code}');
+CALL idem_dedupe_undo('plain');
+RESET default_transaction_read_only;
+CALL idem_dedupe_undo('pg_class');
+CALL idem_dedupe('pg_class', '{relname}');
+CREATE VIEW seen AS SELECT * FROM plain;
+CALL idem_dedupe('seen', '{code}');
+CREATE TEMP TABLE passing (code text);
+CALL idem_dedupe('passing', '{code}');
+CREATE TABLE base (code text);
+CREATE TABLE heir () INHERITS (base);
+CALL idem_dedupe('base', '{code}');
+CREATE RULE keep_all AS ON DELETE TO heir DO INSTEAD NOTHING;
+CALL idem_dedupe('heir', '{code}');
+ALTER TABLE heir DISABLE RULE keep_all;
+CALL idem_dedupe('heir', '{code}');
+CREATE TABLE byday (at timestamptz, code text) PARTITION BY RANGE (date_part('year', at AT TIME ZONE 'UTC'));
+CALL idem_dedupe('byday', '{at,code}');
+CREATE TABLE published (code text);
+SET client_min_messages = error;
+CREATE PUBLICATION told FOR TABLE published;
+SET client_min_messages = notice;
+CALL idem_dedupe('published', '{code}');
+ALTER TABLE published REPLICA IDENTITY FULL;
+CALL idem_dedupe('published', '{code}');
+DROP PUBLICATION told;
+CREATE TABLE clash (idem_job int, code text);
+CALL idem_dedupe('clash', '{code}');
+
+-- only the owner, with his rights, and row security does not hide rows from him
+CREATE ROLE dedupe_owner;
+CREATE ROLE dedupe_other;
+GRANT CREATE, USAGE ON SCHEMA public TO dedupe_owner, dedupe_other;
+SET ROLE dedupe_owner;
+CREATE TABLE owned (id int, code text);
+INSERT INTO owned VALUES (1, 'a'), (1, 'a');
+GRANT ALL ON owned TO dedupe_other;
+ALTER TABLE owned ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CALL idem_dedupe('owned', '{code}');
+ALTER TABLE owned NO FORCE ROW LEVEL SECURITY;
+SET ROLE dedupe_other;
+CALL idem_dedupe('owned', '{code}');
+CREATE TABLE owned_removed (evil int);
+SET ROLE dedupe_owner;
+CALL idem_dedupe('owned', '{code}');
+CALL idem_dedupe('owned', '{code}', quarantine => 'owned_gone');
+SELECT target, phase, rows_removed FROM idem_dedupe_status;
+SET ROLE dedupe_other;
+SELECT target, phase, rows_removed FROM idem_dedupe_status;
+RESET ROLE;
+CALL idem_dedupe_undo('owned');
+SET ROLE dedupe_owner;
+CALL idem_dedupe_undo('owned');
+RESET ROLE;
+
+-- a quarantine that does not fit, tables of others' that are in the way
+ALTER TABLE plain ADD more int;
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}');
+ALTER TABLE plain_removed ADD more text;
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}');
+ALTER TABLE plain_removed ALTER more TYPE int USING NULL;
+CALL idem_dedupe('plain', '{code,x}', ignore => '{id}', quarantine => 'versions');
+CREATE TABLE published_dedupe (mine int);
+CREATE TABLE heir_dedupe_rows (mine int);
+CALL idem_dedupe('heir', '{code}');
+DROP TABLE published_dedupe, heir_dedupe_rows;
+
+-- a trigger that keeps rows: what is left is said, and the same call goes on
+INSERT INTO published VALUES ('a'), ('a'), ('b'), ('b');
+CREATE FUNCTION keep_a() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN OLD.code = 'a' THEN NULL ELSE OLD END; END $$;
+CREATE TRIGGER keep_a BEFORE DELETE ON published FOR EACH ROW EXECUTE FUNCTION keep_a();
+CALL idem_dedupe('published', '{code}');
+SELECT phase, rows_removed FROM idem_dedupe_status WHERE target = 'public.published' ORDER BY job_id DESC LIMIT 1;
+DROP TRIGGER keep_a ON published;
+CALL idem_dedupe('published', '{code}');
+SELECT * FROM counts('published');
+
+-- many rows, in small batches
+CREATE TABLE strikes AS SELECT i AS id, 'airport ' || i % 40 AS airport, date '1990-01-01' + i % 300 AS flight_date, i % 7 = 0 AS damage FROM generate_series(1, 20000) i;
+CALL idem_dedupe('strikes', '{airport,flight_date}', 'id', 'keep', batch_ms => 5);
+SELECT k.kept + k.removed AS rows, k.kept, (SELECT count(DISTINCT (airport, flight_date)) FROM strikes) AS keys, (SELECT max(id) FROM strikes) AS highest FROM counts('strikes') k;
+
+SET client_min_messages = warning;
+DROP TABLE owned, owned_removed, owned_gone, owned_dedupe;
+REVOKE ALL ON SCHEMA public FROM dedupe_owner, dedupe_other;
+DROP ROLE dedupe_owner, dedupe_other;
