@@ -71,6 +71,10 @@ my @cases = (
 	[ idem_calendar => q{SELECT count(*) FROM idem_calendar('ld', 'p', date '4713-01-01 BC', date '5874897-12-31', '1 month')} ],
 	# checks of many windows, of windows without an end, of relations that are large
 	[ idem_digest_values => q{SELECT idem_digest_values(i, i::text) FROM generate_series(1, 100000000) i} ],
+	[ idem_dedupe => "CALL idem_dedupe('t', $many)", "CALL idem_dedupe('t', ARRAY[$long])", "CALL idem_dedupe('t', '{id}', $long, 'keep')" ],
+	[ idem_dedupe => q{CALL idem_dedupe('t', ARRAY[repeat('(', 100000)])}, q{CALL idem_dedupe('t', '{id}', quarantine => repeat('x.', 1000000))}, q{CALL idem_dedupe('t', '{id}', pause => '100000000 years')} ],
+	[ idem_dedupe_undo => q{CALL idem_dedupe_undo('t', 9223372036854775807)} ],
+	[ idem_dedupe_jobs => 'SELECT count(*) FROM idem_dedupe_jobs()' ],
 	[ idem_duplicates => q{SELECT count(*) FROM idem_duplicates('li', '{window_range,pipeline}')} ],
 	[ idem_duplicates => "SELECT count(*) FROM idem_duplicates('li', $many)" ],
 	[ idem_duplicates => "SELECT count(*) FROM idem_duplicates('t', '{id}', $long, 'id')" ],
