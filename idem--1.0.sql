@@ -525,6 +525,7 @@ CREATE TABLE idem_pipeline_state (
     failures        integer     NOT NULL DEFAULT 0,
     silent_turns    integer     NOT NULL DEFAULT 0,
     crashes         integer     NOT NULL DEFAULT 0,
+    crashed_at      timestamptz,
     complete_to     text,
     complete_at     timestamptz,
     gaps            text,
@@ -561,6 +562,7 @@ COMMENT ON COLUMN idem_pipeline_state.last_error IS 'what kept its last turn fro
 COMMENT ON COLUMN idem_pipeline_state.failures IS 'turns in a row that could not begin';
 COMMENT ON COLUMN idem_pipeline_state.silent_turns IS 'turns in a row whose worker was ended before it could say what came of it';
 COMMENT ON COLUMN idem_pipeline_state.crashes IS 'turns in a row that were lost with the server';
+COMMENT ON COLUMN idem_pipeline_state.crashed_at IS 'when one was last: for an hour its windows are loaded one by one';
 COMMENT ON COLUMN idem_pipeline_state.complete_to IS 'how far the pipeline was complete after its last turn';
 COMMENT ON COLUMN idem_pipeline_state.complete_at IS 'the moment that is; NULL for offsets';
 COMMENT ON COLUMN idem_pipeline_state.gaps IS 'what was due and not complete; the first of many windows';

@@ -38,12 +38,6 @@
 /* How many times as many windows the next batch may have. */
 #define GROWTH 4
 
-/*
- * As many it may have: each may take a subtransaction, and of more than 64 the server
- * does not tell other sessions, which then have to look them up.
- */
-#define MAX_TOGETHER 60
-
 /* How long a batch goes on, in microseconds. */
 static int64
 max_time(void)
@@ -81,7 +75,7 @@ add_context(void *arg)
 static bool
 may_batch(const IdemLoad *load)
 {
-	return idem_batch_time > 0 && !load->atomic && !load->request->scheduled &&
+	return idem_batch_time > 0 && !load->atomic && !load->request->one_by_one &&
 		   load->target->is_plain && !IsolationUsesXactSnapshot();
 }
 
@@ -263,7 +257,7 @@ set_pace(IdemLoad *load, int done, int64 elapsed)
 {
 	int64 most = done * max_time() / Max(elapsed, 1);
 
-	load->pace.together = Max(1, Min(most, Min(done * GROWTH, MAX_TOGETHER)));
+	load->pace.together = Max(1, Min(most, Min(done * GROWTH, IDEM_MAX_TOGETHER)));
 }
 
 /* What comes of a batch that was loaded. */
@@ -308,6 +302,12 @@ load_alone(const Batch *batch)
 	pace->together = batch->quiet ? 1 : 0;
 	pace->alone = batch->n;
 	pace->rerun = batch->begun;
+}
+
+int
+idem_batch_size(const IdemLoad *load)
+{
+	return load->pace.alone == 0 && may_batch(load) ? Max(1, load->pace.together) : 1;
 }
 
 int

@@ -61,7 +61,7 @@ open_request_as(void *arg)
 		opening->found = opening->planned = idem_plan_windows(&load->plan);
 	idem_prepare_load(load);
 	idem_check_zone(&load->plan, load->time_zone);
-	if (opening->found || load->request->next_window)
+	if (opening->found || load->request->next_windows)
 		idem_check_schema(load);
 }
 
@@ -73,7 +73,7 @@ open_request(void *arg)
 	IdemLoad *load = opening->load;
 
 	idem_run_as(&load->request->identity, open_request_as, opening);
-	if (!opening->found && load->request->next_window == NULL)
+	if (!opening->found && load->request->next_windows == NULL)
 		idem_check_load_rights(load);
 }
 
@@ -203,13 +203,13 @@ idem_run_load(const IdemRequest *request, bool atomic,
 
 	load.report = report;
 	load.report_arg = report_arg;
-	if (!open_to_load(&load) && request->next_window == NULL)
+	if (!open_to_load(&load) && request->next_windows == NULL)
 		return;
 	note_unlogged(&load);
 	idem_progress_begin(load.ledger, load.pipeline, request->target);
 	PG_TRY();
 	{
-		if (request->next_window)
+		if (request->next_windows)
 			idem_load_given(&load);
 		else
 			idem_load_gaps(&load, load.plan.window, request->step != NULL);

@@ -60,8 +60,9 @@ typedef struct IdemRequest
 	bool looks_from;									/* what lies before look_from is known to be complete, */
 	int64 look_from;									/* and so is what begins there: see below */
 	bool notify;										/* NOTIFY idem of every window */
-	bool (*next_window)(void *arg, IdemWindow *window); /* gives the windows, if not NULL */
-	void *next_window_arg;
+	bool one_by_one;									/* small windows are not loaded together */
+	int (*next_windows)(void *arg, IdemWindow *windows, int max); /* gives the windows, if not NULL: some that follow each other */
+	void *next_windows_arg;
 } IdemRequest;
 
 /*
@@ -81,7 +82,7 @@ typedef struct IdemSummary
 	int64 loaded; /* windows */
 	int64 busy;	  /* windows left to another session */
 	int64 failed; /* windows */
-	int64 tried;  /* windows that next_window gave, whatever came of them */
+	int64 tried;  /* windows that next_windows gave, whatever came of them */
 	ErrorData *first_error;
 	const char *first_failed; /* its window */
 	int64 blocked;			  /* windows of a pipeline that are left alone until idem_retry */

@@ -370,11 +370,19 @@ idem_load_gaps(IdemLoad *load, IdemWindow window, bool cut)
 void
 idem_load_given(IdemLoad *load)
 {
-	IdemWindow window;
+	const IdemRequest *request = load->request;
+	IdemWindow windows[IDEM_MAX_TOGETHER];
+	int n;
+	int i;
 
-	while (load->request->next_window(load->request->next_window_arg, &window))
+	while ((n = request->next_windows(request->next_windows_arg, windows, idem_batch_size(load))) > 0)
 	{
-		finish_piece(load, window);
-		load->summary->tried++;
+		for (i = 0; i < n;)
+		{
+			int done = load_next(load, windows + i, n - i);
+
+			i += done;
+			load->summary->tried += done;
+		}
 	}
 }

@@ -3,8 +3,8 @@
  *		Many windows at once, in parallel workers.
  *
  * The caller puts the gaps and the grid into a shared segment, and each worker cuts off
- * the next window until none is left.  Every window is a transaction of its own and
- * claimed as always, so whoever else loads some of them meanwhile does no harm.
+ * the next window, or some small ones at once, until none is left.  They are claimed and
+ * committed as always, so whoever else loads some of them meanwhile does no harm.
  */
 #include "postgres.h"
 
@@ -92,9 +92,9 @@ read_cursor(Backfill *shared)
 	return cursor;
 }
 
-/* Moves the cursor, unless somebody has meanwhile. */
+/* Moves the cursor over so many windows, unless somebody has meanwhile. */
 static bool
-move_cursor(Backfill *shared, const IdemCursor *from, const IdemCursor *to)
+move_cursor(Backfill *shared, const IdemCursor *from, const IdemCursor *to, int n)
 {
 	bool same;
 
@@ -105,26 +105,43 @@ move_cursor(Backfill *shared, const IdemCursor *from, const IdemCursor *to)
 	if (same)
 	{
 		shared->cursor = *to;
-		shared->taken++;
+		shared->taken += n;
 	}
 	SpinLockRelease(&shared->mutex);
 	return same;
 }
 
-/* What a worker takes windows from, and the one it takes. */
+/* What a worker takes windows from, and those that it takes. */
 typedef struct Taking
 {
 	const IdemPipeline *pipeline;
 	Backfill *shared;
-	IdemWindow window;
-	bool found;
+	IdemWindow *windows;
+	int max;
+	int n;
 } Taking;
 
+/* So many times as many windows as a worker takes at once are left for the others. */
+#define FAIR_SHARE 8
+
+/* As many windows a worker takes at once: few of the last, of which the others want some. */
+static int
+fair_number(Backfill *shared, int max)
+{
+	int64 rest;
+
+	SpinLockAcquire(&shared->mutex);
+	rest = shared->total - (int64) shared->taken;
+	SpinLockRelease(&shared->mutex);
+	return Max(1, Min(max, rest / FAIR_SHARE));
+}
+
 static void
-take_window_as(void *arg)
+take_windows_as(void *arg)
 {
 	Taking *taking = arg;
 	IdemPieces pieces = shared_pieces(taking->shared);
+	int max = fair_number(taking->shared, taking->max);
 	IdemCursor from;
 	IdemCursor to;
 
@@ -132,19 +149,24 @@ take_window_as(void *arg)
 	{
 		CHECK_FOR_INTERRUPTS();
 		from = to = read_cursor(taking->shared);
-		taking->found = idem_next_piece(&pieces, &to, &taking->window);
-	} while (taking->found && !move_cursor(taking->shared, &from, &to));
+		for (taking->n = 0; taking->n < max; taking->n++)
+		{
+			if (!idem_next_piece(&pieces, &to, &taking->windows[taking->n]))
+				break;
+		}
+	} while (taking->n > 0 && !move_cursor(taking->shared, &from, &to, taking->n));
 }
 
-/* Takes the next window, by the pipeline's time zone; false if there is none. */
-static bool
-take_window(void *arg, IdemWindow *window)
+/* Takes the next windows, by the pipeline's time zone; none are left if it returns 0. */
+static int
+take_windows(void *arg, IdemWindow *windows, int max)
 {
 	Taking *taking = arg;
 
-	idem_run_as(&taking->pipeline->identity, take_window_as, taking);
-	*window = taking->window;
-	return taking->found;
+	taking->windows = windows;
+	taking->max = max;
+	idem_run_as(&taking->pipeline->identity, take_windows_as, taking);
+	return taking->n;
 }
 
 /* Counts a window. */
@@ -206,8 +228,8 @@ load_windows(const char *name, Backfill *shared)
 	request.window_text = "empty";
 	request.scheduled = true;
 	request.continue_on_error = true;
-	request.next_window = take_window;
-	request.next_window_arg = &taking;
+	request.next_windows = take_windows;
+	request.next_windows_arg = &taking;
 	taking.pipeline = pipeline;
 	idem_run_load(&request, false, count_window, &taking, &summary);
 	pg_atomic_fetch_add_u64(&shared->failed, summary.failed);

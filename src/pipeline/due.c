@@ -331,8 +331,8 @@ idem_run_by_hand(const IdemPipeline *pipeline, bool atomic, IdemSummary *summary
 }
 
 TimestampTz
-idem_run_turn(const IdemPipeline *pipeline, const IdemFrontier *frontier, int crashes,
-			  IdemSummary *summary)
+idem_run_turn(const IdemPipeline *pipeline, const IdemFrontier *frontier,
+			  const IdemCrashes *crashes, IdemSummary *summary)
 {
 	IdemDue due = find_due(pipeline, frontier);
 	IdemRequest request;
@@ -347,8 +347,9 @@ idem_run_turn(const IdemPipeline *pipeline, const IdemFrontier *frontier, int cr
 		request.scheduled = true;
 		request.postpone = IDEM_POSTPONE_NOT_DUE;
 		request.on_busy = IDEM_BUSY_SKIP;
-		request.max_windows = crashes > 0 ? 1 : pipeline->max_windows;
-		request.condemn = crashes >= MAX_CRASHES;
+		request.max_windows = crashes->in_a_row > 0 ? 1 : pipeline->max_windows;
+		request.condemn = crashes->in_a_row >= MAX_CRASHES;
+		request.one_by_one = crashes->lately;
 		idem_run_load(&request, false, NULL, NULL, summary);
 	}
 	return next_turn(pipeline, &due, summary);

@@ -34,15 +34,22 @@ extern Datum idem_due_range(const IdemDue *due);
  */
 extern char *idem_check_schedule(const IdemPipeline *pipeline);
 
+/* How often a pipeline's worker was lost in a row, and whether it was lately: see state.h. */
+typedef struct IdemCrashes
+{
+	int in_a_row;
+	bool lately;
+} IdemCrashes;
+
 /* Loads all that is due of a pipeline, as its owner, whatever has been postponed. */
 extern void idem_run_by_hand(const IdemPipeline *pipeline, bool atomic, IdemSummary *summary);
 
 /*
- * A worker's turn: loads what is due beyond the frontier, some of it.  crashes is how often
- * the worker was lost in a row: after one its windows are tried one at a time, after too
- * many the next one is blocked.  Returns when the next turn is due, 0 for never.
+ * A worker's turn: loads what is due beyond the frontier, some of it.  Its windows
+ * are tried one in a turn after its worker was lost, and after too many times in a row the
+ * next one is blocked.  Returns when the next turn is due, 0 for never.
  */
 extern TimestampTz idem_run_turn(const IdemPipeline *pipeline, const IdemFrontier *frontier,
-								 int crashes, IdemSummary *summary);
+								 const IdemCrashes *crashes, IdemSummary *summary);
 
 #endif /* IDEM_PIPELINE_DUE_H */

@@ -326,6 +326,7 @@ idem_book_lost_turn(const char *schema, const char *name, int delay)
 
 	return idem_run_own(schema,
 						"UPDATE @.idem_pipeline_state SET turn_started_at = NULL, turn_booked = false,"
+						" crashed_at = pg_catalog.clock_timestamp(),"
 						" crashes = " COUNT_UP("crashes") ", " IDEM_FORGET_FRONTIER("") ","
 						" next_run_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
 						" pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog.*)"
@@ -338,6 +339,16 @@ int
 idem_pipeline_crashes(const char *schema, const char *name)
 {
 	return fetch_number(schema, "crashes", name);
+}
+
+bool
+idem_crashed_lately(const char *schema, const char *name)
+{
+	return run_by_name(schema,
+					   "SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) $1"
+					   " AND p.crashed_at OPERATOR(pg_catalog.>)"
+					   " (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(hours => 1))",
+					   name) > 0;
 }
 
 int

@@ -129,6 +129,13 @@ extern void idem_visit_pipelines(const char *schema,
 extern int idem_pipeline_crashes(const char *schema, const char *name);
 
 /*
+ * True if its worker was lost within an hour: then its windows are loaded one by one, for a
+ * window that takes its worker down takes those along that are loaded together with it, and
+ * which of them it is would be found out by a crash for each.
+ */
+extern bool idem_crashed_lately(const char *schema, const char *name);
+
+/*
  * Books what came of a turn: when the next one is due, 0 for never, unless somebody has
  * made the pipeline due since it began; and the error that ended it, NULL if none did.
  * failures counts turns in a row that ended so.

@@ -132,6 +132,7 @@ run_turn(const char *name)
 	IdemSummary summary;
 	IdemPipeline *pipeline;
 	IdemFrontier frontier;
+	IdemCrashes crashes;
 	TimestampTz next;
 	char *schema;
 
@@ -141,7 +142,8 @@ run_turn(const char *name)
 	{
 		pipeline = idem_open_pipeline(schema, name);
 		frontier = idem_find_frontier(pipeline);
-		next = idem_run_turn(pipeline, &frontier, idem_pipeline_crashes(schema, name), &summary);
+		crashes = (IdemCrashes){idem_pipeline_crashes(schema, name), idem_crashed_lately(schema, name)};
+		next = idem_run_turn(pipeline, &frontier, &crashes, &summary);
 		book_coverage(pipeline, &frontier);
 		idem_book_work(schema, name, &summary);
 		idem_book_turn(schema, name, next, NULL);
