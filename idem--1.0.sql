@@ -1234,12 +1234,13 @@ CREATE PROCEDURE idem_dedupe(
     quarantine    text     DEFAULT NULL,
     batch_ms      integer  DEFAULT 200,
     pause         interval DEFAULT '0',
+    unique_index  boolean  DEFAULT true,
     dry_run       boolean  DEFAULT false
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_dedupe';
 COMMENT ON PROCEDURE idem_dedupe IS
-'moves all but one row of each key from a table into a quarantine, in batches that are committed, while others write';
+'moves all but one row of each key from a table into a quarantine, in batches that are committed, while others write, and builds a unique index';
 
 CREATE PROCEDURE idem_dedupe_undo(target regclass, job bigint DEFAULT NULL)
 LANGUAGE C

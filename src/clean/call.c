@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "clean/find.h"
+#include "clean/index.h"
 #include "clean/job.h"
 #include "clean/remove.h"
 #include "clean/table.h"
@@ -25,6 +26,7 @@
 PG_FUNCTION_INFO_V1(idem_dedupe);
 
 #define MAX_ROUNDS 5
+#define MAX_BUILDS 3
 #define DAY_MS (SECS_PER_DAY * 1000.0)
 
 /* The arguments, in order. */
@@ -39,6 +41,7 @@ enum
 	ARG_QUARANTINE,
 	ARG_BATCH_MS,
 	ARG_PAUSE,
+	ARG_UNIQUE_INDEX,
 	ARG_DRY_RUN,
 };
 
@@ -51,6 +54,7 @@ typedef struct Call
 	const char *quarantine;
 	int batch_ms;
 	int64 pause; /* milliseconds */
+	bool unique_index;
 	bool dry_run;
 } Call;
 
@@ -83,6 +87,11 @@ check_call(const Call *call)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("conflicts => 'keep' needs keep"),
 				 errhint("Say which row of a key is kept, as an order of which it is the first: keep => 'updated_at DESC, id'.")));
+	if (call->table.conflicts == IDEM_CONFLICTS_LEAVE && call->unique_index && !call->dry_run)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("conflicts => 'leave' leaves duplicates, and no unique index can be built"),
+				 errhint("unique_index => false")));
 }
 
 /* Reads the arguments. */
@@ -97,6 +106,7 @@ read_call(FunctionCallInfo fcinfo)
 	idem_require_argument(fcinfo, ARG_KEYS, "keys");
 	idem_require_argument(fcinfo, ARG_BATCH_MS, "batch_ms");
 	idem_require_argument(fcinfo, ARG_PAUSE, "pause");
+	idem_require_argument(fcinfo, ARG_UNIQUE_INDEX, "unique_index");
 	idem_require_argument(fcinfo, ARG_DRY_RUN, "dry_run");
 	call.relid = PG_GETARG_OID(ARG_TARGET);
 	call.table.keys = PG_GETARG_ARRAYTYPE_P(ARG_KEYS);
@@ -108,6 +118,7 @@ read_call(FunctionCallInfo fcinfo)
 	call.quarantine = idem_text_argument(fcinfo, ARG_QUARANTINE);
 	call.batch_ms = PG_GETARG_INT32(ARG_BATCH_MS);
 	call.pause = read_pause(PG_GETARG_INTERVAL_P(ARG_PAUSE));
+	call.unique_index = PG_GETARG_BOOL(ARG_UNIQUE_INDEX);
 	call.dry_run = PG_GETARG_BOOL(ARG_DRY_RUN);
 	check_call(&call);
 	return call;
@@ -136,6 +147,7 @@ describe_call(const Call *call)
 	appendStringInfo(&text, ", on_references => '%s'", call->table.repoint ? "repoint" : "refuse");
 	if (call->quarantine)
 		appendStringInfo(&text, ", quarantine => %s", quote_literal_cstr(call->quarantine));
+	appendStringInfo(&text, ", unique_index => %s", call->unique_index ? "true" : "false");
 	return text.data;
 }
 
@@ -165,6 +177,8 @@ remove_all(const IdemTable *table, IdemJob *job, const Call *call)
 {
 	int rounds = 0;
 
+	if (strcmp(job->phase, "indexing") == 0)
+		return;
 	if (strcmp(job->phase, "removing") != 0)
 		find_round(table, job, true);
 	for (;;)
@@ -179,18 +193,41 @@ remove_all(const IdemTable *table, IdemJob *job, const Call *call)
 	}
 }
 
+/* Builds the unique index; of duplicates that arrived meanwhile a round more is made. */
+static void
+build_index(const IdemTable *table, IdemJob *job, const Call *call)
+{
+	int builds;
+
+	for (builds = 1;; builds++)
+	{
+		idem_advance_job(job, "indexing", job->round, job->position);
+		idem_next_transaction();
+		if (idem_build_index(table, job))
+			return;
+		if (builds == MAX_BUILDS)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNIQUE_VIOLATION),
+					 errmsg("duplicates arrived in %s each of %d times its unique index was built", table->name, MAX_BUILDS),
+					 errhint("Stop what writes them, and make the same call again.")));
+		find_round(table, job, true);
+		remove_all(table, job, call);
+	}
+}
+
 /* Says what has been done. */
 static void
 notice_job(const IdemTable *table, const IdemJob *job)
 {
+	StringInfoData more;
+
+	initStringInfo(&more);
 	if (job->repointed > 0)
-		ereport(NOTICE,
-				(errmsg("job %lld of %s: rows removed: %lld, now in %s; references changed: %lld",
-						(long long) job->id, table->name, (long long) job->removed, job->quarantine, (long long) job->repointed)));
-	else
-		ereport(NOTICE,
-				(errmsg("job %lld of %s: rows removed: %lld, now in %s",
-						(long long) job->id, table->name, (long long) job->removed, job->quarantine)));
+		appendStringInfo(&more, "; references changed: %lld", (long long) job->repointed);
+	if (job->index)
+		appendStringInfo(&more, "; unique index: %s", job->index);
+	ereport(NOTICE,
+			(errmsg("job %lld of %s: rows removed: %lld, now in %s%s", (long long) job->id, table->name, (long long) job->removed, job->quarantine, more.data)));
 }
 
 /* Does the job, or what is left of it. */
@@ -207,6 +244,8 @@ run_job(const Call *call)
 	idem_begin_job(table, job);
 	idem_next_transaction();
 	remove_all(table, job, call);
+	if (call->unique_index)
+		build_index(table, job, call);
 	idem_advance_job(job, "done", job->round, job->position);
 	idem_drop_row_list(table, job);
 	idem_next_transaction();

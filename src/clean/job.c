@@ -162,10 +162,10 @@ resume_job(const IdemTable *table, IdemJob *job)
 {
 	static const Oid types[] = {TEXTOID, OIDOID};
 	Datum args[] = {CStringGetTextDatum(job->arguments), ObjectIdGetDatum(table->relid)};
-	Datum values[8];
-	bool nulls[8];
+	Datum values[9];
+	bool nulls[9];
 
-	if (!idem_fetch(idem_make_statement(psprintf("SELECT job_id, phase, round, rows_tried, rows_found, rows_removed, rows_repointed, files FROM %s"
+	if (!idem_fetch(idem_make_statement(psprintf("SELECT job_id, phase, round, rows_tried, rows_found, rows_removed, rows_repointed, files, index_name FROM %s"
 												 " WHERE finished_at IS NULL AND arguments OPERATOR(pg_catalog.=) $1 AND target OPERATOR(pg_catalog.=) $2"
 												 " ORDER BY job_id DESC LIMIT 1",
 												 job->jobs),
@@ -180,6 +180,7 @@ resume_job(const IdemTable *table, IdemJob *job)
 	job->removed = DatumGetInt64(values[5]);
 	job->repointed = DatumGetInt64(values[6]);
 	job->files = nulls[7] ? NULL : TextDatumGetCString(values[7]);
+	job->index = nulls[8] ? NULL : TextDatumGetCString(values[8]);
 	job->resumed = true;
 	return true;
 }
@@ -270,6 +271,18 @@ idem_advance_job(IdemJob *job, const char *phase, int round, int64 position)
 	job->phase = phase;
 	job->round = round;
 	job->position = position;
+}
+
+void
+idem_book_index(IdemJob *job, const char *index)
+{
+	static const Oid types[] = {INT8OID, TEXTOID};
+	Datum args[] = {Int64GetDatum(job->id), CStringGetTextDatum(index)};
+
+	(void) idem_run(idem_make_statement(psprintf("UPDATE %s SET index_name = $2, updated_at = pg_catalog.clock_timestamp() WHERE job_id OPERATOR(pg_catalog.=) $1", job->jobs),
+										lengthof(types), types, IDEM_SNAPSHOT_NEW),
+					args, NULL);
+	job->index = index;
 }
 
 IdemJob *

@@ -49,6 +49,9 @@ extern void idem_drop_row_list(const IdemTable *table, const IdemJob *job);
  */
 extern void idem_advance_job(IdemJob *job, const char *phase, int round, int64 position);
 
+/* Books the index that is going to be built. */
+extern void idem_book_index(IdemJob *job, const char *index);
+
 /*
  * The job to be undone: one by its number, or with 0 the last that has removed rows; 02000
  * if there is none.  Books that its rows are back.

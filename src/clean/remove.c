@@ -278,9 +278,8 @@ is_passing(const Batch *batch, int sqlerrcode)
 		   (sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION && batch->table->repoint);
 }
 
-/* Waits, so many milliseconds, in which the call can be cancelled. */
-static void
-wait_for(int64 ms)
+void
+idem_wait(int64 ms)
 {
 	while (ms > 0)
 	{
@@ -312,7 +311,7 @@ try_batch(Batch *batch)
 		batch->careful = true;
 		batch->size = Max(batch->size / 2, 1);
 		idem_next_transaction();
-		wait_for(10 * attempt);
+		idem_wait(10 * attempt);
 	}
 }
 
@@ -352,7 +351,7 @@ idem_remove(const IdemTable *table, IdemJob *job, int batch_ms, int64 pause)
 			break;
 		size = next_size(batch.size, INSTR_TIME_GET_MILLISEC(took), batch_ms);
 		MemoryContextReset(context);
-		wait_for(pause);
+		idem_wait(pause);
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

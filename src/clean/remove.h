@@ -24,6 +24,9 @@ extern IdemRemoval idem_remove(const IdemTable *table, IdemJob *job, int batch_m
 /* How many rows of the round were left. */
 extern int64 idem_count_left(const IdemJob *job);
 
+/* Waits, so many milliseconds, in which the call can be cancelled. */
+extern void idem_wait(int64 ms);
+
 /* Commits, and begins a transaction that sees what is committed at each of its statements. */
 extern void idem_next_transaction(void);
 

@@ -161,6 +161,9 @@ set_key(IdemTable *table, Relation rel, IdemCleanKey *key, const char *text)
 	key->hashable = OidIsValid(lookup_type_cache(key->type, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc);
 	key->of_row = expression_text(table, key->expr, "d");
 	key->of_keeper = expression_text(table, key->expr, "k");
+	key->in_index = psprintf("(%s)", deparse_expression(key->expr, deparse_context_for("d", table->relid), false, false));
+	key->collation = exprCollation(key->expr);
+	table->nullable |= key->nullable;
 }
 
 /* Reads the keys. */

@@ -27,6 +27,8 @@ typedef struct IdemCleanKey
 	bool nullable;
 	const char *of_row;	   /* of alias d */
 	const char *of_keeper; /* of alias k */
+	const char *in_index;  /* of CREATE INDEX */
+	Oid collation;
 } IdemCleanKey;
 
 /* A column. */
@@ -64,6 +66,7 @@ typedef struct IdemTable
 	bool partitioned;
 	int nkeys;
 	IdemCleanKey *keys;
+	bool nullable; /* some key may be NULL */
 	int ncolumns;
 	IdemColumn *columns; /* that are not dropped */
 	int nreferences;

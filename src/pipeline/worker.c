@@ -49,24 +49,6 @@ idem_start_pipeline_worker(const char *pipeline, Oid owner, BackgroundWorkerHand
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
-const IdemWorkerArgs *
-idem_begin_process(const char *application)
-{
-	const IdemWorkerArgs *args = idem_worker_args();
-
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, IDEM_BYPASS_LOGIN_CHECK);
-	/* he is its owner, whatever he is in his other sessions */
-	(void) set_config_option("role", "none", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
-	(void) set_config_option("application_name", application, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SET, true, 0, false);
-	(void) set_config_option("default_transaction_isolation", "read committed", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
-	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem process", ALLOCSET_DEFAULT_SIZES));
-	return args;
-}
-
 void
 idem_begin_work(bool atomic)
 {

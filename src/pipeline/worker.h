@@ -15,12 +15,6 @@
  */
 extern bool idem_start_pipeline_worker(const char *pipeline, Oid owner, BackgroundWorkerHandle **handle);
 
-/*
- * Begins a process that runs a role's code: connects as that role, and as nobody else.
- * The current memory context is then one that lives as long as the process.
- */
-extern const IdemWorkerArgs *idem_begin_process(const char *application);
-
 /* Begins and ends a transaction of a background worker, with SPI in it. */
 extern void idem_begin_work(bool atomic);
 extern void idem_end_work(void);

@@ -8,12 +8,16 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
+#include "server/compat.h"
 #include "server/schedule.h"
 #include "server/shared.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
 
 /*
  * Advisory locks of SQL have 1 or 2 in the last field of their tag; ours are other
@@ -228,4 +232,22 @@ const IdemWorkerArgs *
 idem_worker_args(void)
 {
 	return (const IdemWorkerArgs *) MyBgworkerEntry->bgw_extra;
+}
+
+const IdemWorkerArgs *
+idem_begin_process(const char *application)
+{
+	const IdemWorkerArgs *args = idem_worker_args();
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, IDEM_BYPASS_LOGIN_CHECK);
+	/* he is its owner, whatever he is in his other sessions */
+	(void) set_config_option("role", "none", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+	(void) set_config_option("application_name", application, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SET, true, 0, false);
+	(void) set_config_option("default_transaction_isolation", "read committed", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem process", ALLOCSET_DEFAULT_SIZES));
+	return args;
 }

@@ -61,4 +61,10 @@ extern void idem_fill_worker(struct BackgroundWorker *worker, const char *functi
 /* The arguments of the worker this is. */
 extern const IdemWorkerArgs *idem_worker_args(void);
 
+/*
+ * Begins a process that runs a role's code: connects as that role, and as nobody else.
+ * The current memory context is then one that lives as long as the process.
+ */
+extern const IdemWorkerArgs *idem_begin_process(const char *application);
+
 #endif /* IDEM_SERVER_SCHEDULE_H */

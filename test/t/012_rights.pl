@@ -127,7 +127,7 @@ my @attempts = (
 		[ "idem_load(regclass,regclass,text,text,text,$more)" => q{SELECT idem_load(%s, %s, '[0,10)', 'upsert', '{id}')} ],
 		[ "idem_load(regclass,regclass,text,anyrange,text,$more)" => q{SELECT idem_load(%s, %s, int8range(0, 10), 'upsert', '{id}')} ])),
 	# checks
-	[ 'idem_dedupe(regclass,text[],text,text,text[],text,text,integer,interval,boolean)' => "CALL idem_dedupe($oid{tgt}::regclass, '{id}', dry_run => true)" => 42501 ],
+	[ 'idem_dedupe(regclass,text[],text,text,text[],text,text,integer,interval,boolean,boolean)' => "CALL idem_dedupe($oid{tgt}::regclass, '{id}', dry_run => true)" => 42501 ],
 	[ 'idem_dedupe_undo(regclass,bigint)' => "CALL idem_dedupe_undo($oid{tgt}::regclass)" => 42501 ],
 	[ 'idem_dedupe_jobs()' => 'SELECT idem_dedupe_jobs()' => '' ],
 	[ 'idem_duplicates(regclass,text[],text,text)' => "SELECT idem_duplicates($tgt, '{id}')" => 42501 ],

@@ -24,7 +24,7 @@ $node->safe_psql('postgres', q{
 });
 
 # A new table: keys 1 to 500, each twice, and 250 rows that have been deleted before; what was removed and what is kept is all.
-my $call = "CALL idem_dedupe('t', '{k}', ignore => '{id}'";
+my $call = "CALL idem_dedupe('t', '{k}', unique_index => false, ignore => '{id}'";
 sub begin_table
 {
 	$node->safe_psql('postgres', q{
@@ -122,7 +122,7 @@ is($node->safe_psql('postgres', q{SELECT count(*) || ' ' || count(DISTINCT k) ||
 $writer->quit;
 
 # killed, in each phase
-foreach my $try ([ 2, 'finding', "CALL idem_dedupe('t', '{wait_to_find(k)}', ignore => '{id}')" ], [ 1, 'removing', "$call)" ])
+foreach my $try ([ 2, 'finding', "CALL idem_dedupe('t', '{wait_to_find(k)}', unique_index => false, ignore => '{id}')" ], [ 1, 'removing', "$call)" ])
 {
 	my ($lock, $phase, $sql) = @$try;
 	begin_call($lock, $phase, $sql);
@@ -159,12 +159,60 @@ $node->safe_psql('postgres', q{
 my @writers = map { my $s = $node->background_psql('postgres', on_error_stop => 0); $s->query_until(qr/begun/, "\\echo begun\nCALL keep_writing();\n"); $s } 1 .. 2;
 foreach (1 .. 5)
 {
-	($rc, $out, $err) = $node->psql('postgres', "CALL idem_dedupe('t', '{k}', 'id DESC', 'keep', batch_ms => 20)");
+	($rc, $out, $err) = $node->psql('postgres', "CALL idem_dedupe('t', '{k}', 'id DESC', 'keep', unique_index => false, batch_ms => 20)");
 	unlike($err, qr/ERROR:  (?!\d+ rows of public.t could not be removed)/, 'a call beside writers');
 }
 $node->safe_psql('postgres', 'DROP TABLE stop');
 $_->quit foreach @writers;
-$node->safe_psql('postgres', "CALL idem_dedupe('t', '{k}', 'id DESC', 'keep')");
+$node->safe_psql('postgres', "CALL idem_dedupe('t', '{k}', 'id DESC', 'keep', unique_index => false)");
 is($node->safe_psql('postgres', 'SELECT count(*) || chr(32) || count(DISTINCT k) FROM t'), '5000 5000', 'each key is there once');
+
+# the index: others write while it is built, and a transaction that was there before is waited for; cancelled or killed, the same call builds it
+my $building = "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'idem index' AND query LIKE 'CREATE UNIQUE INDEX CONCURRENTLY%'";
+my $built = q{SELECT count(*) FILTER (WHERE indisvalid AND indisunique) || ' ' || count(*) FROM pg_index WHERE indrelid = 't'::regclass AND indisunique};
+my $full = "CALL idem_dedupe('t', '{k}', ignore => '{id}')";
+foreach my $end ('goes on', 'cancelled', 'terminated', 'killed')
+{
+	begin_table();
+	my $old = $node->background_psql('postgres', on_error_stop => 0);
+	$old->query_safe('BEGIN; INSERT INTO t VALUES (9999, 9999)');
+	$cleaner = $node->background_psql('postgres', on_error_stop => 0);
+	$cleaner->query_until(qr/begun/, "\\echo begun\n$full;\n");
+	await_true($node, $building, 'an index is being built');
+	$node->safe_psql('postgres', 'INSERT INTO t VALUES (9998, 9998)');
+	my $pid = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL idem_dedupe%' AND pid <> pg_backend_pid()");
+	if ($end eq 'killed')
+	{
+		kill 'KILL', $pid;
+		await_end($pid);
+		await_true($node, 'SELECT true', 'the server is back');
+	}
+	elsif ($end ne 'goes on')
+	{
+		$node->safe_psql('postgres', $end eq 'cancelled' ? "SELECT pg_cancel_backend($pid)" : "SELECT pg_terminate_backend($pid)");
+		await_true($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem index'", 'the process that builds it ends too');
+	}
+	($end eq 'killed' ? $old->{run}->finish : $old->query_safe('COMMIT'));
+	$old->quit unless $end eq 'killed';
+	await_true($node, 'SELECT finished_at IS NOT NULL FROM t_dedupe', 'the call ends') if $end eq 'goes on';
+	$end eq 'goes on' || $end eq 'cancelled' ? $cleaner->quit : $cleaner->{run}->finish;
+	$node->safe_psql('postgres', $full);
+	is($node->safe_psql('postgres', $built), '1 1', "$end: there is one index, and it is valid");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM t_removed'), '500', "$end: and the rows are where they were");
+}
+
+# duplicates that arrive before the index holds: it is dropped, they are removed, and it is built again
+begin_table();
+my $late = $node->background_psql('postgres', on_error_stop => 0);
+$late->query_safe('BEGIN; INSERT INTO t SELECT k, id FROM t WHERE id = 3');
+$cleaner = $node->background_psql('postgres', on_error_stop => 0);
+$cleaner->query_until(qr/begun/, "\\echo begun\nCALL idem_dedupe('t', '{k}', 'id', 'keep');\n");
+await_true($node, $building, 'an index is being built');
+$late->query_safe('COMMIT');
+await_true($node, 'SELECT finished_at IS NOT NULL FROM t_dedupe', 'the call ends');
+is($node->safe_psql('postgres', $built), '1 1', 'there is one index, and it is valid');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM t_removed'), '501', 'and the late row has gone too');
+$late->quit;
+$cleaner->quit;
 
 done_testing();
