@@ -134,9 +134,16 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 	int natts = receiver->apply->desc->natts;
 	int i;
 
+	for (i = 0; i < natts; i++)
+		idem_check_column(target, desc, i, TupleDescAttr(receiver->apply->desc, i)->atttypid);
 	receiver->keys = palloc(target->nkeys * sizeof(int));
 	for (i = 0; i < target->nkeys; i++)
+	{
 		receiver->keys[i] = idem_column_index(receiver->apply->desc, target->keys[i]->name);
+		/* but where none is asked for */
+		if (desc->natts > natts + 2)
+			idem_check_column(target, desc, natts + i, TupleDescAttr(receiver->apply->desc, receiver->keys[i])->atttypid);
+	}
 	receiver->values = palloc0(natts * sizeof(Datum));
 	receiver->nulls = palloc(natts * sizeof(bool));
 	memset(receiver->nulls, true, natts * sizeof(bool));

@@ -41,7 +41,7 @@ run_delete(void *arg)
 /* Collects the rows that a statement returns. */
 typedef struct RowReceiver
 {
-	DestReceiver pub;
+	IdemRowReceiver base;
 	IdemRows *rows;
 } RowReceiver;
 
@@ -59,11 +59,11 @@ look_left(const Deletion *deletion, Snapshot since)
 {
 	IdemRows left = idem_make_rows(deletion->apply->desc);
 	RowReceiver receiver = {
-		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.base = {{receive_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone}, deletion->apply->target, deletion->apply->desc},
 		.rows = &left,
 	};
 
-	idem_run_on_rows(deletion->apply, deletion->look, deletion->piece, deletion->rows, since, &receiver.pub);
+	idem_run_on_rows(deletion->apply, deletion->look, deletion->piece, deletion->rows, since, &receiver.base.pub);
 	return left;
 }
 

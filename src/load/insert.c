@@ -14,7 +14,7 @@
 
 /*
  * True if the source, by a function that it calls, has put rows into a window that a reload
- * found empty.  One that is streamed cannot.
+ * found empty.  Of one that is streamed it has been looked at already.
  */
 static bool
 is_filled_by_source(IdemApply *apply, IdemPiece *piece)

@@ -89,7 +89,7 @@ open_here(Opening *opening)
 	}
 	PG_CATCH();
 	{
-		if (opening->planned)
+		if (opening->planned && !load->request->rehearsed)
 			idem_remember_unread(load);
 		PG_RE_THROW();
 	}
@@ -128,7 +128,7 @@ open_to_load(IdemLoad *load)
 static void
 note_unlogged(const IdemLoad *load)
 {
-	if (!load->target->is_unlogged || get_rel_persistence(load->ledger->relid) != RELPERSISTENCE_PERMANENT)
+	if (!load->target->is_unlogged || load->request->rehearsed || get_rel_persistence(load->ledger->relid) != RELPERSISTENCE_PERMANENT)
 		return;
 	ereport(NOTICE,
 			(errmsg("target %s is unlogged, ledger %s is not", load->target->name, load->ledger->name),

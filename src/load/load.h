@@ -48,6 +48,7 @@ typedef struct IdemRequest
 	bool force;
 	IdemOnBusy on_busy;
 	bool continue_on_error;
+	bool rehearsed; /* into copies that will not stay: nothing is written down of what fails */
 	IdemOnSchemaChange on_schema_change;
 	IdemIdentity identity;								/* as whom */
 	bool in_session_zone;								/* its time zone was not named, but is the session's */

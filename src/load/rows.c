@@ -30,6 +30,27 @@ idem_put_row(IdemRows *rows, const Datum *values, const bool *nulls)
 	rows->count++;
 }
 
+/* A domain's values lie in memory as those of its base type. */
+void
+idem_check_column(const IdemTarget *target, TupleDesc desc, int column, Oid type)
+{
+	Oid found = column < desc->natts ? TupleDescAttr(desc, column)->atttypid : InvalidOid;
+
+	if (found != type && getBaseType(found) != getBaseType(type))
+		idem_report_changed(target);
+}
+
+void
+idem_start_rows(DestReceiver *self, int operation, TupleDesc desc)
+{
+	const IdemRowReceiver *receiver = (IdemRowReceiver *) self;
+	int natts = receiver->desc ? receiver->desc->natts : 0;
+	int i;
+
+	for (i = 0; i < natts; i++)
+		idem_check_column(receiver->target, desc, i, TupleDescAttr(receiver->desc, i)->atttypid);
+}
+
 void
 idem_empty_rows(IdemRows *rows)
 {

@@ -10,6 +10,7 @@
 #define IDEM_LOAD_ROWS_H
 
 #include "load/target.h"
+#include "tcop/dest.h"
 #include "utils/tuplestore.h"
 
 #define IDEM_ROWS "idem_source"
@@ -27,6 +28,23 @@ extern IdemRows idem_make_rows(TupleDesc desc);
 
 /* Adds a row, of which there may be more values than columns. */
 extern void idem_put_row(IdemRows *rows, const Datum *values, const bool *nulls);
+
+/*
+ * How a receiver begins that takes rows of a target from a statement, whose first columns are
+ * those of a descriptor; NULL: it does not look at them.  The statement is planned by what the
+ * target is when it runs, and code of others may have changed that since it was looked up: so
+ * idem_start_rows, for rStartup, compares the types, and raises 55000; idem_check_column does
+ * it of one, which is counted from 0.
+ */
+typedef struct IdemRowReceiver
+{
+	DestReceiver pub;
+	const IdemTarget *target;
+	TupleDesc desc;
+} IdemRowReceiver;
+
+extern void idem_start_rows(DestReceiver *self, int operation, TupleDesc desc);
+extern void idem_check_column(const IdemTarget *target, TupleDesc desc, int column, Oid type);
 
 /* Takes all rows away again. */
 extern void idem_empty_rows(IdemRows *rows);

@@ -239,7 +239,7 @@ load_piece_here(PieceResult *result)
 	}
 	PG_CATCH();
 	{
-		if (result->run.run_id != 0)
+		if (result->run.run_id != 0 && !result->load->request->rehearsed)
 			idem_remember_failure(result->load->type, &result->run, &result->identity);
 		PG_RE_THROW();
 	}

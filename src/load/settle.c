@@ -105,7 +105,7 @@ idem_note_written(IdemApply *apply, IdemSettling *settling, const IdemDifference
 /* Collects the rows that a statement returns, or counts them only. */
 typedef struct RowReceiver
 {
-	DestReceiver pub;
+	IdemRowReceiver base;
 	IdemRows *rows; /* NULL: they are counted */
 	int64 count;
 } RowReceiver;
@@ -129,14 +129,14 @@ leave_others(IdemApply *apply, IdemPiece *piece, IdemRows *rows, const IdemSettl
 {
 	IdemRows others = idem_make_rows(apply->desc);
 	RowReceiver receiver = {
-		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.base = {{receive_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone}, apply->target, apply->desc},
 		.rows = &others,
 	};
 
 	if (rows->count > 0 && settling->written.store)
 	{
 		idem_show_written(&settling->written);
-		idem_run_on_rows(apply, IDEM_OTHERS, piece, rows, NULL, &receiver.pub);
+		idem_run_on_rows(apply, IDEM_OTHERS, piece, rows, NULL, &receiver.base.pub);
 	}
 	idem_free_rows(rows);
 	*rows = others;
@@ -240,11 +240,11 @@ static int64
 count_window(IdemApply *apply, IdemPiece *piece, Snapshot snapshot, bool ours)
 {
 	RowReceiver receiver = {
-		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.base = {{receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone}},
 	};
 	IdemStatement *statement = idem_get_statement(apply, IDEM_WINDOW, piece->rows.count);
 
-	(ours ? idem_run_since : idem_run_at)(statement, snapshot, piece->bounds, &receiver.pub);
+	(ours ? idem_run_since : idem_run_at)(statement, snapshot, piece->bounds, &receiver.base.pub);
 	return receiver.count;
 }
 

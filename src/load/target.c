@@ -955,13 +955,19 @@ idem_is_same_target(IdemTarget *target)
 }
 
 void
+idem_report_changed(const IdemTarget *target)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("target %s was changed while it was loaded", target->name),
+			 errhint("Load again.")));
+}
+
+void
 idem_check_target(IdemTarget *target)
 {
 	if (!look_again(target, is_as_good))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("target %s was changed while it was loaded", target->name),
-				 errhint("Load again.")));
+		idem_report_changed(target);
 }
 
 /* The names of the keys in the table behind the target, a text[]. */

@@ -12,6 +12,7 @@
 #include "ledger/window.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "server/compat.h"
 
 typedef struct IdemColumn
 {
@@ -104,6 +105,9 @@ extern bool idem_is_same_target(IdemTarget *target);
  * An index over the keys that has been added does no harm, nor does one of the window.
  */
 extern void idem_check_target(IdemTarget *target);
+
+/* Raises it, for who sees it otherwise. */
+extern idem_noreturn void idem_report_changed(const IdemTarget *target);
 
 /* Raises 42P10, with the CREATE UNIQUE INDEX to type, if there is no arbiter. */
 extern void idem_require_arbiter(const IdemTarget *target);

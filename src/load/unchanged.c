@@ -37,7 +37,7 @@ idem_build_window(StringInfo sql, IdemApply *apply)
 /* Adds up the window's rows, and maps them. */
 typedef struct WindowReceiver
 {
-	DestReceiver pub;
+	IdemRowReceiver base;
 	IdemApply *apply;
 	IdemPiece *piece;
 	MemoryContext context; /* reset for each row */
@@ -98,10 +98,10 @@ scan_window(WindowReceiver *receiver)
 	if (has_map(piece))
 	{
 		piece->since = idem_take_snapshot();
-		idem_run_since(statement, piece->since, piece->bounds, &receiver->pub);
+		idem_run_since(statement, piece->since, piece->bounds, &receiver->base.pub);
 	}
 	else
-		idem_run_into(statement, piece->bounds, &receiver->pub);
+		idem_run_into(statement, piece->bounds, &receiver->base.pub);
 	if (has_map(piece) && receiver->count > receiver->max)
 	{
 		receiver->apply->mapped_in_vain = true;
@@ -115,7 +115,7 @@ static bool
 is_same_window(IdemApply *apply, IdemPiece *piece)
 {
 	WindowReceiver receiver = {
-		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.base = {{receive_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone}, apply->target, apply->desc},
 		.apply = apply,
 		.piece = piece,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "idem window row",

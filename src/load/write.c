@@ -145,7 +145,7 @@ try_plainly(Write *write)
 /* What a statement that returns rows says of them. */
 typedef struct Written
 {
-	DestReceiver pub;
+	IdemRowReceiver base;
 	IdemRows rest;	/* not written under their keys, in a reload in the window */
 	IdemRows seen;	/* written through a view that may hide them */
 	int64 count;	/* written in all, if some are not */
@@ -183,12 +183,12 @@ static IdemRows
 run_returning(const Write *write)
 {
 	Written written = {
-		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.base = {{receive_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone}, write->apply->target, write->apply->desc},
 		.rest = idem_make_rows(write->apply->desc),
 		.seen = idem_make_rows(write->apply->desc),
 	};
 
-	idem_run_on_rows(write->apply, write->command, write->piece, write->rows, NULL, &written.pub);
+	idem_run_on_rows(write->apply, write->command, write->piece, write->rows, NULL, &written.base.pub);
 	if (written.count > write->rows->count - written.rest.count)
 		idem_report_moved(write->apply, write->piece, &written.rest);
 	if (written.seen.count > 0)

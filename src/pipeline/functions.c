@@ -157,6 +157,7 @@ check_row(const char *schema, IdemPipelineRow *row)
 	idem_check_definition(row);
 	pipeline = idem_make_pipeline(schema, row);
 	idem_check_owner(pipeline);
+	idem_check_relations(pipeline);
 	require_runnable(pipeline);
 	set_column(row, PIPELINE_START, CStringGetTextDatum(idem_check_schedule(pipeline)));
 }

@@ -390,6 +390,13 @@ check_relation(const IdemPipeline *pipeline, int column, Oid relation)
 }
 
 void
+idem_check_relations(const IdemPipeline *pipeline)
+{
+	check_relation(pipeline, PIPELINE_LEDGER, pipeline->ledger);
+	check_relation(pipeline, PIPELINE_TARGET, pipeline->target);
+}
+
+void
 idem_check_owner(const IdemPipeline *pipeline)
 {
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(pipeline->identity.role)))
@@ -409,8 +416,7 @@ idem_open_pipeline_row(const char *schema, const IdemPipelineRow *row)
 	IdemPipeline *pipeline = idem_make_pipeline(schema, row);
 
 	idem_check_owner(pipeline);
-	check_relation(pipeline, PIPELINE_LEDGER, pipeline->ledger);
-	check_relation(pipeline, PIPELINE_TARGET, pipeline->target);
+	idem_check_relations(pipeline);
 	return pipeline;
 }
 

@@ -120,6 +120,9 @@ extern void idem_check_definition(const IdemPipelineRow *row);
 /* Raises 42704 if a pipeline's owner has been dropped, or is no role here. */
 extern void idem_check_owner(const IdemPipeline *pipeline);
 
+/* Raises 42P01 if its ledger or target is gone, or did not come with a dump. */
+extern void idem_check_relations(const IdemPipeline *pipeline);
+
 /*
  * Reads a pipeline by its name, or takes it from its row, to be used; raises 42704 if there
  * is none or its owner is gone, 42P01 if what it names is gone.

@@ -7,11 +7,13 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "nodes/pg_list.h"
 #include "pgstat.h"
 #include "server/touched.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 
 /* The same of one table. */
 static int64
@@ -35,7 +37,11 @@ idem_count_touched(Oid relid)
 		return -1;
 	relids = find_all_inheritors(relid, NoLock, NULL);
 	foreach (lc, relids)
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_FOREIGN_TABLE)
+			return -1;
 		count += count_of(lfirst_oid(lc));
+	}
 	list_free(relids);
 	return count;
 }

@@ -121,7 +121,7 @@ take_source_row(void *arg, TupleTableSlot *slot)
 /* Takes the rows of the window in the target. */
 typedef struct TargetReceiver
 {
-	DestReceiver pub;
+	IdemRowReceiver base;
 	Window *window;
 	MemoryContext context; /* reset for each row */
 } TargetReceiver;
@@ -159,7 +159,8 @@ static void
 read_target(Window *window)
 {
 	TargetReceiver receiver = {
-		.pub = {receive_target_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.base = {{receive_target_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone},
+				 window->checking->load.target, window->checking->load.apply->desc},
 		.window = window,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "idem window row", ALLOCSET_SMALL_SIZES),
 	};
@@ -167,7 +168,7 @@ read_target(Window *window)
 
 	initStringInfo(&sql);
 	idem_build_window(&sql, window->checking->load.apply);
-	idem_run_since(make_statement(window, sql.data), window->since, window->piece.bounds, &receiver.pub);
+	idem_run_since(make_statement(window, sql.data), window->since, window->piece.bounds, &receiver.base.pub);
 	MemoryContextDelete(receiver.context);
 }
 
@@ -326,7 +327,7 @@ add_source_rows(Window *window, IdemRows *only)
 /* Takes the target's rows into the multiset, or those of them that are not in the source. */
 typedef struct MultisetReceiver
 {
-	DestReceiver pub;
+	IdemRowReceiver base;
 	Window *window;
 	IdemRows *only;		   /* NULL: into the multiset */
 	MemoryContext context; /* reset for each row */
@@ -358,7 +359,8 @@ static void
 add_target_rows(Window *window, IdemRows *only)
 {
 	MultisetReceiver receiver = {
-		.pub = {receive_multiset_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.base = {{receive_multiset_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone},
+				 window->checking->load.target, window->checking->load.apply->desc},
 		.window = window,
 		.only = only,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "idem target row", ALLOCSET_SMALL_SIZES),
@@ -367,7 +369,7 @@ add_target_rows(Window *window, IdemRows *only)
 
 	initStringInfo(&sql);
 	idem_build_window(&sql, window->checking->load.apply);
-	idem_run_since(make_statement(window, sql.data), window->since, window->piece.bounds, &receiver.pub);
+	idem_run_since(make_statement(window, sql.data), window->since, window->piece.bounds, &receiver.base.pub);
 	MemoryContextDelete(receiver.context);
 }
 
@@ -528,6 +530,7 @@ compare_window(Window *window)
 
 	idem_init_image(&window->image);
 	read_source(window);
+	idem_check_target(window->checking->load.target);
 	read_window(window);
 	if (depth != IDEM_DEPTH_COUNTS)
 	{

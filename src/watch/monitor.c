@@ -40,6 +40,8 @@ PG_FUNCTION_INFO_V1(idem_acknowledge);
 
 struct IdemMonitor
 {
+	Oid relid;
+	Oid schema;			   /* the extension's */
 	IdemIdentity identity; /* its owner's */
 	const char *name;	   /* qualified and quoted */
 	const char *alerts;
@@ -126,13 +128,12 @@ check_owner(Relation rel)
 }
 
 /* The alerts of a monitor. */
-static const char *
+static Relation
 open_alerts(Relation monitor, Oid schema)
 {
 	const char *name = psprintf("%s_alerts", RelationGetRelationName(monitor));
 	Oid relid = get_relname_relid(name, RelationGetNamespace(monitor));
 	Relation rel;
-	char *result;
 
 	if (!OidIsValid(relid))
 		ereport(ERROR,
@@ -141,15 +142,12 @@ open_alerts(Relation monitor, Oid schema)
 				 errhint("Rename both tables, or create another monitor.")));
 	rel = idem_open_relation(relid);
 	check_type(rel, schema, "idem_alert");
-	check_owner(rel);
 	if (rel->rd_rel->relowner != monitor->rd_rel->relowner)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("tables %s and %s have not the same owner", idem_qualified_name(monitor), idem_qualified_name(rel)),
 				 errhint("ALTER TABLE … OWNER TO … gives them one.")));
-	result = idem_qualified_name(rel);
-	relation_close(rel, NoLock);
-	return result;
+	return rel;
 }
 
 IdemMonitor *
@@ -157,19 +155,58 @@ idem_open_monitor(Oid relid, Oid schema)
 {
 	IdemMonitor *monitor = palloc0(sizeof(IdemMonitor));
 	Relation rel = idem_open_relation(relid);
+	Relation alerts;
 
 	check_type(rel, schema, "idem_monitor");
 	check_owner(rel);
+	alerts = open_alerts(rel, schema);
+	check_owner(alerts);
+	monitor->relid = relid;
+	monitor->schema = schema;
 	monitor->name = idem_qualified_name(rel);
-	monitor->alerts = open_alerts(rel, schema);
+	monitor->alerts = idem_qualified_name(alerts);
 	monitor->identity = (IdemIdentity){
 		.role = rel->rd_rel->relowner,
 		.restricted = true,
 		.search_path = "pg_catalog, pg_temp",
 		.date_style = "ISO",
 	};
+	relation_close(alerts, NoLock);
 	relation_close(rel, NoLock);
 	return monitor;
+}
+
+/* True if the tables of these names are still those of the monitor, and its owner's. */
+static bool
+is_same_monitor(const IdemMonitor *monitor)
+{
+	Relation rel = try_relation_open(monitor->relid, AccessShareLock);
+	Relation alerts;
+	bool result;
+
+	if (rel == NULL)
+		return false;
+	alerts = open_alerts(rel, monitor->schema);
+	result = rel->rd_rel->relowner == monitor->identity.role && strcmp(idem_qualified_name(rel), monitor->name) == 0 &&
+			 strcmp(idem_qualified_name(alerts), monitor->alerts) == 0;
+	relation_close(alerts, NoLock);
+	relation_close(rel, NoLock);
+	return result;
+}
+
+/*
+ * Fails if the monitor is another by now.  The owner of its schema may drop its tables and make
+ * others of their names, whose triggers would run as the monitor's owner; and his code may
+ * run between any two statements, as that of a pipeline that is checked does.
+ */
+static void
+check_same(const IdemMonitor *monitor)
+{
+	if (!is_same_monitor(monitor))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("monitor %s was changed while it was used", monitor->name),
+				 errhint("See who may change it, and try again.")));
 }
 
 /* A statement to be run as the owner, as an argument of idem_run_as. */
@@ -199,6 +236,7 @@ run_as(void *arg)
 static bool
 run(const IdemMonitor *monitor, Run *run)
 {
+	check_same(monitor);
 	idem_run_as(&monitor->identity, run_as, run);
 	return run->found;
 }
@@ -451,6 +489,7 @@ idem_update_alerts(IdemMonitor *monitor, const IdemFindings *findings, Datum com
 	Datum text = CStringGetTextDatum(idem_windows_text(findings->type, windows, n));
 	int kind;
 
+	check_same(monitor);
 	idem_run_as(&monitor->identity, lock_alerts, monitor);
 	for (kind = 0; kind < IDEM_KINDS; kind++)
 		update_alert(monitor, findings, text, kind);

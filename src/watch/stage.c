@@ -168,6 +168,7 @@ idem_set_stage(const IdemRequest *request, const IdemRangeType *type)
 	staged.notify = false;
 	staged.step = NULL;
 	staged.lookback = NULL;
+	staged.rehearsed = true;
 	return staged;
 }
 
