@@ -1,6 +1,6 @@
 -- turns.sql: a scheduled turn that loads one new window, with 1,000 and with :rows complete ones in the ledger
-SELECT count(idem_create_ledger('bench.turn' || n, 'int8range')) FROM unnest(ARRAY[1000, :rows]) n \g /dev/null
-CREATE TABLE bench.mark AS SELECT n, n::bigint - 1 AS w FROM unnest(ARRAY[1000, :rows]) n;
+SELECT count(idem_create_ledger('bench.turn' || n, 'int8range')) FROM (SELECT DISTINCT unnest(ARRAY[1000, 100000, :rows]) AS n) n \g /dev/null
+CREATE TABLE bench.mark AS SELECT n, n::bigint - 1 AS w FROM (SELECT DISTINCT unnest(ARRAY[1000, 100000, :rows]) AS n) n;
 SELECT format('CREATE TABLE bench.turned%s (id bigint PRIMARY KEY, v text)', n) FROM bench.mark \gexec
 CREATE TABLE bench.nudge (id bigint PRIMARY KEY);
 -- the claims' index is made afterwards, which takes less
@@ -43,7 +43,7 @@ BEGIN
 END $$;
 -- the first turns read everything
 DO $$ BEGIN
-    WHILE (SELECT count(*) < 2 FROM idem_pipeline_state WHERE name LIKE 'turn%' AND last_run_at IS NOT NULL AND turn_started_at IS NULL) LOOP
+    WHILE (SELECT count(*) < (SELECT count(*) FROM bench.mark) FROM idem_pipeline_state WHERE name LIKE 'turn%' AND last_run_at IS NOT NULL AND turn_started_at IS NULL) LOOP
         COMMIT;
         PERFORM pg_sleep(0.1);
     END LOOP;
@@ -60,3 +60,17 @@ SELECT idem_stop_worker() \g /dev/null
 \echo A scheduled turn that loads one new window of 100 rows, ms until it is booked, its process included; and a run by hand, which reads the whole ledger
 SELECT job, variant AS complete_windows, round(bench.median(job, variant)::numeric, 1) AS ms, CASE WHEN variant <> '1000' THEN bench.ratio(job, variant, '{1000}') END AS ratio, goal
 FROM (VALUES ('turn', '1000', NULL), ('turn', :'rows', 1.2), ('turn by hand', '1000', NULL), ('turn by hand', :'rows', NULL)) v(job, variant, goal);
+
+-- what it takes to ask a ledger of that size, with a gap in the middle
+SELECT format('DELETE FROM bench.turn%s WHERE lower(window_range) = %s', n, n / 2) FROM bench.mark \gexec
+SELECT count(idem_drop_pipeline(name)) FROM idem_pipeline WHERE name LIKE 'turn%' OR name = 'nudge' \g /dev/null
+SELECT step FROM bench.mark, unnest(ARRAY[
+    format($$DO $d$ BEGIN PERFORM idem_create_pipeline('turn%1$s', 'bench.turn%1$s', 'bench.turned%1$s', 'SELECT $1 AS id, NULL AS v', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT %2$s::bigint', enabled => false); END $d$$$, n, n - 1),
+    format($$CALL bench.measure('gaps', '{%1$s}', ARRAY[$q$SELECT idem_gaps('bench.turn%1$s', 'turn%1$s', '[0,%1$s)')$q$])$$, n),
+    format($$CALL bench.measure('status', '{%1$s}', ARRAY['SELECT FROM idem_status'])$$, n),
+    format($$DELETE FROM idem_pipeline WHERE name = 'turn%s'$$, n)]) WITH ORDINALITY s(step, i) WHERE n >= 100000 ORDER BY n, i \gexec
+\echo
+\echo idem_gaps and idem_status over ledgers of 100,000 and :rows complete windows, one of them missing, ms; the goal is to grow no faster than the ledger
+SELECT job, variant AS windows, round(bench.median(job, variant)::numeric, 1) AS ms, CASE WHEN variant <> '100000' THEN bench.ratio(job, variant, '{100000}') END AS ratio,
+    CASE WHEN variant <> '100000' THEN round(1.2 * :rows / 100000, 1) END AS goal
+FROM unnest('{gaps,status}'::text[]) job, (SELECT n::text AS variant FROM bench.mark WHERE n >= 100000) m ORDER BY job, variant::int;
