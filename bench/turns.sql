@@ -65,10 +65,10 @@ FROM (VALUES ('turn', '1000', NULL), ('turn', :'rows', 1.2), ('turn by hand', '1
 SELECT format('DELETE FROM bench.turn%s WHERE lower(window_range) = %s', n, n / 2) FROM bench.mark \gexec
 SELECT count(idem_drop_pipeline(name)) FROM idem_pipeline WHERE name LIKE 'turn%' OR name = 'nudge' \g /dev/null
 SELECT step FROM bench.mark, unnest(ARRAY[
-    format($$DO $d$ BEGIN PERFORM idem_create_pipeline('turn%1$s', 'bench.turn%1$s', 'bench.turned%1$s', 'SELECT $1 AS id, NULL AS v', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT %2$s::bigint', enabled => false); END $d$$$, n, n - 1),
-    format($$CALL bench.measure('gaps', '{%1$s}', ARRAY[$q$SELECT idem_gaps('bench.turn%1$s', 'turn%1$s', '[0,%1$s)')$q$])$$, n),
-    format($$CALL bench.measure('status', '{%1$s}', ARRAY['SELECT FROM idem_status'])$$, n),
-    format($$DELETE FROM idem_pipeline WHERE name = 'turn%s'$$, n)]) WITH ORDINALITY s(step, i) WHERE n >= 100000 ORDER BY n, i \gexec
+    format($f$DO $d$ BEGIN PERFORM idem_create_pipeline('turn%1$s', 'bench.turn%1$s', 'bench.turned%1$s', 'SELECT $1 AS id, NULL AS v', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT %2$s::bigint', enabled => false); END $d$ $f$, n, n - 1),
+    format($f$CALL bench.measure('gaps', '{%1$s}', ARRAY[$q$SELECT idem_gaps('bench.turn%1$s', 'turn%1$s', '[0,%1$s)')$q$])$f$, n),
+    format($f$CALL bench.measure('status', '{%1$s}', ARRAY['SELECT FROM idem_status'])$f$, n),
+    format($f$DELETE FROM idem_pipeline WHERE name = 'turn%s'$f$, n)]) WITH ORDINALITY s(step, i) WHERE n >= 100000 ORDER BY n, i \gexec
 \echo
 \echo idem_gaps and idem_status over ledgers of 100,000 and :rows complete windows, one of them missing, ms; the goal is to grow no faster than the ledger
 SELECT job, variant AS windows, round(bench.median(job, variant)::numeric, 1) AS ms, CASE WHEN variant <> '100000' THEN bench.ratio(job, variant, '{100000}') END AS ratio,
