@@ -451,6 +451,8 @@ CREATE TABLE idem_pipeline (
     retry_max         interval    NOT NULL,
     max_attempts      integer     NOT NULL,
     notify            boolean     NOT NULL,
+    monitor           idem_relation,
+    checks            jsonb,
     enabled           boolean     NOT NULL,
     search_path       text        NOT NULL,
     date_style        text        NOT NULL,
@@ -486,6 +488,8 @@ COMMENT ON COLUMN idem_pipeline.retry_base IS 'pause after the first failure of 
 COMMENT ON COLUMN idem_pipeline.retry_max IS 'the longest such pause';
 COMMENT ON COLUMN idem_pipeline.max_attempts IS 'failures in a row after which a window is blocked';
 COMMENT ON COLUMN idem_pipeline.notify IS 'NOTIFY idem of every window';
+COMMENT ON COLUMN idem_pipeline.monitor IS 'where the scheduler keeps what its checks find; NULL for no checks';
+COMMENT ON COLUMN idem_pipeline.checks IS 'what is expected of its windows, and how often they are checked';
 COMMENT ON COLUMN idem_pipeline.enabled IS 'whether it runs by itself';
 COMMENT ON COLUMN idem_pipeline.search_path IS 'under which its queries'' names are looked up';
 COMMENT ON COLUMN idem_pipeline.date_style IS 'the DateStyle its queries run under';
@@ -658,11 +662,13 @@ CREATE FUNCTION idem_create_pipeline(
     retry_max      interval DEFAULT '1 hour',
     max_attempts   integer  DEFAULT 10,
     notify         boolean  DEFAULT false,
+    monitor        regclass DEFAULT NULL,
+    checks         jsonb    DEFAULT NULL,
     enabled        boolean  DEFAULT true
 ) RETURNS void
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_create_pipeline';
-COMMENT ON FUNCTION idem_create_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, boolean) IS
+COMMENT ON FUNCTION idem_create_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, regclass, jsonb, boolean) IS
 'stores a load under a name; the scheduler, or CALL idem_run_pipeline, loads its windows as they close';
 
 CREATE FUNCTION idem_alter_pipeline(
@@ -689,12 +695,14 @@ CREATE FUNCTION idem_alter_pipeline(
     retry_max      interval DEFAULT NULL,
     max_attempts   integer  DEFAULT NULL,
     notify         boolean  DEFAULT NULL,
+    monitor        regclass DEFAULT NULL,
+    checks         jsonb    DEFAULT NULL,
     enabled        boolean  DEFAULT NULL
 ) RETURNS void
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_alter_pipeline';
-COMMENT ON FUNCTION idem_alter_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, boolean) IS
-'changes what is given of a pipeline; an empty text removes an optional column, lag, lookback, watermark or audit';
+COMMENT ON FUNCTION idem_alter_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, regclass, jsonb, boolean) IS
+'changes what is given of a pipeline; an empty text removes an optional column, lag, lookback, watermark or audit, and ''-'' the monitor';
 
 CREATE FUNCTION idem_drop_pipeline(name text) RETURNS void
 LANGUAGE C STRICT
@@ -738,7 +746,7 @@ BEGIN ATOMIC
             (12, 'lookback', p.lookback), (13, 'watermark', p.watermark), (14, 'version_column', p.version_column),
             (15, 'audit', p.audit), (16, 'on_schema_change', p.on_schema_change), (17, 'newest_first', p.newest_first::text), (18, 'max_windows', p.max_windows::text),
             (19, 'check_every', p.check_every::text), (20, 'retry_base', p.retry_base::text), (21, 'retry_max', p.retry_max::text),
-            (22, 'max_attempts', p.max_attempts::text), (23, 'notify', p.notify::text), (24, 'enabled', p.enabled::text)) a (n, name, value)
+            (22, 'max_attempts', p.max_attempts::text), (23, 'notify', p.notify::text), (24, 'monitor', p.monitor::text), (25, 'checks', p.checks::text), (26, 'enabled', p.enabled::text)) a (n, name, value)
          WHERE a.value IS NOT NULL))
     FROM @extschema@.idem_pipeline p
     WHERE idem_pipeline_calls.pipeline IS NULL OR p.name OPERATOR(pg_catalog.=) idem_pipeline_calls.pipeline
@@ -1116,32 +1124,42 @@ CREATE TYPE idem_alert AS (
     alert_id        bigint,
     pipeline        text,
     kind            text,
+    severity        text,
     windows         text,
     value           bigint,
+    allowed         bigint,
+    sample          jsonb,
     times           bigint,
     first_check     bigint,
     last_check      bigint,
     opened_at       timestamptz,
     last_seen_at    timestamptz,
+    notified_at     timestamptz,
     acknowledged_by text,
     snoozed_until   timestamptz,
-    closed_at       timestamptz
+    closed_at       timestamptz,
+    close_reason    text
 );
 COMMENT ON TYPE idem_alert IS
 'alerts of a monitor, of which idem_create_monitor creates the table: one of a pipeline and a kind is open at a time';
 COMMENT ON COLUMN idem_alert.alert_id IS 'number of the alert';
 COMMENT ON COLUMN idem_alert.pipeline IS 'name of the pipeline';
-COMMENT ON COLUMN idem_alert.kind IS 'what is wrong: duplicates, surplus, missing, extra, different, growth, source_changed, target_changed or check_failed';
+COMMENT ON COLUMN idem_alert.kind IS 'what is wrong: duplicates, surplus, missing, extra, different, growth, null_keys, source_changed, target_changed, check_failed, late or blocked';
+COMMENT ON COLUMN idem_alert.severity IS 'error, where the target is wrong or nobody knows; or warning';
 COMMENT ON COLUMN idem_alert.windows IS 'the windows it is about, a multirange in UTC';
 COMMENT ON COLUMN idem_alert.value IS 'how many rows, keys or windows the last checks that saw it found';
+COMMENT ON COLUMN idem_alert.allowed IS 'how many of them may be wrong, in the windows that it is about';
+COMMENT ON COLUMN idem_alert.sample IS 'ten of the keys at most, or rows that have none';
 COMMENT ON COLUMN idem_alert.times IS 'how many reconciliations saw it';
 COMMENT ON COLUMN idem_alert.first_check IS 'the last check of the reconciliation that opened it';
 COMMENT ON COLUMN idem_alert.last_check IS 'the last check of the last reconciliation that looked';
 COMMENT ON COLUMN idem_alert.opened_at IS 'when it was opened first';
 COMMENT ON COLUMN idem_alert.last_seen_at IS 'when it was seen last';
+COMMENT ON COLUMN idem_alert.notified_at IS 'when NOTIFY has told of it last';
 COMMENT ON COLUMN idem_alert.acknowledged_by IS 'who has said that he knows';
 COMMENT ON COLUMN idem_alert.snoozed_until IS 'until when nobody is told that it has got worse';
 COMMENT ON COLUMN idem_alert.closed_at IS 'when all of its windows were found clean, or no more complete; NULL while it is open';
+COMMENT ON COLUMN idem_alert.close_reason IS 'clean; or gone, if some of its windows are not complete any more';
 
 CREATE FUNCTION idem_create_monitor(name text) RETURNS regclass
 LANGUAGE C STRICT
@@ -1151,7 +1169,7 @@ COMMENT ON FUNCTION idem_create_monitor(text) IS
 
 CREATE PROCEDURE idem_reconcile(
     monitor      regclass,
-    pipeline     text,
+    pipeline     text     DEFAULT NULL,
     window_range text     DEFAULT NULL,
     depth        text     DEFAULT 'auto',
     budget       interval DEFAULT NULL
@@ -1159,7 +1177,7 @@ CREATE PROCEDURE idem_reconcile(
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_reconcile';
 COMMENT ON PROCEDURE idem_reconcile(regclass, text, text, text, interval) IS
-'checks the complete windows of a pipeline, keeps what was found in a monitor, and opens and closes alerts';
+'checks the complete windows of a pipeline, or of all of yours that name the monitor, keeps what was found in it, and opens and closes alerts';
 
 CREATE FUNCTION idem_acknowledge(monitor regclass, alert_id bigint, until timestamptz DEFAULT NULL) RETURNS void
 LANGUAGE C

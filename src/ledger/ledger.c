@@ -1040,6 +1040,8 @@ receive_complete(TupleTableSlot *slot, DestReceiver *self)
 		run->digest = PointerGetDatum(DatumGetByteaPCopy(slot->tts_values[2]));
 	if (!slot->tts_isnull[3])
 		run->source_schema = TextDatumGetCString(slot->tts_values[3]);
+	if (!slot->tts_isnull[4])
+		run->completed_at = DatumGetTimestampTz(slot->tts_values[4]);
 	if (idem_read_window(receiver->type, slot->tts_values[1], &run->window))
 		receiver->n++;
 	MemoryContextSwitchTo(old);
@@ -1060,7 +1062,7 @@ idem_complete_runs(IdemLedger *ledger, const char *pipeline, Datum range, Snapsh
 	IdemStatement *statement = get_statement(ledger, &ledger->statements->complete_runs, ledger->read_snapshot,
 											 "SELECT l.run_id, l.window_range,"
 											 " CASE WHEN l.digest_version OPERATOR(pg_catalog.=) 1 THEN l.source_digest END,"
-											 " pg_catalog.encode(l.source_schema, 'hex')"
+											 " pg_catalog.encode(l.source_schema, 'hex'), l.finished_at"
 											 " FROM ONLY @L l" WHERE_OVERLAPS
 											 " AND l.state OPERATOR(pg_catalog.=) 'complete'"
 											 " ORDER BY pg_catalog.lower(l.window_range), l.run_id",

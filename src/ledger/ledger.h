@@ -210,6 +210,7 @@ typedef struct IdemComplete
 	IdemWindow window;
 	Datum digest;			   /* of its source rows, a bytea; 0 if none can be compared */
 	const char *source_schema; /* as a run's; NULL if it was not recorded */
+	TimestampTz completed_at;  /* 0 if that was not recorded */
 } IdemComplete;
 
 /*

@@ -157,6 +157,23 @@ idem_due_range(const IdemDue *due)
 	return idem_window_datum(due->type, (IdemWindow){due->look_from, due->window.upper});
 }
 
+IdemWindow
+idem_find_late_here(const IdemPipeline *pipeline, const IdemRangeType *type, int64 late)
+{
+	TimestampTz before = GetCurrentTimestamp() - late;
+	IdemDue due;
+	int64 bound;
+	int64 next;
+
+	if (type->bound == INT8OID)
+		return (IdemWindow){0, 0};
+	idem_find_due_here(pipeline, type, &due);
+	/* where there is a watermark, the lag is behind that */
+	bound = idem_time_bound(type, pipeline->watermark ? before : apply_lag(pipeline, NULL, before, -1));
+	due.window.upper = Min(due.window.upper, idem_grid_line(type, &due.step, due.window.lower, bound, &next));
+	return due.window;
+}
+
 /* What is to be found out, as an argument of idem_run_as. */
 typedef struct DueSearch
 {

@@ -29,6 +29,12 @@ extern void idem_find_due_here(const IdemPipeline *pipeline, const IdemRangeType
 extern Datum idem_due_range(const IdemDue *due);
 
 /*
+ * What is due for longer than so many microseconds, by the clock, which offsets do not have;
+ * for who is the pipeline's owner.
+ */
+extern IdemWindow idem_find_late_here(const IdemPipeline *pipeline, const IdemRangeType *type, int64 late);
+
+/*
  * Checks what makes a pipeline a pipeline: its grid, lag and watermark; and returns
  * its start in the form in which it is stored.
  */

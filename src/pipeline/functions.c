@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgtime.h"
@@ -25,6 +26,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "watch/monitor.h"
 
 PG_FUNCTION_INFO_V1(idem_create_pipeline);
 PG_FUNCTION_INFO_V1(idem_alter_pipeline);
@@ -138,6 +140,26 @@ idem_check_definition(const IdemPipelineRow *row)
 	require_pause(pipeline, PIPELINE_RETRY_BASE, pipeline->retry.base);
 	require_pause(pipeline, PIPELINE_RETRY_MAX, pipeline->retry.max);
 	require_positive(pipeline, PIPELINE_MAX_ATTEMPTS, pipeline->retry.max_attempts);
+	if (pipeline->checks)
+		idem_check_expected(idem_read_checks(pipeline->checks), pipeline->nkeys > 0);
+}
+
+/* Fails for a monitor that is none, or is not the owner's to write. */
+static void
+check_monitor_as(void *arg)
+{
+	const IdemPipeline *pipeline = arg;
+
+	(void) idem_open_monitor(pipeline->monitor, get_namespace_oid(pipeline->schema, false));
+}
+
+static void
+check_monitor(IdemPipeline *pipeline)
+{
+	IdemIdentity owner = {.role = pipeline->identity.role, .restricted = true};
+
+	if (OidIsValid(pipeline->monitor))
+		idem_run_as(&owner, check_monitor_as, pipeline);
 }
 
 /* Sets a column. */
@@ -159,6 +181,7 @@ check_row(const char *schema, IdemPipelineRow *row)
 	idem_check_owner(pipeline);
 	idem_check_relations(pipeline);
 	require_runnable(pipeline);
+	check_monitor(pipeline);
 	set_column(row, PIPELINE_START, CStringGetTextDatum(idem_check_schedule(pipeline)));
 }
 
@@ -233,6 +256,8 @@ is_removal(FunctionCallInfo fcinfo, int column)
 		case PIPELINE_VERSION_COLUMN:
 		case PIPELINE_AUDIT:
 			return VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(column)) == 0;
+		case PIPELINE_MONITOR:
+			return !OidIsValid(PG_GETARG_OID(column));
 		default:
 			return false;
 	}

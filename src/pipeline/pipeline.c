@@ -55,6 +55,8 @@ static const struct
 	{"retry_max", INTERVALOID},
 	{"max_attempts", INT4OID},
 	{"notify", BOOLOID},
+	{"monitor", REGCLASSOID},
+	{"checks", JSONBOID},
 	{"enabled", BOOLOID},
 	{"owner", REGROLEOID},
 	{"search_path", TEXTOID},
@@ -305,7 +307,7 @@ row_fingerprint(const IdemPipelineRow *row)
 
 	for (i = 0; i < PIPELINE_COLUMNS; i++)
 	{
-		if (i != PIPELINE_ENABLED)
+		if (i != PIPELINE_ENABLED && i != PIPELINE_MONITOR && i != PIPELINE_CHECKS)
 			hash = hash_column(row, i, hash);
 	}
 	return hash;
@@ -360,6 +362,10 @@ idem_make_pipeline(const char *schema, const IdemPipelineRow *row)
 	pipeline->retry.max = row_microseconds(row, PIPELINE_RETRY_MAX);
 	pipeline->retry.max_attempts = DatumGetInt32(row->values[PIPELINE_MAX_ATTEMPTS]);
 	pipeline->notify = DatumGetBool(row->values[PIPELINE_NOTIFY]);
+	if (!row->nulls[PIPELINE_MONITOR])
+		pipeline->monitor = DatumGetObjectId(row->values[PIPELINE_MONITOR]);
+	if (!row->nulls[PIPELINE_CHECKS])
+		pipeline->checks = row->values[PIPELINE_CHECKS];
 	pipeline->enabled = DatumGetBool(row->values[PIPELINE_ENABLED]);
 	pipeline->identity.role = DatumGetObjectId(row->values[PIPELINE_OWNER]);
 	pipeline->identity.search_path = row_text(row, PIPELINE_SEARCH_PATH);

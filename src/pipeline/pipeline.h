@@ -41,6 +41,8 @@ enum
 	PIPELINE_RETRY_MAX,
 	PIPELINE_MAX_ATTEMPTS,
 	PIPELINE_NOTIFY,
+	PIPELINE_MONITOR,
+	PIPELINE_CHECKS,
 	PIPELINE_ENABLED,
 	PIPELINE_ARGUMENTS, /* so many are arguments; the others follow from them */
 	PIPELINE_OWNER = PIPELINE_ARGUMENTS,
@@ -107,6 +109,8 @@ typedef struct IdemPipeline
 	int64 check_every; /* microseconds */
 	IdemRetryPolicy retry;
 	bool notify;
+	Oid monitor;  /* InvalidOid: none, or one that is not here */
+	Datum checks; /* a jsonb; 0: nobody has said anything */
 	bool enabled;
 	IdemIdentity identity; /* its owner, and the settings it was written under */
 } IdemPipeline;

@@ -64,6 +64,7 @@ read_tuple(Relation rel, HeapTuple tuple, Restoration *restoration)
 	look_up(restoration, PIPELINE_OWNER, idem_role_named);
 	look_up(restoration, PIPELINE_LEDGER, idem_relation_named);
 	look_up(restoration, PIPELINE_TARGET, idem_relation_named);
+	look_up(restoration, PIPELINE_MONITOR, idem_relation_named);
 }
 
 /* The name of a row's pipeline. */
@@ -126,6 +127,19 @@ report_unresolved(const Restoration *restoration, int column, const char *name)
 				 errhint("Create it, then SELECT idem_resume().")));
 }
 
+/* Without a monitor it can run, but is not checked. */
+static void
+report_no_monitor(const Restoration *restoration)
+{
+	if (!restoration->row.nulls[PIPELINE_MONITOR] && !OidIsValid(DatumGetObjectId(restoration->row.values[PIPELINE_MONITOR])))
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("pipeline \"%s\" is not checked here: its monitor, %s, does not exist", row_name(&restoration->row),
+						idem_relation_text(restoration->stored.values[PIPELINE_MONITOR])),
+				 errhint("SELECT idem_alter_pipeline(%s, monitor => '…') names another one.",
+						 quote_literal_cstr(row_name(&restoration->row)))));
+}
+
 /* Restores a row, or says why not. */
 static void
 restore(Restoration *restoration)
@@ -142,6 +156,7 @@ restore(Restoration *restoration)
 		report_unresolved(restoration, PIPELINE_OWNER, idem_role_text(stored->values[PIPELINE_OWNER]));
 		report_unresolved(restoration, PIPELINE_LEDGER, idem_relation_text(stored->values[PIPELINE_LEDGER]));
 		report_unresolved(restoration, PIPELINE_TARGET, idem_relation_text(stored->values[PIPELINE_TARGET]));
+		report_no_monitor(restoration);
 	}
 	idem_finish();
 }

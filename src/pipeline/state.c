@@ -582,7 +582,8 @@ idem_adopt_pipelines(const char *schema)
 						   "WITH resumed AS (UPDATE @.idem_pipeline AS d SET system_identifier = $1, database_oid = $2,"
 						   " owner = d.owner::pg_catalog.text::@.idem_role,"
 						   " ledger = d.ledger::pg_catalog.text::@.idem_relation,"
-						   " target = d.target::pg_catalog.text::@.idem_relation"
+						   " target = d.target::pg_catalog.text::@.idem_relation,"
+						   " monitor = d.monitor::pg_catalog.text::@.idem_relation"
 						   " WHERE (d.system_identifier OPERATOR(pg_catalog.<>) $1"
 						   " OR d.database_oid OPERATOR(pg_catalog.<>) $2"
 						   " OR NOT EXISTS (SELECT FROM @.idem_pipeline_state s"
@@ -605,6 +606,29 @@ idem_pipeline_exists(const char *schema, const char *name)
 	return run_by_name(schema,
 					   "SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) $1",
 					   name) > 0;
+}
+
+List *
+idem_monitored_pipelines(const char *schema, Oid monitor)
+{
+	static const Oid types[] = {OIDOID, OIDOID};
+	Datum args[] = {ObjectIdGetDatum(monitor), ObjectIdGetDatum(GetUserId())};
+	Datum array;
+	bool isnull;
+	char **names;
+	List *result = NIL;
+	int n;
+	int i;
+
+	(void) idem_fetch_own(schema,
+						  "SELECT pg_catalog.array_agg(d.name ORDER BY d.name) FROM @.idem_pipeline d"
+						  " WHERE d.monitor::pg_catalog.oid OPERATOR(pg_catalog.=) $1"
+						  " AND pg_catalog.pg_has_role($2, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")",
+						  lengthof(types), types, args, NULL, 1, &array, &isnull);
+	names = read_names(array, isnull, &n);
+	for (i = 0; i < n; i++)
+		result = lappend(result, names[i]);
+	return result;
 }
 
 /* Of a pipeline d and its state p: the columns of IdemPipelineState. */

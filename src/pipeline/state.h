@@ -77,6 +77,9 @@ extern bool idem_book_lost_turn(const char *schema, const char *name, int delay)
 /* True if there is such a pipeline that the current role can see. */
 extern bool idem_pipeline_exists(const char *schema, const char *name);
 
+/* The pipelines that the current role may act as and that name a monitor, in the order of their names. */
+extern List *idem_monitored_pipelines(const char *schema, Oid monitor);
+
 /* How a pipeline was doing when its last turn ended, as its owner saw it. */
 typedef struct IdemPipelineCoverage
 {

@@ -716,21 +716,6 @@ open_checking(Checking *checking)
 	checking->remote = is_remote(load);
 }
 
-/* Fails for what cannot be expected of rows without keys. */
-static void
-check_expected(const Checking *checking)
-{
-	const IdemExpect *expect = checking->expect;
-
-	if (checking->load.target->nkeys > 0 ||
-		(expect->min_per_key == 1 && expect->max_per_key == 1 && expect->null_keys == IDEM_ANY_NUMBER))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("fanout and null_keys need keys"),
-			 errhint("Pass the natural key, for example keys => '{id}', or leave them out.")));
-}
-
 /* Checks the windows, as whom it is requested. */
 static void
 check_windows_as(void *arg)
@@ -742,7 +727,7 @@ check_windows_as(void *arg)
 	int i;
 
 	open_checking(checking);
-	check_expected(checking);
+	idem_check_expected(*checking->expect, checking->load.target->nkeys > 0);
 	if (!idem_plan_windows(&load->plan))
 		return;
 	idem_check_zone(&load->plan, load->time_zone);
@@ -821,7 +806,7 @@ append_key(StringInfo sql, const IdemTarget *target, const char *alias)
 	if (target->nkeys > 0)
 		append_json(sql, target, alias, true);
 	else
-		appendStringInfoString(sql, "NULL");
+		appendStringInfoString(sql, "NULL::pg_catalog.jsonb");
 }
 
 /* Appends the names of the columns of s and d that differ, as an array. */
@@ -984,7 +969,7 @@ receive_sample(TupleTableSlot *slot, DestReceiver *self)
 
 /*
  * The keys of some differences, or the rows where there are none:
- * SELECT jsonb_agg(COALESCE(x.key, …)) FROM (… LIMIT n) x (side, key, source_row, target_row, columns)
+ * SELECT jsonb_agg(COALESCE(x.key, …) ORDER BY …) FROM (… LIMIT n) x (side, key, source_row, target_row, columns)
  */
 static Datum
 sample_rows(Window *window, const IdemRows *rows, IdemBuild build)
@@ -998,7 +983,8 @@ sample_rows(Window *window, const IdemRows *rows, IdemBuild build)
 	if (rows && (rows->store == NULL || rows->count == 0))
 		return 0;
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "SELECT pg_catalog.jsonb_agg(COALESCE(x.key, x.source_row, x.target_row)) FROM (");
+	appendStringInfoString(&sql, "SELECT pg_catalog.jsonb_agg(COALESCE(x.key, x.source_row, x.target_row)"
+								 " ORDER BY COALESCE(x.key, x.source_row, x.target_row)) FROM (");
 	build(&sql, window->checking->load.apply);
 	appendStringInfo(&sql, " LIMIT %d) x (side, key, source_row, target_row, columns)", window->checking->expect->max_samples);
 	if (rows)

@@ -206,7 +206,10 @@ set_member(IdemExpect *expect, const char *name, const char *value)
 		if (strcmp(name, members[i].name) == 0)
 		{
 			if (value == NULL)
-				refuse(name, "null", "Leave it out, or use a text or a number.");
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("%s must be a text or a number", name),
+						 errhint("Or leave it out.")));
 			members[i].set(expect, name, value);
 			return;
 		}

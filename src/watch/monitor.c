@@ -48,9 +48,16 @@ struct IdemMonitor
 };
 
 static const char *const kinds[IDEM_KINDS] = {
-	"duplicates", "surplus", "missing", "extra", "different",
-	"growth", "source_changed", "target_changed", "check_failed",
+	"duplicates", "surplus", "missing", "extra", "different", "growth",
+	"null_keys", "source_changed", "target_changed", "check_failed", "late", "blocked",
 };
+
+/* True for a kind by which nothing that was loaded has become wrong. */
+static bool
+is_warning(int kind)
+{
+	return kind == IDEM_SOURCE_CHANGED || kind == IDEM_NULL_KEYS || kind == IDEM_LATE;
+}
 
 /*
  * CREATE SEQUENCE s.m_check_id_seq;
@@ -242,17 +249,25 @@ run(const IdemMonitor *monitor, Run *run)
 }
 
 IdemFindings
-idem_begin_findings(const IdemRangeType *type, const char *pipeline, int n)
+idem_begin_findings(const IdemRangeType *type, const char *pipeline, const IdemExpect *expect, int n)
 {
-	IdemFindings findings = {.type = type, .pipeline = pipeline};
+	IdemFindings findings = {.type = type, .pipeline = pipeline, .expect = expect};
 	int kind;
 
-	for (kind = 0; kind < IDEM_KINDS; kind++)
+	for (kind = 0; kind < IDEM_CHECK_KINDS; kind++)
 	{
 		findings.checked[kind] = palloc(mul_size(n, sizeof(IdemWindow)));
 		findings.found[kind] = palloc(mul_size(n, sizeof(IdemWindow)));
 	}
 	return findings;
+}
+
+void
+idem_add_findings(IdemFindings *findings, int kind, IdemWindow *windows, int n)
+{
+	findings->found[kind] = windows;
+	findings->nfound[kind] = n;
+	findings->value[kind] = n;
 }
 
 /* True if a check has looked so closely that it would have found what there is of a kind. */
@@ -275,6 +290,8 @@ is_judged(const IdemCheck *check, int kind)
 			return !failed && check->missing_rows != IDEM_NOT_COUNTED;
 		case IDEM_EXTRA:
 			return !failed && check->extra_rows != IDEM_NOT_COUNTED;
+		case IDEM_NULL_KEYS:
+			return !failed;
 		default:
 			return !failed && check->source_digest != 0;
 	}
@@ -297,8 +314,52 @@ finding_value(const IdemCheck *check, int kind)
 			return Max(check->extra_rows, 1);
 		case IDEM_DIFFERENT:
 			return Max(check->different_rows, 1);
+		case IDEM_NULL_KEYS:
+			return Max(check->source_null_keys, check->target_null_keys);
 		default:
 			return 1;
+	}
+}
+
+/* How many of them may be wrong. */
+static int64
+finding_allowed(const IdemFindings *findings, const IdemCheck *check, int kind)
+{
+	switch (kind)
+	{
+		case IDEM_SURPLUS:
+		case IDEM_MISSING:
+		case IDEM_EXTRA:
+		case IDEM_DIFFERENT:
+			return check->allowed;
+		case IDEM_NULL_KEYS:
+			return findings->expect->null_keys;
+		default:
+			return 0;
+	}
+}
+
+/* The keys that a check names of a finding; 0 if it names none. */
+static Datum
+finding_sample(const IdemCheck *check, int kind)
+{
+	const Datum *samples = check->samples;
+
+	switch (kind)
+	{
+		case IDEM_DUPLICATES:
+			return samples[IDEM_SAMPLE_DUPLICATE];
+		case IDEM_SURPLUS:
+		case IDEM_GROWTH:
+			return samples[IDEM_SAMPLE_EXTRA] ? samples[IDEM_SAMPLE_EXTRA] : samples[IDEM_SAMPLE_DUPLICATE];
+		case IDEM_MISSING:
+			return samples[IDEM_SAMPLE_MISSING];
+		case IDEM_EXTRA:
+			return samples[IDEM_SAMPLE_EXTRA];
+		case IDEM_DIFFERENT:
+			return samples[IDEM_SAMPLE_DIFFERENT];
+		default:
+			return 0;
 	}
 }
 
@@ -307,7 +368,8 @@ finding_value(const IdemCheck *check, int kind)
  * INSERT INTO monitor (ledger, pipeline, …, growth) SELECT $1, $2, …, grown RETURNING check_id, growth
  *
  * A window has grown if its target rows rose, those of the source did not, and nobody loaded it
- * in between; and it has until they have become fewer.
+ * in between, or it has more than it may ($24); and it has until they have become fewer.  Late
+ * rows that were loaded properly are no growth: the run is another one, and they are not too many.
  */
 static const char *
 build_keep(const IdemMonitor *monitor)
@@ -318,74 +380,115 @@ build_keep(const IdemMonitor *monitor)
 		" target_rows, target_keys, target_null_keys, duplicate_keys, surplus_rows, max_per_key, missing_rows, extra_rows, different_rows,"
 		" source_digest, target_digest, remote, checked_at, seconds, growth)"
 		" SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,"
-		" COALESCE((SELECT b.run_id = $4 AND $14 IS NOT NULL AND (($10 > b.target_rows AND $7 <= b.source_rows) OR (b.growth AND $10 >= b.target_rows)) FROM b), false)"
+		" COALESCE((SELECT (b.run_id = $4 OR $24) AND $14 IS NOT NULL AND (($10 > b.target_rows AND $7 <= b.source_rows) OR (b.growth AND $10 >= b.target_rows)) FROM b), false)"
 		" RETURNING check_id, growth",
 		monitor->name, monitor->name);
+}
+
+/*
+ * SELECT count(*) FROM (SELECT result, growth FROM monitor WHERE … ORDER BY check_id DESC LIMIT $3) c WHERE it found the kind
+ *
+ * True if so many checks in a row have found it that an alert may open.
+ */
+static bool
+is_due(IdemMonitor *monitor, const IdemFindings *findings, Datum window, int kind)
+{
+	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID, TEXTOID};
+	Datum args[] = {CStringGetTextDatum(findings->pipeline), window, Int64GetDatum(findings->expect->open_after),
+					CStringGetTextDatum(kinds[kind])};
+	Datum count;
+	bool isnull;
+	Run streak = {
+		psprintf("SELECT count(*) FROM (SELECT result, growth FROM %s WHERE pipeline = $1 AND window_range = $2"
+				 " ORDER BY check_id DESC LIMIT $3) c WHERE CASE WHEN $4 = 'growth' THEN c.growth ELSE position($4 IN c.result) > 0 END",
+				 monitor->name),
+		lengthof(types), types, args, NULL, 1, &count, &isnull,
+	};
+
+	if (findings->expect->open_after <= 1)
+		return true;
+	return run(monitor, &streak) && DatumGetInt64(count) >= findings->expect->open_after;
+}
+
+/* Adds what a check has found of a kind; what has not been found often enough says nothing yet. */
+static void
+add_finding(IdemMonitor *monitor, IdemFindings *findings, const IdemCheck *check, Datum window, int kind)
+{
+	if (!is_due(monitor, findings, window, kind))
+		return;
+	findings->found[kind][findings->nfound[kind]++] = check->window;
+	findings->value[kind] += finding_value(check, kind);
+	findings->allowed[kind] += finding_allowed(findings, check, kind);
+	if (findings->samples[kind] == 0)
+		findings->samples[kind] = finding_sample(check, kind);
 }
 
 void
 idem_keep_check(IdemMonitor *monitor, Oid ledger, const IdemCheck *check, IdemFindings *findings)
 {
 	static const Oid types[] = {
-		REGCLASSOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BYTEAOID, BYTEAOID, BOOLOID, TIMESTAMPTZOID, FLOAT8OID,
+		REGCLASSOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BYTEAOID, BYTEAOID, BOOLOID, TIMESTAMPTZOID, FLOAT8OID, BOOLOID,
 	};
-	Datum args[1 + IDEM_CHECK_COLUMNS] = {ObjectIdGetDatum(ledger)};
-	bool isnull[1 + IDEM_CHECK_COLUMNS] = {false};
+	Datum args[lengthof(types)] = {ObjectIdGetDatum(ledger)};
+	bool isnull[lengthof(types)] = {false};
 	Datum values[2];
 	bool nulls[2];
 	Run keep = {build_keep(monitor), lengthof(types), types, args, isnull, 2, values, nulls};
 	int kind;
 
+	StaticAssertStmt(lengthof(types) == IDEM_CHECK_COLUMNS + 2, "a column of a check has no type");
 	idem_make_check_row(check, args + 1, isnull + 1);
+	args[IDEM_CHECK_COLUMNS + 1] = BoolGetDatum(strstr(check->result, kinds[IDEM_SURPLUS]) != NULL);
 	if (!run(monitor, &keep))
 		return; /* a trigger of the owner's would not have it */
 	findings->last_check = DatumGetInt64(values[0]);
-	for (kind = 0; kind < IDEM_KINDS; kind++)
+	for (kind = 0; kind < IDEM_CHECK_KINDS; kind++)
 	{
-		if (is_judged(check, kind))
+		if (kind == IDEM_GROWTH ? DatumGetBool(values[1]) : strstr(check->result, kinds[kind]) != NULL)
+			add_finding(monitor, findings, check, args[2], kind);
+		else if (is_judged(check, kind))
 			findings->checked[kind][findings->nchecked[kind]++] = check->window;
-		if (kind == IDEM_GROWTH ? !DatumGetBool(values[1]) : strstr(check->result, kinds[kind]) == NULL)
-			continue;
-		findings->found[kind][findings->nfound[kind]++] = check->window;
-		findings->value[kind] += finding_value(check, kind);
 	}
 }
 
 /*
- * SELECT array_agg(u.n ORDER BY l.at NULLS FIRST, u.n)
- *     FROM unnest($1) WITH ORDINALITY u (w, n) LEFT JOIN (SELECT window_range, max(checked_at) … GROUP BY 1) l ON l.window_range = u.w
+ * SELECT array_agg(COALESCE(l.checked_at, '-infinity') ORDER BY u.n), array_agg(COALESCE(l.bad, false) ORDER BY u.n)
+ *     FROM unnest($1) WITH ORDINALITY u (w, n) LEFT JOIN LATERAL (the last check of it) l ON true
  */
 void
-idem_order_windows(IdemMonitor *monitor, const IdemRangeType *type, const char *pipeline, IdemWindow *windows, int n)
+idem_read_last_checks(IdemMonitor *monitor, const IdemRangeType *type, const char *pipeline, const IdemWindow *windows, int n,
+					  IdemLastCheck *last)
 {
 	static const Oid types[] = {TEXTARRAYOID, TEXTOID};
 	Datum *texts = palloc(mul_size(n, sizeof(Datum)));
-	IdemWindow *copy = palloc(mul_size(n, sizeof(IdemWindow)));
 	Datum args[] = {0, CStringGetTextDatum(pipeline)};
-	Datum value;
-	bool isnull;
-	Run order = {
-		psprintf("SELECT array_agg(u.n ORDER BY l.at NULLS FIRST, u.n) FROM unnest($1) WITH ORDINALITY u (w, n)"
-				 " LEFT JOIN (SELECT window_range, max(checked_at) AS at FROM %s WHERE pipeline = $2 GROUP BY 1) l ON l.window_range = u.w",
+	Datum values[2];
+	bool nulls[2];
+	Run read = {
+		psprintf("SELECT array_agg(COALESCE(l.checked_at, '-infinity') ORDER BY u.n), array_agg(COALESCE(l.bad, false) ORDER BY u.n)"
+				 " FROM unnest($1) WITH ORDINALITY u (w, n) LEFT JOIN LATERAL (SELECT c.checked_at, c.result <> 'ok' OR c.growth AS bad"
+				 " FROM %s c WHERE c.pipeline = $2 AND c.window_range = u.w ORDER BY c.check_id DESC LIMIT 1) l ON true",
 				 monitor->name),
-		lengthof(types), types, args, NULL, 1, &value, &isnull,
+		lengthof(types), types, args, NULL, 2, values, nulls,
 	};
-	Datum *places;
-	int nplaces;
+	Datum *times;
+	Datum *bad;
+	int found;
 	int i;
 
 	for (i = 0; i < n; i++)
 	{
 		texts[i] = CStringGetTextDatum(idem_window_text(type, windows[i]));
-		copy[i] = windows[i];
+		last[i] = (IdemLastCheck){DT_NOBEGIN, false};
 	}
 	args[0] = PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
-	if (n == 0 || !run(monitor, &order) || isnull)
+	if (n == 0 || !run(monitor, &read) || nulls[0])
 		return;
-	deconstruct_array(DatumGetArrayTypeP(value), INT8OID, sizeof(int64), true, TYPALIGN_DOUBLE, &places, NULL, &nplaces);
-	for (i = 0; i < Min(n, nplaces); i++)
-		windows[i] = copy[DatumGetInt64(places[i]) - 1];
+	deconstruct_array(DatumGetArrayTypeP(values[0]), TIMESTAMPTZOID, sizeof(TimestampTz), true, TYPALIGN_DOUBLE, &times, NULL, &found);
+	deconstruct_array(DatumGetArrayTypeP(values[1]), BOOLOID, sizeof(bool), true, TYPALIGN_CHAR, &bad, NULL, &found);
+	for (i = 0; i < Min(n, found); i++)
+		last[i] = (IdemLastCheck){DatumGetTimestampTz(times[i]), DatumGetBool(bad[i])};
 }
 
 /* Sends what has become of an alert, in ids and counts. */
@@ -404,6 +507,13 @@ notify(const IdemMonitor *monitor, const IdemFindings *findings, int kind, int64
 	Async_Notify("idem", buf.data);
 }
 
+/* Appends CASE … END, which is what there is to tell of an alert: o has its windows w before, and n now. */
+#define EVENT(multirange)                                                                                    \
+	"CASE WHEN o.closed_at IS NOT NULL THEN 'opened' WHEN isempty(o.n) THEN 'closed'"                        \
+	" WHEN o.snoozed_until >= clock_timestamp() THEN NULL"                                                   \
+	" WHEN NOT o.w @> $5::" multirange " OR $6 > o.value THEN 'worse'"                                       \
+	" WHEN o.notified_at < clock_timestamp() - interval '1 day' THEN 'reminder' END"
+
 /*
  * UPDATE alerts a SET windows = (windows - checked) * complete + found, …
  *     FROM (the alert that is open, or was closed within the hour if there is something) o WHERE …
@@ -413,52 +523,60 @@ static const char *
 build_update(const IdemMonitor *monitor, const IdemRangeType *type)
 {
 	return psprintf(
-		"UPDATE %1$s a SET windows = o.n::text, value = CASE WHEN $6 > 0 THEN $6 ELSE a.value END,"
+		"UPDATE %1$s a SET windows = e.n::text, value = CASE WHEN $6 > 0 THEN $6 ELSE a.value END,"
+		" allowed = CASE WHEN $6 > 0 THEN $8 ELSE a.allowed END, sample = COALESCE($9, a.sample),"
 		" times = a.times + CASE WHEN $6 > 0 THEN 1 ELSE 0 END, last_check = COALESCE(NULLIF($7, 0), a.last_check),"
 		" last_seen_at = CASE WHEN $6 > 0 THEN clock_timestamp() ELSE a.last_seen_at END,"
-		" closed_at = CASE WHEN isempty(o.n) THEN clock_timestamp() END"
-		" FROM (SELECT alert_id, closed_at, value, windows::%2$s AS w, (windows::%2$s - $3::%2$s) * $4::%2$s + $5::%2$s AS n"
+		" notified_at = CASE WHEN e.event IS NOT NULL THEN clock_timestamp() ELSE a.notified_at END,"
+		" closed_at = CASE WHEN isempty(e.n) THEN clock_timestamp() END,"
+		" close_reason = CASE WHEN isempty(e.n) THEN CASE WHEN isempty(e.w - $3::%2$s) THEN 'clean' ELSE 'gone' END END"
+		" FROM (SELECT o.*, %3$s AS event FROM (SELECT p.*, (p.w - $3::%2$s) * $4::%2$s + $5::%2$s AS n"
+		" FROM (SELECT alert_id, closed_at, value, snoozed_until, notified_at, windows::%2$s AS w"
 		" FROM %1$s WHERE pipeline = $1 AND kind = $2"
 		" AND (closed_at IS NULL OR ($6 > 0 AND closed_at > clock_timestamp() - interval '1 hour'))"
-		" ORDER BY closed_at DESC NULLS FIRST LIMIT 1) o WHERE a.alert_id = o.alert_id"
-		" RETURNING a.alert_id, CASE WHEN o.closed_at IS NOT NULL THEN 'opened' WHEN isempty(o.n) THEN 'closed'"
-		" WHEN (NOT o.w @> $5::%2$s OR $6 > o.value) AND COALESCE(a.snoozed_until < clock_timestamp(), true) THEN 'worse' END",
-		monitor->alerts, type->multirange_name);
+		" ORDER BY closed_at DESC NULLS FIRST LIMIT 1) p) o) e WHERE a.alert_id = e.alert_id"
+		" RETURNING a.alert_id, e.event",
+		monitor->alerts, type->multirange_name, psprintf(EVENT("%s"), type->multirange_name));
 }
 
 /* INSERT INTO alerts (…) SELECT … RETURNING alert_id, 'opened' */
 static const char *
-build_open(const IdemMonitor *monitor, const IdemRangeType *type)
+build_open(const IdemMonitor *monitor, const IdemRangeType *type, bool warning)
 {
 	return psprintf(
-		"INSERT INTO %s (pipeline, kind, windows, value, times, first_check, last_check, opened_at, last_seen_at)"
-		" SELECT $1, $2, ($4::%s * $5::%s)::text, $6, 1, $7, $7, clock_timestamp(), clock_timestamp()"
+		"INSERT INTO %s (pipeline, kind, severity, windows, value, allowed, sample, times, first_check, last_check, opened_at, last_seen_at, notified_at)"
+		" SELECT $1, $2, '%s', ($4::%s * $5::%s)::text, $6, $8, $9, 1, NULLIF($7, 0), NULLIF($7, 0),"
+		" clock_timestamp(), clock_timestamp(), clock_timestamp()"
 		" WHERE $6 > 0 AND $3 IS NOT NULL RETURNING alert_id, 'opened'",
-		monitor->alerts, type->multirange_name, type->multirange_name);
+		monitor->alerts, warning ? "warning" : "error", type->multirange_name, type->multirange_name);
 }
 
-/* Brings the alert of a kind up to date. */
+/* Brings the alert of a kind up to date.  What is found of the pipeline is all that there is of it. */
 static void
 update_alert(IdemMonitor *monitor, const IdemFindings *findings, Datum complete, int kind)
 {
-	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID};
+	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, JSONBOID};
 	const IdemRangeType *type = findings->type;
+	Datum all = CStringGetTextDatum("{(,)}");
 	Datum args[] = {
 		CStringGetTextDatum(findings->pipeline),
 		CStringGetTextDatum(kinds[kind]),
-		CStringGetTextDatum(idem_windows_text(type, findings->checked[kind], findings->nchecked[kind])),
-		complete,
+		kind < IDEM_CHECK_KINDS ? CStringGetTextDatum(idem_windows_text(type, findings->checked[kind], findings->nchecked[kind])) : all,
+		kind < IDEM_CHECK_KINDS ? complete : all,
 		CStringGetTextDatum(idem_windows_text(type, findings->found[kind], findings->nfound[kind])),
 		Int64GetDatum(findings->value[kind]),
 		Int64GetDatum(findings->last_check),
+		Int64GetDatum(findings->allowed[kind]),
+		findings->samples[kind],
 	};
+	const bool isnull[lengthof(types)] = {[lengthof(types) - 1] = findings->samples[kind] == 0};
 	Datum values[2];
 	bool nulls[2];
-	Run update = {build_update(monitor, type), lengthof(types), types, args, NULL, 2, values, nulls};
+	Run update = {build_update(monitor, type), lengthof(types), types, args, isnull, 2, values, nulls};
 
 	if (!run(monitor, &update))
 	{
-		update.sql = build_open(monitor, type);
+		update.sql = build_open(monitor, type, is_warning(kind));
 		if (!run(monitor, &update))
 			return;
 	}

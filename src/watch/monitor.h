@@ -28,9 +28,13 @@ enum
 	IDEM_EXTRA,
 	IDEM_DIFFERENT,
 	IDEM_GROWTH,
+	IDEM_NULL_KEYS,
 	IDEM_SOURCE_CHANGED,
 	IDEM_TARGET_CHANGED,
 	IDEM_CHECK_FAILED,
+	IDEM_CHECK_KINDS, /* so many are of checks */
+	IDEM_LATE = IDEM_CHECK_KINDS,
+	IDEM_BLOCKED,
 	IDEM_KINDS,
 };
 
@@ -39,28 +43,40 @@ typedef struct IdemFindings
 {
 	const IdemRangeType *type;
 	const char *pipeline;
+	const IdemExpect *expect;
 	int64 last_check;
 	IdemWindow *checked[IDEM_KINDS]; /* so closely that it would have been found */
 	int nchecked[IDEM_KINDS];
 	IdemWindow *found[IDEM_KINDS];
 	int nfound[IDEM_KINDS];
-	int64 value[IDEM_KINDS]; /* how many rows or keys it is about */
+	int64 value[IDEM_KINDS];   /* how many rows or keys it is about */
+	int64 allowed[IDEM_KINDS]; /* and how many of them may be wrong */
+	Datum samples[IDEM_KINDS]; /* keys, of the first window that has some, a jsonb; 0: none */
 } IdemFindings;
 
 /* Begins findings of at most n windows. */
-extern IdemFindings idem_begin_findings(const IdemRangeType *type, const char *pipeline, int n);
+extern IdemFindings idem_begin_findings(const IdemRangeType *type, const char *pipeline, const IdemExpect *expect, int n);
+
+/* Adds what was found of the pipeline, and not of a window that is complete: windows that are not. */
+extern void idem_add_findings(IdemFindings *findings, int kind, IdemWindow *windows, int n);
 
 /* Keeps a check, and adds what it has found; its result may be "check_failed". */
 extern void idem_keep_check(IdemMonitor *monitor, Oid ledger, const IdemCheck *check, IdemFindings *findings);
 
-/* Puts windows in the order in which to check them: those first that were not for longest. */
-extern void idem_order_windows(IdemMonitor *monitor, const IdemRangeType *type, const char *pipeline,
-							   IdemWindow *windows, int n);
+/* When windows were checked last, in this order, and whether something was wrong then. */
+typedef struct IdemLastCheck
+{
+	TimestampTz at; /* DT_NOBEGIN: never */
+	bool bad;
+} IdemLastCheck;
+
+extern void idem_read_last_checks(IdemMonitor *monitor, const IdemRangeType *type, const char *pipeline,
+								  const IdemWindow *windows, int n, IdemLastCheck *last);
 
 /*
  * Opens alerts for what was found, and closes those of which every window was checked and
  * found clean, or is not among the complete ones, a multirange, any more.  What has opened, has got
- * worse or has closed is sent on the channel idem.  Returns how many are open.
+ * worse or has closed is sent on the channel idem, and once a day what is still open.  Returns how many are open.
  */
 extern int64 idem_update_alerts(IdemMonitor *monitor, const IdemFindings *findings, Datum complete);
 

@@ -64,7 +64,7 @@ my $tgt = "$oid{tgt}::regclass";
 my $own = "'mallory.led', 'mallory.tgt'";
 my $query = q{'SELECT 1::bigint AS id, ''evil'' AS v'};
 my $more = 'text[],text,text,text,text,text,text,boolean,text,text,text,text';
-my $definition = 'text,text,text,text,text,text,text,text,text,text,boolean,integer,interval,interval,interval,integer,boolean,boolean';
+my $definition = 'text,text,text,text,text,text,text,text,text,text,boolean,integer,interval,interval,interval,integer,boolean,regclass,jsonb,boolean';
 
 # what takes or returns what no SQL has is refused, by newer minor versions of the server when it is called
 my $internal = qr/^(42883|0A000)$/;
