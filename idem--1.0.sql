@@ -586,6 +586,39 @@ COMMENT ON COLUMN idem_pipeline_state.updated_rows IS 'rows that its turns have 
 COMMENT ON COLUMN idem_pipeline_state.deleted_rows IS 'rows that its turns have deleted so far';
 COMMENT ON COLUMN idem_pipeline_state.unchanged_rows IS 'rows that its turns have left as they were so far';
 
+-- the same of turns that check what is complete: no columns of it, for a turn of each may be written down at once
+CREATE TABLE idem_check_state (
+    name            text        PRIMARY KEY,
+    owner           regrole     NOT NULL,
+    next_run_at     timestamptz,
+    turn_started_at timestamptz,
+    turn_booked     boolean     NOT NULL DEFAULT false,
+    waiting_for     text,
+    last_run_at     timestamptz,
+    last_error      text,
+    failures        integer     NOT NULL DEFAULT 0,
+    silent_turns    integer     NOT NULL DEFAULT 0,
+    crashes         integer     NOT NULL DEFAULT 0,
+    swept_at        timestamptz,
+    FOREIGN KEY (name, owner) REFERENCES idem_pipeline (name, owner_id) ON UPDATE CASCADE ON DELETE CASCADE
+);
+CREATE INDEX idem_check_turn ON idem_check_state (name) WHERE turn_started_at IS NOT NULL;
+CREATE INDEX idem_check_due ON idem_check_state (owner, next_run_at) WHERE turn_started_at IS NULL;
+COMMENT ON TABLE idem_check_state IS
+'what the scheduler knows of the checks of pipelines that name a monitor; written by it alone';
+COMMENT ON COLUMN idem_check_state.name IS 'name of the pipeline';
+COMMENT ON COLUMN idem_check_state.owner IS 'its owner, as its definition says';
+COMMENT ON COLUMN idem_check_state.next_run_at IS 'when its next turn is due; NULL for never, as where it is disabled or has no monitor';
+COMMENT ON COLUMN idem_check_state.turn_started_at IS 'since when it is in its turn; NULL if it is not';
+COMMENT ON COLUMN idem_check_state.turn_booked IS 'whether the turn has said what came of it';
+COMMENT ON COLUMN idem_check_state.waiting_for IS 'why it is due and does not run';
+COMMENT ON COLUMN idem_check_state.last_run_at IS 'when its last turn ended';
+COMMENT ON COLUMN idem_check_state.last_error IS 'what kept its last turn from its end';
+COMMENT ON COLUMN idem_check_state.failures IS 'turns in a row that ended so';
+COMMENT ON COLUMN idem_check_state.silent_turns IS 'turns in a row whose worker was ended before it could say what came of it';
+COMMENT ON COLUMN idem_check_state.crashes IS 'turns in a row that were lost with the server';
+COMMENT ON COLUMN idem_check_state.swept_at IS 'when windows that were not due were checked last';
+
 -- of the last reconciliation, a row for every kind of alert
 CREATE TABLE idem_alert_state (
     pipeline        text        NOT NULL REFERENCES idem_pipeline_state (name) ON UPDATE CASCADE ON DELETE CASCADE,
@@ -610,10 +643,11 @@ COMMENT ON COLUMN idem_alert_state.acknowledged IS 'whether somebody has said th
 COMMENT ON COLUMN idem_alert_state.checked_at IS 'when the pipeline was reconciled last';
 
 -- not a column of it: to make a pipeline due must not wait for its turn's bookkeeping
-CREATE TABLE idem_wakeup (pipeline text NOT NULL);
+CREATE TABLE idem_wakeup (pipeline text NOT NULL, checks boolean NOT NULL DEFAULT false);
 COMMENT ON TABLE idem_wakeup IS
 'pipelines that somebody has made due, until the scheduler notices';
 COMMENT ON COLUMN idem_wakeup.pipeline IS 'name of the pipeline';
+COMMENT ON COLUMN idem_wakeup.checks IS 'whether it is to be checked, and not loaded';
 
 -- whoever may write every table, as a member of pg_write_all_data may, must not say as whom a worker runs
 CREATE FUNCTION idem_guard_table() RETURNS trigger
@@ -625,16 +659,20 @@ CREATE TRIGGER idem_guard_table BEFORE UPDATE OR DELETE OR TRUNCATE ON idem_pipe
     FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
 CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_pipeline_state
     FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
+CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_check_state
+    FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
 CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_alert_state
     FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
 CREATE TRIGGER idem_guard_table BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON idem_wakeup
     FOR EACH STATEMENT EXECUTE FUNCTION idem_guard_table();
 ALTER TABLE idem_pipeline ENABLE ALWAYS TRIGGER idem_guard_table;
 ALTER TABLE idem_pipeline_state ENABLE ALWAYS TRIGGER idem_guard_table;
+ALTER TABLE idem_check_state ENABLE ALWAYS TRIGGER idem_guard_table;
 ALTER TABLE idem_alert_state ENABLE ALWAYS TRIGGER idem_guard_table;
 ALTER TABLE idem_wakeup ENABLE ALWAYS TRIGGER idem_guard_table;
 COMMENT ON TRIGGER idem_guard_table ON idem_pipeline IS 'refuses who may write every table, but is no superuser';
 COMMENT ON TRIGGER idem_guard_table ON idem_pipeline_state IS 'refuses who may write every table, but is no superuser';
+COMMENT ON TRIGGER idem_guard_table ON idem_check_state IS 'refuses who may write every table, but is no superuser';
 COMMENT ON TRIGGER idem_guard_table ON idem_alert_state IS 'refuses who may write every table, but is no superuser';
 COMMENT ON TRIGGER idem_guard_table ON idem_wakeup IS 'refuses who may write every table, but is no superuser';
 

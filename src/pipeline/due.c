@@ -167,7 +167,7 @@ idem_find_late_here(const IdemPipeline *pipeline, const IdemRangeType *type, int
 
 	if (type->bound == INT8OID)
 		return (IdemWindow){0, 0};
-	idem_find_due_here(pipeline, type, &due);
+	idem_find_due_here(pipeline, type, NULL, &due);
 	/* where there is a watermark, the lag is behind that */
 	bound = idem_time_bound(type, pipeline->watermark ? before : apply_lag(pipeline, NULL, before, -1));
 	due.window.upper = Min(due.window.upper, idem_grid_line(type, &due.step, due.window.lower, bound, &next));

@@ -238,6 +238,7 @@ idem_create_pipeline(PG_FUNCTION_ARGS)
 	begin_writing();
 	check_row(schema, &row);
 	idem_insert_pipeline_row(schema, &row);
+	idem_schedule_checks(schema, TextDatumGetCString(row.values[PIPELINE_NAME]));
 	idem_finish();
 	idem_wake_at_end();
 	PG_RETURN_VOID();
@@ -289,6 +290,7 @@ idem_alter_pipeline(PG_FUNCTION_ARGS)
 		set_search_path(&row);
 	check_row(schema, &row);
 	idem_update_pipeline_row(schema, &row);
+	idem_schedule_checks(schema, TextDatumGetCString(row.values[PIPELINE_NAME]));
 	idem_finish();
 	idem_wake_at_end();
 	PG_RETURN_VOID();
@@ -316,6 +318,7 @@ set_enabled(FunctionCallInfo fcinfo, bool enabled)
 	set_column(&row, PIPELINE_ENABLED, BoolGetDatum(enabled));
 	require_runnable(idem_make_pipeline(schema, &row));
 	idem_update_pipeline_row(schema, &row);
+	idem_schedule_checks(schema, TextDatumGetCString(row.values[PIPELINE_NAME]));
 	idem_finish();
 	idem_wake_at_end();
 	PG_RETURN_VOID();

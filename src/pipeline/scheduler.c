@@ -2,6 +2,9 @@
  * scheduler.c
  *		The scheduler: starts a worker for each pipeline that is due.
  *
+ * A pipeline that names a monitor has turns of a second kind, that check what is complete;
+ * they begin where no load waits for a worker.
+ *
  * It reads and writes nothing but idem_pipeline, sleeps until the next pipeline is due
  * and is woken by whoever creates, alters or resumes one and by every worker that
  * ends.  What is due it asks the table each time; what a pipeline's turn has to do, the
@@ -75,6 +78,7 @@ PG_FUNCTION_INFO_V1(idem_stop_worker);
 typedef struct Turn
 {
 	MemoryContext context; /* of all this */
+	IdemDuty duty;
 	char *name;
 	Oid owner;
 	BackgroundWorkerHandle *handle; /* NULL if the worker has not been started */
@@ -85,6 +89,7 @@ typedef struct Turn
 typedef struct Aside
 {
 	MemoryContext context; /* of all this */
+	IdemDuty duty;
 	char *name;
 	TimestampTz until;
 } Aside;
@@ -119,13 +124,15 @@ handle_stop(SIGNAL_ARGS)
 
 /* True if a pipeline is left alone for now. */
 static bool
-is_aside(const Scheduler *scheduler, const char *name)
+is_aside(const Scheduler *scheduler, IdemDuty duty, const char *name)
 {
 	ListCell *lc;
 
 	foreach (lc, scheduler->asides)
 	{
-		if (strcmp(((Aside *) lfirst(lc))->name, name) == 0)
+		const Aside *aside = lfirst(lc);
+
+		if (aside->duty == duty && strcmp(aside->name, name) == 0)
 			return true;
 	}
 	return false;
@@ -133,13 +140,14 @@ is_aside(const Scheduler *scheduler, const char *name)
 
 /* Leaves a pipeline alone for a while. */
 static void
-put_aside(Scheduler *scheduler, const char *name)
+put_aside(Scheduler *scheduler, IdemDuty duty, const char *name)
 {
 	MemoryContext context = AllocSetContextCreate(scheduler->context, "idem aside", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Aside *aside = palloc0(sizeof(Aside));
 
 	aside->context = context;
+	aside->duty = duty;
 	aside->name = pstrdup(name);
 	aside->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ASIDE_TIME);
 	MemoryContextSwitchTo(scheduler->context);
@@ -169,8 +177,9 @@ end_asides(Scheduler *scheduler)
 typedef struct RowWork
 {
 	const char *schema;
+	IdemDuty duty;
 	const char *name;
-	bool (*work)(const char *schema, const char *name);
+	bool (*work)(const char *schema, IdemDuty duty, const char *name);
 	bool done;
 } RowWork;
 
@@ -179,7 +188,7 @@ work_on_row(void *arg)
 {
 	RowWork *row = arg;
 
-	row->done = row->work(row->schema, row->name);
+	row->done = row->work(row->schema, row->duty, row->name);
 }
 
 /* How something done with a row came out. */
@@ -192,10 +201,10 @@ typedef enum Outcome
 
 /* Does something with a pipeline's row, in a subtransaction. */
 static Outcome
-try_row(Scheduler *scheduler, const char *schema, const char *name,
-		bool (*work)(const char *schema, const char *name))
+try_row(Scheduler *scheduler, const char *schema, IdemDuty duty, const char *name,
+		bool (*work)(const char *schema, IdemDuty duty, const char *name))
 {
-	RowWork row = {schema, name, work};
+	RowWork row = {schema, duty, name, work};
 	ErrorData *error = idem_try(work_on_row, &row, CurrentMemoryContext);
 
 	if (error)
@@ -204,7 +213,7 @@ try_row(Scheduler *scheduler, const char *schema, const char *name,
 				(errcode(error->sqlerrcode),
 				 errmsg("pipeline \"%s\" is left alone for a minute: %s", name, error->message),
 				 errdetail("What the scheduler keeps about it could not be written.")));
-		put_aside(scheduler, name);
+		put_aside(scheduler, duty, name);
 		return ROW_ASIDE;
 	}
 	if (!row.done)
@@ -218,9 +227,9 @@ try_row(Scheduler *scheduler, const char *schema, const char *name,
 
 /* Books a turn's end, unless its pipeline is gone. */
 static bool
-end_turn(const char *schema, const char *name)
+end_turn(const char *schema, IdemDuty duty, const char *name)
 {
-	return idem_book_turn_end(schema, name) || !idem_pipeline_exists(schema, name);
+	return idem_book_turn_end(schema, duty, name) || !idem_pipeline_exists(schema, duty, name);
 }
 
 /* Books the turns whose workers have ended, or were never started. */
@@ -237,8 +246,8 @@ book_ended_turns(Scheduler *scheduler, const char *schema)
 		turn->done = false;
 		if (turn->handle && GetBackgroundWorkerPid(turn->handle, &pid) != BGWH_STOPPED)
 			continue;
-		if (!is_aside(scheduler, turn->name))
-			turn->done = try_row(scheduler, schema, turn->name, end_turn) == ROW_DONE;
+		if (!is_aside(scheduler, turn->duty, turn->name))
+			turn->done = try_row(scheduler, schema, turn->duty, turn->name, end_turn) == ROW_DONE;
 	}
 }
 
@@ -261,63 +270,80 @@ forget_done_turns(Scheduler *scheduler)
 
 /* The pipelines that are in their turn or left alone. */
 static List *
-names_in_hand(const Scheduler *scheduler)
+names_in_hand(const Scheduler *scheduler, IdemDuty duty)
 {
 	List *names = NIL;
 	ListCell *lc;
 
 	foreach (lc, scheduler->turns)
-		names = lappend(names, ((Turn *) lfirst(lc))->name);
+	{
+		if (((Turn *) lfirst(lc))->duty == duty)
+			names = lappend(names, ((Turn *) lfirst(lc))->name);
+	}
 	foreach (lc, scheduler->asides)
-		names = lappend(names, ((Aside *) lfirst(lc))->name);
+	{
+		if (((Aside *) lfirst(lc))->duty == duty)
+			names = lappend(names, ((Aside *) lfirst(lc))->name);
+	}
 	return names;
 }
 
 /* Books a turn that was lost with the server, or with the scheduler before us. */
 static bool
-book_lost_turn(const char *schema, const char *name)
+book_lost_turn(const char *schema, IdemDuty duty, const char *name)
 {
-	return idem_book_lost_turn(schema, name, idem_crash_delay);
+	return idem_book_lost_turn(schema, duty, name, idem_crash_delay);
 }
 
 /*
  * Books the turns that were lost; those whose rows somebody has locked, in a prepared
- * transaction perhaps, stay booked as begun until he ends it.
+ * transaction perhaps, stay booked as begun until he ends it.  False if there are some.
  */
-static void
-book_lost_turns(Scheduler *scheduler, const char *schema)
+static bool
+book_lost_turns(Scheduler *scheduler, const char *schema, IdemDuty duty)
 {
 	int n;
 	int i;
 	int lost = 0;
-	char **names;
+	char **names = idem_open_turns(schema, duty, names_in_hand(scheduler, duty), &n);
+
+	for (i = 0; i < n; i++)
+		lost += try_row(scheduler, schema, duty, names[i], book_lost_turn) == ROW_DONE;
+	if (lost > 0)
+		ereport(LOG,
+				(duty == IDEM_CHECKING ? errmsg("%d pipelines were being checked when their worker was lost", lost)
+									   : errmsg("%d pipelines were in their turn when their worker was lost", lost),
+				 duty == IDEM_CHECKING ? errhint("They are checked again after idem.crash_delay.")
+									   : errhint("They are tried again after idem.crash_delay, one window at a time.")));
+	return lost == n;
+}
+
+static void
+book_all_lost_turns(Scheduler *scheduler, const char *schema)
+{
+	bool loads;
 
 	if (!scheduler->lost)
 		return;
-	names = idem_open_turns(schema, names_in_hand(scheduler), &n);
-	for (i = 0; i < n; i++)
-		lost += try_row(scheduler, schema, names[i], book_lost_turn) == ROW_DONE;
-	scheduler->lost = lost < n;
-	if (lost > 0)
-		ereport(LOG,
-				(errmsg("%d pipelines were in their turn when their worker was lost", lost),
-				 errhint("They are tried again after idem.crash_delay, one window at a time.")));
+	loads = book_lost_turns(scheduler, schema, IDEM_LOADING);
+	scheduler->lost = !book_lost_turns(scheduler, schema, IDEM_CHECKING) || !loads;
 }
 
 /* Begins a pipeline's turn: books it, so that its loss would be noticed. */
 static bool
-begin_turn(Scheduler *scheduler, const char *schema, const IdemDuePipeline *due)
+begin_turn(Scheduler *scheduler, const char *schema, IdemDuty duty, const IdemDuePipeline *due)
 {
 	MemoryContext context;
 	MemoryContext old;
 	Turn *turn;
 
-	if (try_row(scheduler, schema, due->name, idem_book_turn_start) != ROW_DONE)
+	if (try_row(scheduler, schema, duty, due->name, idem_book_turn_start) != ROW_DONE)
 		return false;
 	context = AllocSetContextCreate(scheduler->context, "idem turn", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(context);
 	turn = palloc0(sizeof(Turn));
 	turn->context = context;
+	turn->duty = duty;
 	turn->name = pstrdup(due->name);
 	turn->owner = due->owner;
 	MemoryContextSwitchTo(scheduler->context);
@@ -338,6 +364,22 @@ count_turns(const Scheduler *scheduler, Oid owner)
 		const Turn *turn = lfirst(lc);
 
 		n += !turn->done && (!OidIsValid(owner) || turn->owner == owner);
+	}
+	return n;
+}
+
+/* How many of them check. */
+static int
+count_checks(const Scheduler *scheduler)
+{
+	int n = 0;
+	ListCell *lc;
+
+	foreach (lc, scheduler->turns)
+	{
+		const Turn *turn = lfirst(lc);
+
+		n += !turn->done && turn->duty == IDEM_CHECKING;
 	}
 	return n;
 }
@@ -380,24 +422,48 @@ begin_due_turns(Scheduler *scheduler, const char *schema, const IdemDueSearch *s
 		const char *why = must_wait(scheduler, due[i].owner, search->owners);
 
 		if (why == NULL)
-			(void) begin_turn(scheduler, schema, &due[i]);
+			(void) begin_turn(scheduler, schema, IDEM_LOADING, &due[i]);
 		else
 		{
-			scheduler->wrote |= idem_book_waiting(schema, due[i].name, why);
+			scheduler->wrote |= idem_book_waiting(schema, IDEM_LOADING, due[i].name, why);
 			scheduler->waiting = true;
 			break;
 		}
 	}
 }
 
+/*
+ * Begins checks that are due, where no load waits and as far as idem.max_check_workers and
+ * idem.max_workers allow.  False if one more has to wait, until a worker ends.
+ */
+static bool
+begin_due_checks(Scheduler *scheduler, const char *schema, const IdemDueSearch *search)
+{
+	int n;
+	int i;
+	int room = Min(idem_max_check_workers - count_checks(scheduler), idem_max_workers - count_turns(scheduler, InvalidOid));
+	IdemDuePipeline *due;
+
+	if (room <= 0 || scheduler->waiting)
+		return false;
+	due = idem_find_due_pipelines(schema, search, room + 1, &n);
+	for (i = 0; i < n; i++)
+	{
+		if (i == room || must_wait(scheduler, due[i].owner, search->owners))
+			return false;
+		(void) begin_turn(scheduler, schema, IDEM_CHECKING, &due[i]);
+	}
+	return true;
+}
+
 /* The owners whose pipelines may run by themselves; of the others' it is said why not. */
 static List *
-find_able_owners(Scheduler *scheduler, const char *schema)
+find_able_owners(Scheduler *scheduler, const char *schema, IdemDuty duty)
 {
 	List *able = NIL;
 	ListCell *lc;
 
-	foreach (lc, idem_waiting_owners(schema))
+	foreach (lc, idem_waiting_owners(schema, duty))
 	{
 		const char *why = idem_why_not_run(schema, lfirst_oid(lc));
 
@@ -405,7 +471,8 @@ find_able_owners(Scheduler *scheduler, const char *schema)
 			able = lappend_oid(able, lfirst_oid(lc));
 		else
 		{
-			idem_book_owner_waiting(schema, lfirst_oid(lc), why);
+			if (duty == IDEM_LOADING)
+				idem_book_owner_waiting(schema, lfirst_oid(lc), why);
 			scheduler->later = true;
 		}
 	}
@@ -427,30 +494,52 @@ find_busy_owners(const Scheduler *scheduler)
 	return busy;
 }
 
+/* What is looked for. */
+static IdemDueSearch
+search_for(Scheduler *scheduler, const char *schema, IdemDuty duty)
+{
+	return (IdemDueSearch){
+		.duty = duty,
+		.owners = find_able_owners(scheduler, schema, duty),
+		.without = names_in_hand(scheduler, duty),
+		.busy = find_busy_owners(scheduler),
+	};
+}
+
+/* The earlier of two moments, of which 0 is never. */
+static TimestampTz
+earlier(TimestampTz a, TimestampTz b)
+{
+	return a == 0 || b == 0 ? Max(a, b) : Min(a, b);
+}
+
 /* Begins what is due; returns when there will be more. */
 static TimestampTz
 begin_what_is_due(Scheduler *scheduler, const char *schema)
 {
-	IdemDueSearch search = {
-		.owners = find_able_owners(scheduler, schema),
-		.without = names_in_hand(scheduler),
-		.busy = find_busy_owners(scheduler),
-	};
+	IdemDueSearch loads = search_for(scheduler, schema, IDEM_LOADING);
+	IdemDueSearch checks;
+	TimestampTz next;
 
-	begin_due_turns(scheduler, schema, &search);
-	search.without = names_in_hand(scheduler);
-	return idem_next_due_time(schema, &search);
+	begin_due_turns(scheduler, schema, &loads);
+	loads.without = names_in_hand(scheduler, IDEM_LOADING);
+	next = idem_next_due_time(schema, &loads);
+	checks = search_for(scheduler, schema, IDEM_CHECKING);
+	if (checks.owners == NIL || !begin_due_checks(scheduler, schema, &checks))
+		return next;
+	checks.without = names_in_hand(scheduler, IDEM_CHECKING);
+	return earlier(next, idem_next_due_time(schema, &checks));
 }
 
 /* Takes a turn back for which there is no worker slot. */
 static bool
-take_turn_back(const char *schema, const char *name)
+take_turn_back(const char *schema, IdemDuty duty, const char *name)
 {
-	if (!idem_book_turn_end(schema, name))
+	if (!idem_book_turn_end(schema, duty, name))
 		return false;
-	idem_make_due(schema, name);
-	(void) idem_take_wakeups(schema, NULL);
-	(void) idem_book_waiting(schema, name, "a worker slot: increase max_worker_processes");
+	idem_make_due(schema, duty, name);
+	(void) idem_take_wakeups(schema, duty, NULL);
+	(void) idem_book_waiting(schema, duty, name, "a worker slot: increase max_worker_processes");
 	return true;
 }
 
@@ -468,7 +557,7 @@ take_turns_back(Scheduler *scheduler)
 		Turn *turn = lfirst(lc);
 
 		if (schema && turn->handle == NULL)
-			turn->done = try_row(scheduler, schema, turn->name, take_turn_back) == ROW_DONE;
+			turn->done = try_row(scheduler, schema, turn->duty, turn->name, take_turn_back) == ROW_DONE;
 	}
 	idem_end_work();
 	forget_done_turns(scheduler);
@@ -488,8 +577,8 @@ start_workers(Scheduler *scheduler)
 		Turn *turn = lfirst(lc);
 
 		MemoryContextSwitchTo(turn->context);
-		if (turn->handle == NULL && !is_aside(scheduler, turn->name) &&
-			!idem_start_pipeline_worker(turn->name, turn->owner, &turn->handle))
+		if (turn->handle == NULL && !is_aside(scheduler, turn->duty, turn->name) &&
+			!idem_start_pipeline_worker(turn->duty, turn->name, turn->owner, &turn->handle))
 		{
 			turn->handle = NULL;
 			all = false;
@@ -512,7 +601,7 @@ has_ended_turn(const Scheduler *scheduler)
 		Turn *turn = lfirst(lc);
 
 		if (turn->handle && GetBackgroundWorkerPid(turn->handle, &pid) == BGWH_STOPPED &&
-			!is_aside(scheduler, turn->name))
+			!is_aside(scheduler, turn->duty, turn->name))
 			return true;
 	}
 	return false;
@@ -585,9 +674,10 @@ run_round(Scheduler *scheduler)
 	schema = idem_find_schema();
 	if (schema)
 	{
-		book_lost_turns(scheduler, schema);
+		book_all_lost_turns(scheduler, schema);
 		book_ended_turns(scheduler, schema);
-		scheduler->soon |= !idem_take_wakeups(schema, &scheduler->wrote);
+		scheduler->soon |= !idem_take_wakeups(schema, IDEM_LOADING, &scheduler->wrote);
+		scheduler->soon |= !idem_take_wakeups(schema, IDEM_CHECKING, &scheduler->wrote);
 		next_due = begin_what_is_due(scheduler, schema);
 	}
 	idem_end_work();

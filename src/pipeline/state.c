@@ -24,20 +24,39 @@
 #include "utils/timestamp.h"
 
 /* A pipeline d of this database of this cluster: others were restored or cloned, and paused. */
-#define NOT_PAUSED                                       \
-	" d.enabled"                                         \
-	" AND d.system_identifier OPERATOR(pg_catalog.=) $1" \
+#define AT_HOME                                      \
+	" d.system_identifier OPERATOR(pg_catalog.=) $1" \
 	" AND d.database_oid OPERATOR(pg_catalog.=) $2"
+#define NOT_PAUSED " d.enabled AND" AT_HOME
 
 /* State p of such pipelines. */
 #define JOIN_DEFINITION \
-	" @.idem_pipeline_state p JOIN @.idem_pipeline d ON d.name OPERATOR(pg_catalog.=) p.name"
+	" # p JOIN @.idem_pipeline d ON d.name OPERATOR(pg_catalog.=) p.name"
 
 /* A number that is counted up, but never out of range. */
 #define COUNT_UP(column) "LEAST(" column ", 1000000) OPERATOR(pg_catalog.+) 1"
 
 /* The row of the pipeline named $1, if nobody else has locked it. */
-#define THIS_UNLOCKED " WHERE name OPERATOR(pg_catalog.=) " IDEM_STATE_TO_WRITE
+#define THIS_UNLOCKED                                                                                    \
+	" WHERE name OPERATOR(pg_catalog.=) (SELECT p.name FROM" JOIN_DEFINITION                              \
+	" WHERE p.name OPERATOR(pg_catalog.=) $1" IDEM_LOCK_TO_WRITE ")"
+
+/* The table in which turns of a kind are kept stands for each # of a template. */
+static const char *
+of_duty(IdemDuty duty, const char *template)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (; *template; template ++)
+	{
+		if (*template == '#')
+			appendStringInfoString(&sql, duty == IDEM_CHECKING ? "@.idem_check_state" : "@.idem_pipeline_state");
+		else
+			appendStringInfoChar(&sql, *template);
+	}
+	return sql.data;
+}
 
 /* Runs a statement whose only parameter is a pipeline's name. */
 static uint64
@@ -51,13 +70,11 @@ run_by_name(const char *schema, const char *template, const char *name)
 
 /* Fetches a pipeline's column that is a number. */
 static int
-fetch_number(const char *schema, const char *column, const char *name)
+fetch_number(const char *schema, IdemDuty duty, const char *column, const char *name)
 {
 	static const Oid types[] = {TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name)};
-	const char *template = psprintf("SELECT p.%s FROM @.idem_pipeline_state p"
-									" WHERE p.name OPERATOR(pg_catalog.=) $1",
-									column);
+	const char *template = of_duty(duty, psprintf("SELECT p.%s FROM # p WHERE p.name OPERATOR(pg_catalog.=) $1", column));
 	Datum value;
 	bool isnull;
 
@@ -185,17 +202,17 @@ fetch_owners(const char *schema, const char *template, int nargs, const Oid *typ
 
 /* The least owner of what waits, beyond another one. */
 #define NEXT_OWNER(beyond)                                                   \
-	"(SELECT pg_catalog.min(p.owner::pg_catalog.oid) FROM @.idem_pipeline_state p" \
+	"(SELECT pg_catalog.min(p.owner::pg_catalog.oid) FROM # p" \
 	" WHERE" AWAITED beyond ")"
 
 /* Goes from owner to owner in the index, and not through all their pipelines. */
 List *
-idem_waiting_owners(const char *schema)
+idem_waiting_owners(const char *schema, IdemDuty duty)
 {
 	static const Oid types[] = {INT8OID, OIDOID};
 	Datum args[] = {HERE};
 
-	return fetch_owners(schema,
+	return fetch_owners(schema, of_duty(duty,
 						"WITH RECURSIVE o (owner) AS ("
 						"SELECT " NEXT_OWNER("") " UNION ALL "
 						"SELECT " NEXT_OWNER(" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.>) o.owner")
@@ -203,7 +220,7 @@ idem_waiting_owners(const char *schema)
 						" SELECT pg_catalog.array_agg(o.owner) FROM o CROSS JOIN LATERAL ("
 						"SELECT FROM" JOIN_DEFINITION " WHERE" AWAITED
 						" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.=) o.owner AND" NOT_PAUSED
-						" ORDER BY p.next_run_at LIMIT 1) l",
+						" ORDER BY p.next_run_at LIMIT 1) l"),
 						lengthof(args), types, args);
 }
 
@@ -245,7 +262,7 @@ idem_find_due_pipelines(const char *schema, const IdemDueSearch *search, int max
 	IdemDuePipeline *due;
 	int i;
 
-	(void) idem_fetch_own(schema,
+	(void) idem_fetch_own(schema, of_duty(search->duty,
 						  "SELECT pg_catalog.array_agg(s.name ORDER BY s.place, s.next_run_at),"
 						  " pg_catalog.array_agg(s.owner ORDER BY s.place, s.next_run_at) FROM ("
 						  "SELECT l.name, o.owner, l.next_run_at,"
@@ -254,7 +271,7 @@ idem_find_due_pipelines(const char *schema, const IdemDueSearch *search, int max
 						  " WHERE b.owner OPERATOR(pg_catalog.=) o.owner) AS place"
 						  " FROM" SEARCHED("p.name, p.next_run_at", " AND p.next_run_at OPERATOR(pg_catalog.<=) $6")
 						  " LIMIT $5 FOR NO KEY UPDATE OF p SKIP LOCKED) l"
-						  " ORDER BY place, l.next_run_at LIMIT $5) s",
+						  " ORDER BY place, l.next_run_at LIMIT $5) s"),
 						  lengthof(search_types), search_types, args, NULL, lengthof(values), values, nulls);
 	names = read_names(values[0], nulls[0], n);
 	owners = read_roles(values[1], nulls[1], n);
@@ -271,18 +288,18 @@ idem_next_due_time(const char *schema, const IdemDueSearch *search)
 	Datum value;
 	bool isnull;
 
-	(void) idem_fetch_own(schema,
-						  "SELECT pg_catalog.min(l.next_run_at) FROM" SEARCHED("p.next_run_at", "") " LIMIT 1) l",
+	(void) idem_fetch_own(schema, of_duty(search->duty,
+						  "SELECT pg_catalog.min(l.next_run_at) FROM" SEARCHED("p.next_run_at", "") " LIMIT 1) l"),
 						  lengthof(args), search_types, args, NULL, 1, &value, &isnull);
 	return isnull ? 0 : DatumGetTimestampTz(value);
 }
 
 bool
-idem_book_turn_start(const char *schema, const char *name)
+idem_book_turn_start(const char *schema, IdemDuty duty, const char *name)
 {
 	return run_by_name(schema,
-					   "UPDATE @.idem_pipeline_state SET turn_started_at = pg_catalog.clock_timestamp(),"
-					   " waiting_for = NULL" THIS_UNLOCKED,
+					   of_duty(duty, "UPDATE # SET turn_started_at = pg_catalog.clock_timestamp(),"
+									 " waiting_for = NULL" THIS_UNLOCKED),
 					   name) > 0;
 }
 
@@ -291,20 +308,20 @@ idem_book_turn_start(const char *schema, const char *name)
  * given some seconds, more each time, so that it is not started in a loop.
  */
 bool
-idem_book_turn_end(const char *schema, const char *name)
+idem_book_turn_end(const char *schema, IdemDuty duty, const char *name)
 {
-	return run_by_name(schema,
-					   "UPDATE @.idem_pipeline_state SET turn_started_at = NULL, crashes = 0,"
+	return run_by_name(schema, of_duty(duty,
+					   "UPDATE # SET turn_started_at = NULL, crashes = 0,"
 					   " silent_turns = CASE WHEN turn_booked THEN 0 ELSE " COUNT_UP("silent_turns") " END,"
 					   " next_run_at = CASE WHEN turn_booked THEN next_run_at ELSE"
 					   " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs =>"
 					   " LEAST(600, pg_catalog.power(2::pg_catalog.float8, LEAST(silent_turns, 10)))) END,"
-					   " turn_booked = false" THIS_UNLOCKED,
+					   " turn_booked = false" THIS_UNLOCKED),
 					   name) > 0;
 }
 
 char **
-idem_open_turns(const char *schema, List *without, int *n)
+idem_open_turns(const char *schema, IdemDuty duty, List *without, int *n)
 {
 	static const Oid types[] = {TEXTARRAYOID};
 	Datum args[] = {names_datum(without)};
@@ -312,33 +329,33 @@ idem_open_turns(const char *schema, List *without, int *n)
 	bool isnull;
 
 	(void) idem_fetch_own(schema,
-						  "SELECT pg_catalog.array_agg(p.name) FROM @.idem_pipeline_state p"
-						  " WHERE p.turn_started_at IS NOT NULL AND p.name OPERATOR(pg_catalog.<>) ALL ($1)",
+						  of_duty(duty, "SELECT pg_catalog.array_agg(p.name) FROM # p"
+										" WHERE p.turn_started_at IS NOT NULL AND p.name OPERATOR(pg_catalog.<>) ALL ($1)"),
 						  lengthof(types), types, args, NULL, 1, &array, &isnull);
 	return read_names(array, isnull, n);
 }
 
 bool
-idem_book_lost_turn(const char *schema, const char *name, int delay)
+idem_book_lost_turn(const char *schema, IdemDuty duty, const char *name, int delay)
 {
 	static const Oid types[] = {TEXTOID, INT4OID};
 	Datum args[] = {CStringGetTextDatum(name), Int32GetDatum(delay)};
 
-	return idem_run_own(schema,
-						"UPDATE @.idem_pipeline_state SET turn_started_at = NULL, turn_booked = false,"
-						" crashed_at = pg_catalog.clock_timestamp(),"
-						" crashes = " COUNT_UP("crashes") ", " IDEM_FORGET_FRONTIER("") ","
+	return idem_run_own(schema, of_duty(duty,
+						psprintf("UPDATE # SET turn_started_at = NULL, turn_booked = false, %s"
+						" crashes = " COUNT_UP("crashes") ","
 						" next_run_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
 						" pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog.*)"
 						" pg_catalog.power(2::pg_catalog.float8, LEAST(crashes, 10))"
 						" OPERATOR(pg_catalog./) 1000)" THIS_UNLOCKED,
+						duty == IDEM_LOADING ? " crashed_at = pg_catalog.clock_timestamp(), " IDEM_FORGET_FRONTIER("") "," : "")),
 						lengthof(types), types, args, NULL) > 0;
 }
 
 int
 idem_pipeline_crashes(const char *schema, const char *name)
 {
-	return fetch_number(schema, "crashes", name);
+	return fetch_number(schema, IDEM_LOADING, "crashes", name);
 }
 
 bool
@@ -352,39 +369,37 @@ idem_crashed_lately(const char *schema, const char *name)
 }
 
 int
-idem_pipeline_failures(const char *schema, const char *name)
+idem_pipeline_failures(const char *schema, IdemDuty duty, const char *name)
 {
-	return fetch_number(schema, "failures", name);
+	return fetch_number(schema, duty, "failures", name);
 }
 
 void
-idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at, const char *error)
+idem_book_turn(const char *schema, IdemDuty duty, const char *name, TimestampTz next_run_at, const char *error)
 {
 	static const Oid types[] = {TEXTOID, TIMESTAMPTZOID, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name), TimestampTzGetDatum(next_run_at),
 					error ? error_datum(error) : (Datum) 0};
 	bool isnull[] = {false, next_run_at == 0, error == NULL};
 
-	(void) idem_run_own(schema,
-								   "UPDATE @.idem_pipeline_state SET last_error = $3,"
-								   " next_run_at = CASE WHEN next_run_at OPERATOR(pg_catalog.>) turn_started_at"
-								   " THEN LEAST(next_run_at, $2) ELSE $2 END,"
-								   " failures = CASE WHEN $3 IS NULL THEN 0 ELSE " COUNT_UP("failures") " END,"
-								   " frontier = CASE WHEN $3 IS NULL THEN frontier END,"
-								   " last_run_at = pg_catalog.clock_timestamp(), turn_booked = true" THIS_UNLOCKED,
-								   lengthof(types), types,
-					args, isnull);
+	(void) idem_run_own(schema, of_duty(duty,
+						psprintf("UPDATE # SET last_error = $3,"
+						" next_run_at = CASE WHEN next_run_at OPERATOR(pg_catalog.>) turn_started_at"
+						" THEN LEAST(next_run_at, $2) ELSE $2 END,"
+						" failures = CASE WHEN $3 IS NULL THEN 0 ELSE " COUNT_UP("failures") " END,%s"
+						" last_run_at = pg_catalog.clock_timestamp(), turn_booked = true" THIS_UNLOCKED,
+						duty == IDEM_LOADING ? " frontier = CASE WHEN $3 IS NULL THEN frontier END," : "")),
+						lengthof(types), types, args, isnull);
 }
 
 bool
-idem_book_waiting(const char *schema, const char *name, const char *why)
+idem_book_waiting(const char *schema, IdemDuty duty, const char *name, const char *why)
 {
 	static const Oid types[] = {TEXTOID, TEXTOID};
 	Datum args[] = {CStringGetTextDatum(name), CStringGetTextDatum(why)};
 
 	return idem_run_own(schema,
-								   "UPDATE @.idem_pipeline_state SET waiting_for = $2" THIS_UNLOCKED
-								   " AND waiting_for IS DISTINCT FROM $2",
+						of_duty(duty, "UPDATE # SET waiting_for = $2" THIS_UNLOCKED " AND waiting_for IS DISTINCT FROM $2"),
 								   lengthof(types), types,
 					args, NULL) > 0;
 }
@@ -395,11 +410,11 @@ idem_book_owner_waiting(const char *schema, Oid owner, const char *why)
 	static const Oid types[] = {OIDOID, TEXTOID};
 	Datum args[] = {ObjectIdGetDatum(owner), CStringGetTextDatum(why)};
 
-	(void) idem_run_own(schema,
-						"UPDATE @.idem_pipeline_state SET waiting_for = $2 WHERE name OPERATOR(pg_catalog.=) ANY ("
+	(void) idem_run_own(schema, of_duty(IDEM_LOADING,
+						"UPDATE # SET waiting_for = $2 WHERE name OPERATOR(pg_catalog.=) ANY ("
 						"SELECT p.name FROM" JOIN_DEFINITION
 						" WHERE d.enabled AND d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1"
-						" AND p.waiting_for IS DISTINCT FROM $2" IDEM_LOCK_TO_WRITE ")",
+						" AND p.waiting_for IS DISTINCT FROM $2" IDEM_LOCK_TO_WRITE ")"),
 						lengthof(types), types, args, NULL);
 }
 
@@ -409,15 +424,15 @@ idem_book_owner_waiting(const char *schema, Oid owner, const char *why)
  * take it away.
  */
 static void
-insert_wakeup(const char *schema, const char *name, Oid ledger)
+insert_wakeup(const char *schema, IdemDuty duty, const char *name, Oid ledger)
 {
-	static const Oid types[] = {TEXTOID, OIDOID, OIDOID, BOOLOID};
+	static const Oid types[] = {TEXTOID, OIDOID, OIDOID, BOOLOID, BOOLOID};
 	Datum args[] = {CStringGetTextDatum(name), ObjectIdGetDatum(GetUserId()), ObjectIdGetDatum(ledger),
-					BoolGetDatum(idem_scheduler_pid() != 0)};
+					BoolGetDatum(idem_scheduler_pid() != 0), BoolGetDatum(duty == IDEM_CHECKING)};
 
 	(void) idem_run_own(schema,
-						"INSERT INTO @.idem_wakeup (pipeline) SELECT d.name FROM @.idem_pipeline d"
-						" WHERE d.name OPERATOR(pg_catalog.=) $1 AND (d.enabled OR $4)"
+						"INSERT INTO @.idem_wakeup (pipeline, checks) SELECT d.name, $5 FROM @.idem_pipeline d"
+						" WHERE d.name OPERATOR(pg_catalog.=) $1 AND (d.enabled OR $4) AND (d.monitor IS NOT NULL OR NOT $5)"
 						" AND (pg_catalog.pg_has_role($2, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
 						" OR $3 OPERATOR(pg_catalog.<>) 0::pg_catalog.oid"
 						" AND d.ledger::pg_catalog.oid OPERATOR(pg_catalog.=) $3)",
@@ -425,22 +440,22 @@ insert_wakeup(const char *schema, const char *name, Oid ledger)
 }
 
 void
-idem_make_due(const char *schema, const char *name)
+idem_make_due(const char *schema, IdemDuty duty, const char *name)
 {
-	insert_wakeup(schema, name, InvalidOid);
+	insert_wakeup(schema, duty, name, InvalidOid);
 }
 
 void
 idem_wake_pipeline(const char *schema, const char *name)
 {
-	idem_make_due(schema, name);
+	idem_make_due(schema, IDEM_LOADING, name);
 	idem_wake_at_end();
 }
 
 void
 idem_wake_reopened(const char *schema, Oid ledger, const char *name)
 {
-	insert_wakeup(schema, name, ledger);
+	insert_wakeup(schema, IDEM_LOADING, name, ledger);
 	idem_wake_at_end();
 }
 
@@ -448,6 +463,7 @@ idem_wake_reopened(const char *schema, Oid ledger, const char *name)
 typedef struct Wakeups
 {
 	const char *schema;
+	IdemDuty duty;
 	const char *name; /* of the pipeline; NULL: of all */
 	bool any;		  /* of which there were some */
 } Wakeups;
@@ -455,23 +471,25 @@ typedef struct Wakeups
 static void
 take_wakeups(void *arg)
 {
-	static const Oid types[] = {TEXTOID};
+	static const Oid types[] = {TEXTOID, BOOLOID};
 	Wakeups *wakeups = arg;
-	Datum args[] = {wakeups->name ? CStringGetTextDatum(wakeups->name) : (Datum) 0};
-	bool isnull[] = {wakeups->name == NULL};
+	Datum args[] = {wakeups->name ? CStringGetTextDatum(wakeups->name) : (Datum) 0, BoolGetDatum(wakeups->duty == IDEM_CHECKING)};
+	bool isnull[] = {wakeups->name == NULL, false};
 
-	wakeups->any = idem_run_own(wakeups->schema,
+	wakeups->any = idem_run_own(wakeups->schema, of_duty(wakeups->duty, psprintf(
 								"WITH unlocked AS (SELECT p.name FROM" JOIN_DEFINITION
-								" WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name)"
+								" WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name"
+								" AND w.checks OPERATOR(pg_catalog.=) $2)"
 								" AND p.name OPERATOR(pg_catalog.=) COALESCE($1, p.name)" IDEM_LOCK_TO_WRITE
 								"), taken AS ("
-								"DELETE FROM @.idem_wakeup w WHERE EXISTS ("
+								"DELETE FROM @.idem_wakeup w WHERE w.checks OPERATOR(pg_catalog.=) $2 AND (EXISTS ("
 								"SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
-								" OR NOT EXISTS (SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline))"
-								" UPDATE @.idem_pipeline_state p SET next_run_at = CASE WHEN"
+								" OR NOT EXISTS (SELECT FROM # p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline)))"
+								" UPDATE # p SET next_run_at = CASE WHEN"
 								" (SELECT d.enabled FROM @.idem_pipeline d WHERE d.name OPERATOR(pg_catalog.=) p.name)"
-								" THEN pg_catalog.clock_timestamp() ELSE p.next_run_at END, " IDEM_FORGET_FRONTIER("p.")
+								" THEN pg_catalog.clock_timestamp() ELSE p.next_run_at END%s"
 								" FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
+								wakeups->duty == IDEM_LOADING ? ", " IDEM_FORGET_FRONTIER("p.") : "")),
 								lengthof(types), types, args, isnull) > 0;
 }
 
@@ -486,9 +504,9 @@ drop_wakeups(void *arg)
 
 /* Takes the wake-ups of one pipeline, or if that is an error drops them, for it would be one in every round. */
 static bool
-take_wakeups_of(const char *schema, const char *name)
+take_wakeups_of(const char *schema, IdemDuty duty, const char *name)
 {
-	Wakeups wakeups = {schema, name};
+	Wakeups wakeups = {schema, duty, name};
 	ErrorData *error = idem_try(take_wakeups, &wakeups, CurrentMemoryContext);
 
 	if (error == NULL)
@@ -503,8 +521,10 @@ take_wakeups_of(const char *schema, const char *name)
 
 /* Takes the wake-ups of one pipeline after the other; returns whether there were some. */
 static bool
-take_wakeups_singly(const char *schema)
+take_wakeups_singly(const char *schema, IdemDuty duty)
 {
+	static const Oid types[] = {BOOLOID};
+	Datum args[] = {BoolGetDatum(duty == IDEM_CHECKING)};
 	Datum array;
 	bool isnull;
 	bool any = false;
@@ -512,24 +532,65 @@ take_wakeups_singly(const char *schema)
 	int n;
 	int i;
 
-	(void) idem_fetch_own(schema, "SELECT pg_catalog.array_agg(DISTINCT w.pipeline) FROM @.idem_wakeup w",
-						  0, NULL, NULL, NULL, 1, &array, &isnull);
+	(void) idem_fetch_own(schema, "SELECT pg_catalog.array_agg(DISTINCT w.pipeline) FROM @.idem_wakeup w WHERE w.checks OPERATOR(pg_catalog.=) $1",
+						  lengthof(types), types, args, NULL, 1, &array, &isnull);
 	names = read_names(array, isnull, &n);
 	for (i = 0; i < n; i++)
-		any |= take_wakeups_of(schema, names[i]);
+		any |= take_wakeups_of(schema, duty, names[i]);
 	return any;
 }
 
 /* All at once, unless one of them is an error, which must not keep the others waiting. */
 bool
-idem_take_wakeups(const char *schema, bool *taken)
+idem_take_wakeups(const char *schema, IdemDuty duty, bool *taken)
 {
-	Wakeups all = {schema};
-	bool any = idem_try(take_wakeups, &all, CurrentMemoryContext) ? take_wakeups_singly(schema) : all.any;
+	static const Oid types[] = {BOOLOID};
+	Datum args[] = {BoolGetDatum(duty == IDEM_CHECKING)};
+	Wakeups all = {schema, duty};
+	bool any = idem_try(take_wakeups, &all, CurrentMemoryContext) ? take_wakeups_singly(schema, duty) : all.any;
 
 	if (taken)
 		*taken |= any;
-	return idem_run_own(schema, "SELECT FROM @.idem_wakeup LIMIT 1", 0, NULL, NULL, NULL) == 0;
+	return idem_run_own(schema, "SELECT FROM @.idem_wakeup w WHERE w.checks OPERATOR(pg_catalog.=) $1 LIMIT 1",
+						lengthof(types), types, args, NULL) == 0;
+}
+
+/* A pipeline d is to be checked: at once, or never. */
+#define FIRST_CHECK "CASE WHEN d.enabled AND d.monitor IS NOT NULL THEN pg_catalog.clock_timestamp() END"
+
+void
+idem_schedule_checks(const char *schema, const char *name)
+{
+	(void) run_by_name(schema,
+					   "INSERT INTO @.idem_check_state AS c (name, owner, next_run_at)"
+					   " SELECT d.name, d.owner_id, " FIRST_CHECK " FROM @.idem_pipeline d WHERE d.name OPERATOR(pg_catalog.=) $1"
+					   " AND (d.monitor IS NOT NULL OR EXISTS (SELECT FROM @.idem_check_state s WHERE s.name OPERATOR(pg_catalog.=) d.name))"
+					   " ON CONFLICT (name) DO UPDATE SET next_run_at = excluded.next_run_at, last_error = NULL",
+					   name);
+}
+
+TimestampTz
+idem_swept_at(const char *schema, const char *name)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum args[] = {CStringGetTextDatum(name)};
+	Datum value;
+	bool isnull;
+
+	if (!idem_fetch_own(schema, "SELECT p.swept_at FROM @.idem_check_state p WHERE p.name OPERATOR(pg_catalog.=) $1",
+						lengthof(types), types, args, NULL, 1, &value, &isnull) || isnull)
+		return 0;
+	return DatumGetTimestampTz(value);
+}
+
+void
+idem_book_sweep(const char *schema, const char *name, TimestampTz swept_at)
+{
+	static const Oid types[] = {TEXTOID, TIMESTAMPTZOID};
+	Datum args[] = {CStringGetTextDatum(name), TimestampTzGetDatum(swept_at)};
+
+	(void) idem_run_own(schema, of_duty(IDEM_CHECKING, "UPDATE # SET swept_at = $2" THIS_UNLOCKED),
+						lengthof(types), types, args, NULL);
 }
 
 /* What a definition d names that is not there; NULL if all of it is. */
@@ -596,15 +657,21 @@ idem_adopt_pipelines(const char *schema)
 						   " ON CONFLICT (name) DO UPDATE SET turn_started_at = NULL, crashes = 0,"
 						   " next_run_at = excluded.next_run_at, " IDEM_FORGET_FRONTIER("p."),
 						   lengthof(types), types, args, NULL);
+	(void) idem_run_own(schema,
+						"INSERT INTO @.idem_check_state AS c (name, owner, next_run_at)"
+						" SELECT d.name, d.owner_id, " FIRST_CHECK " FROM @.idem_pipeline d WHERE d.monitor IS NOT NULL AND" AT_HOME
+						" AND pg_catalog.pg_has_role($3, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
+						" ON CONFLICT (name) DO NOTHING",
+						lengthof(types), types, args, NULL);
 	report_unresolved(schema);
 	return adopted;
 }
 
 bool
-idem_pipeline_exists(const char *schema, const char *name)
+idem_pipeline_exists(const char *schema, IdemDuty duty, const char *name)
 {
 	return run_by_name(schema,
-					   "SELECT FROM @.idem_pipeline_state p WHERE p.name OPERATOR(pg_catalog.=) $1",
+					   of_duty(duty, "SELECT FROM # p WHERE p.name OPERATOR(pg_catalog.=) $1"),
 					   name) > 0;
 }
 
@@ -638,7 +705,8 @@ idem_monitored_pipelines(const char *schema, Oid monitor)
 	" WHEN NOT d.enabled THEN 'disabled'"                          \
 	" WHEN p.name IS NULL OR NOT (" NOT_PAUSED ") THEN 'paused'"   \
 	" WHEN p.waiting_for IS NOT NULL THEN 'waiting'"               \
-	" ELSE 'idle' END, p.waiting_for, p.last_error,"               \
+	" ELSE 'idle' END, p.waiting_for,"                  \
+	" COALESCE(p.last_error, 'monitor: ' OPERATOR(pg_catalog.||) c.last_error),"               \
 	" CASE WHEN" NOT_PAUSED " THEN p.next_run_at END,"             \
 	" p.complete_to, p.complete_at, p.gaps, p.failed_windows,"     \
 	" p.blocked_windows, p.last_failure, p.last_run_at"
@@ -688,6 +756,7 @@ collect_pipelines(const char *schema)
 	appendStringInfoString(&sql, STATE_COLUMNS
 						   " FROM @.idem_pipeline d LEFT JOIN @.idem_pipeline_state p"
 						   " ON p.name OPERATOR(pg_catalog.=) d.name"
+						   " LEFT JOIN @.idem_check_state c ON c.name OPERATOR(pg_catalog.=) d.name"
 						   " WHERE pg_catalog.pg_has_role($3, d.owner::pg_catalog.oid, " IDEM_SET_ROLE ")"
 						   " ORDER BY d.name");
 	return idem_collect_own(schema, sql.data, lengthof(types), types, args);
@@ -763,12 +832,12 @@ idem_book_coverage(const char *schema, const char *name, const IdemPipelineCover
 	args[9] = TimestampTzGetDatum(frontier->read_at);
 	args[10] = Int64GetDatum((int64) frontier->fingerprint);
 	args[11] = Int64GetDatum(frontier->resets);
-	(void) idem_run_own(schema,
-						"UPDATE @.idem_pipeline_state SET complete_to = $2, complete_at = $3, gaps = $4,"
+	(void) idem_run_own(schema, of_duty(IDEM_LOADING,
+						"UPDATE # SET complete_to = $2, complete_at = $3, gaps = $4,"
 						" failed_windows = $5, blocked_windows = $6, last_failure = $7, gap_count = $9,"
 						" frontier = CASE WHEN resets OPERATOR(pg_catalog.=) $12 AND NOT EXISTS ("
-						"SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) $1) THEN $8 END,"
-						" frontier_at = $10, frontier_of = $11" THIS_UNLOCKED,
+						"SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) $1 AND NOT w.checks) THEN $8 END,"
+						" frontier_at = $10, frontier_of = $11" THIS_UNLOCKED),
 						lengthof(types), types, args, isnull);
 }
 
@@ -783,7 +852,7 @@ idem_stored_frontier(const char *schema, const char *name)
 
 	if (!idem_fetch_own(schema,
 						"SELECT p.resets, CASE WHEN NOT EXISTS (SELECT FROM @.idem_wakeup w"
-						" WHERE w.pipeline OPERATOR(pg_catalog.=) p.name) THEN p.frontier END,"
+						" WHERE w.pipeline OPERATOR(pg_catalog.=) p.name AND NOT w.checks) THEN p.frontier END,"
 						" p.frontier_at, p.frontier_of FROM @.idem_pipeline_state p"
 						" WHERE p.name OPERATOR(pg_catalog.=) $1",
 						lengthof(types), types, args, NULL, lengthof(values), values, nulls))

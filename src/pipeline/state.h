@@ -2,7 +2,8 @@
  * state.h
  *		When pipelines run: the table idem_pipeline_state, which the scheduler keeps.
  *
- * The scheduler never waits for a user's lock on a row: a pipeline that somebody is
+ * A pipeline has turns of two kinds, that load and that check; those that check are kept in
+ * idem_check_state, in the same way.  The scheduler never waits for a user's lock on a row: a pipeline that somebody is
  * altering or dropping is left for later.  Everything here needs idem_connect and
  * takes the extension's schema.
  */
@@ -27,6 +28,13 @@
 	" ON d.name OPERATOR(pg_catalog.=) p.name WHERE p.name OPERATOR(pg_catalog.=) $1"    \
 	IDEM_LOCK_TO_WRITE ")"
 
+/* What a turn does. */
+typedef enum IdemDuty
+{
+	IDEM_LOADING,
+	IDEM_CHECKING,
+} IdemDuty;
+
 /* A pipeline that is due. */
 typedef struct IdemDuePipeline
 {
@@ -39,11 +47,12 @@ typedef struct IdemDuePipeline
  * and not in their turn.  Lists of OIDs, each once.
  */
 extern List *idem_pipeline_owners(const char *schema);
-extern List *idem_waiting_owners(const char *schema);
+extern List *idem_waiting_owners(const char *schema, IdemDuty duty);
 
 /* What the scheduler looks for: pipelines of some owners (OIDs), but for some (names). */
 typedef struct IdemDueSearch
 {
+	IdemDuty duty;
 	List *owners;
 	List *without;
 	List *busy; /* the owners of turns, each as often as it has some */
@@ -61,21 +70,21 @@ extern IdemDuePipeline *idem_find_due_pipelines(const char *schema, const IdemDu
 extern TimestampTz idem_next_due_time(const char *schema, const IdemDueSearch *search);
 
 /* A turn begins and ends; false if the row is locked or gone. */
-extern bool idem_book_turn_start(const char *schema, const char *name);
-extern bool idem_book_turn_end(const char *schema, const char *name);
+extern bool idem_book_turn_start(const char *schema, IdemDuty duty, const char *name);
+extern bool idem_book_turn_end(const char *schema, IdemDuty duty, const char *name);
 
 /* The pipelines that are booked as in their turn, without some. */
-extern char **idem_open_turns(const char *schema, List *without, int *n);
+extern char **idem_open_turns(const char *schema, IdemDuty duty, List *without, int *n);
 
 /*
  * Books that a turn was lost with the server: that is a crash, and the pipeline has to
  * wait for delay (milliseconds), doubled for each crash before.  False if the row is
  * locked or gone.
  */
-extern bool idem_book_lost_turn(const char *schema, const char *name, int delay);
+extern bool idem_book_lost_turn(const char *schema, IdemDuty duty, const char *name, int delay);
 
 /* True if there is such a pipeline that the current role can see. */
-extern bool idem_pipeline_exists(const char *schema, const char *name);
+extern bool idem_pipeline_exists(const char *schema, IdemDuty duty, const char *name);
 
 /* The pipelines that the current role may act as and that name a monitor, in the order of their names. */
 extern List *idem_monitored_pipelines(const char *schema, Oid monitor);
@@ -143,12 +152,12 @@ extern bool idem_crashed_lately(const char *schema, const char *name);
  * made the pipeline due since it began; and the error that ended it, NULL if none did.
  * failures counts turns in a row that ended so.
  */
-extern void idem_book_turn(const char *schema, const char *name, TimestampTz next_run_at,
+extern void idem_book_turn(const char *schema, IdemDuty duty, const char *name, TimestampTz next_run_at,
 						   const char *error);
-extern int idem_pipeline_failures(const char *schema, const char *name);
+extern int idem_pipeline_failures(const char *schema, IdemDuty duty, const char *name);
 
 /* Says why a pipeline that is due does not run; false if that was known. */
-extern bool idem_book_waiting(const char *schema, const char *name, const char *why);
+extern bool idem_book_waiting(const char *schema, IdemDuty duty, const char *name, const char *why);
 
 /* The same of all pipelines of an owner. */
 extern void idem_book_owner_waiting(const char *schema, Oid owner, const char *why);
@@ -159,8 +168,8 @@ extern void idem_book_owner_waiting(const char *schema, Oid owner, const char *w
  * Taking them returns false if it has to come back for some, whose pipelines somebody has
  * locked, and sets *taken if it took some.
  */
-extern void idem_make_due(const char *schema, const char *name);
-extern bool idem_take_wakeups(const char *schema, bool *taken);
+extern void idem_make_due(const char *schema, IdemDuty duty, const char *name);
+extern bool idem_take_wakeups(const char *schema, IdemDuty duty, bool *taken);
 
 /*
  * Says that the pipelines which were restored or cloned with the database are at home
@@ -177,5 +186,15 @@ extern void idem_wake_pipeline(const char *schema, const char *name);
  * own it, if the ledger is its.
  */
 extern void idem_wake_reopened(const char *schema, Oid ledger, const char *name);
+
+/*
+ * Follows a definition: a pipeline that is enabled and names a monitor is to be checked, and
+ * at once; any other never.
+ */
+extern void idem_schedule_checks(const char *schema, const char *name);
+
+/* When windows that were not due were checked last, 0 for never; and that they have been. */
+extern TimestampTz idem_swept_at(const char *schema, const char *name);
+extern void idem_book_sweep(const char *schema, const char *name, TimestampTz swept_at);
 
 #endif /* IDEM_PIPELINE_STATE_H */

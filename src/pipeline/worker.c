@@ -19,6 +19,7 @@
 #include "pipeline/due.h"
 #include "pipeline/metrics.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/reconcile.h"
 #include "pipeline/state.h"
 #include "pipeline/worker.h"
 #include "server/compat.h"
@@ -39,13 +40,16 @@
 #define MAX_PAUSE (600 * USECS_PER_SEC)
 
 bool
-idem_start_pipeline_worker(const char *pipeline, Oid owner, BackgroundWorkerHandle **handle)
+idem_start_pipeline_worker(IdemDuty duty, const char *pipeline, Oid owner, BackgroundWorkerHandle **handle)
 {
 	IdemWorkerArgs args = {.database = MyDatabaseId, .role = owner};
 	BackgroundWorker worker;
 
 	idem_copy_text(args.name, pipeline, sizeof(args.name));
-	idem_fill_worker(&worker, "idem_worker_main", "idem worker", &args);
+	if (duty == IDEM_CHECKING)
+		idem_fill_worker(&worker, "idem_check_main", "idem check", &args);
+	else
+		idem_fill_worker(&worker, "idem_worker_main", "idem worker", &args);
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
@@ -128,15 +132,40 @@ run_turn(const char *name)
 		next = idem_run_turn(pipeline, &frontier, &crashes, &summary);
 		book_coverage(pipeline, &frontier);
 		idem_book_work(schema, name, &summary);
-		idem_book_turn(schema, name, next, NULL);
+		idem_book_turn(schema, IDEM_LOADING, name, next, NULL);
+		if (summary.loaded > 0)
+			idem_make_due(schema, IDEM_CHECKING, name);
 		log_summary(&summary);
+	}
+	idem_end_work();
+}
+
+/* Runs a turn that checks, and books it; raises whatever goes wrong. */
+static void
+run_check_turn(const char *name)
+{
+	TimestampTz swept_at;
+	TimestampTz next = 0;
+	IdemPipeline *pipeline;
+	char *schema;
+
+	idem_begin_work(false);
+	schema = idem_find_schema();
+	if (schema)
+	{
+		pipeline = idem_open_pipeline(schema, name);
+		swept_at = idem_swept_at(schema, name);
+		if (OidIsValid(pipeline->monitor))
+			next = idem_run_check_turn(pipeline, &swept_at);
+		idem_book_turn(schema, IDEM_CHECKING, name, next, NULL);
+		idem_book_sweep(schema, name, swept_at);
 	}
 	idem_end_work();
 }
 
 /* Books a turn that ended in an error: the pause before the next one grows. */
 static void
-book_error(const char *name, const ErrorData *error)
+book_error(IdemDuty duty, const char *name, const ErrorData *error)
 {
 	char *schema;
 
@@ -144,10 +173,10 @@ book_error(const char *name, const ErrorData *error)
 	schema = idem_find_schema();
 	if (schema)
 	{
-		int failures = idem_pipeline_failures(schema, name);
+		int failures = idem_pipeline_failures(schema, duty, name);
 		int64 pause = idem_retry_delay(USECS_PER_SEC, MAX_PAUSE, failures + 1);
 
-		idem_book_turn(schema, name, GetCurrentTimestamp() + pause,
+		idem_book_turn(schema, duty, name, GetCurrentTimestamp() + pause,
 					   error->detail ? psprintf("%s (%s)", error->message, error->detail) : error->message);
 	}
 	idem_end_work();
@@ -155,14 +184,17 @@ book_error(const char *name, const ErrorData *error)
 
 /* Runs a turn, whatever comes of it. */
 static void
-run_and_book(const char *name)
+run_and_book(IdemDuty duty, const char *name)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ErrorData *volatile error = NULL;
 
 	PG_TRY();
 	{
-		run_turn(name);
+		if (duty == IDEM_CHECKING)
+			run_check_turn(name);
+		else
+			run_turn(name);
 	}
 	PG_CATCH();
 	{
@@ -175,7 +207,7 @@ run_and_book(const char *name)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	if (error)
-		book_error(name, error);
+		book_error(duty, name, error);
 }
 
 /* Main function of a worker's process. */
@@ -185,6 +217,17 @@ idem_worker_main(Datum arg)
 	const IdemWorkerArgs *args = idem_begin_process("idem worker");
 
 	pgstat_report_activity(STATE_RUNNING, psprintf("pipeline %s", args->name));
-	run_and_book(args->name);
+	run_and_book(IDEM_LOADING, args->name);
+	proc_exit(0);
+}
+
+/* Main function of a process that checks. */
+void
+idem_check_main(Datum arg)
+{
+	const IdemWorkerArgs *args = idem_begin_process("idem check");
+
+	pgstat_report_activity(STATE_RUNNING, psprintf("check of pipeline %s", args->name));
+	run_and_book(IDEM_CHECKING, args->name);
 	proc_exit(0);
 }

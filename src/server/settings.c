@@ -17,6 +17,7 @@ bool idem_explain_method = false;
 bool idem_wait_for_writers = true;
 char *idem_databases = NULL;
 int idem_max_workers = 4;
+int idem_max_check_workers = 1;
 int idem_max_backfill_workers = 2;
 int idem_crash_delay = 60000;
 int idem_batch_time = 50;
@@ -52,6 +53,14 @@ define_scheduler_settings(void)
 							"Each takes one of max_worker_processes.",
 							&idem_max_workers,
 							4, 1, 1024,
+							PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("idem.max_check_workers",
+							"How many of idem.max_workers may check what is complete.",
+							"Checks begin where no load waits for a worker; 0 is none.",
+							&idem_max_check_workers,
+							1, 0, 1024,
 							PGC_SIGHUP,
 							0,
 							NULL, NULL, NULL);

@@ -29,6 +29,9 @@ extern char *idem_databases;
 /* How many pipelines run at once in a database. */
 extern int idem_max_workers;
 
+/* How many of them may check what is complete. */
+extern int idem_max_check_workers;
+
 /* How many workers all backfills of the server have together. */
 extern int idem_max_backfill_workers;
 

@@ -85,6 +85,9 @@ told(q{SELECT idem_acknowledge('mon', 1, '2999-01-01'); DELETE FROM tgt WHERE id
 told(q{SET idem.wait_for_writers = off; CALL idem_load_window('p', '[0,4)', true)}, 'alert_closed');
 told('DELETE FROM tgt WHERE id = (SELECT min(id) FROM tgt JOIN src USING (id))', 'alert_opened');
 is($node->safe_psql('postgres', q{SELECT alert_id FROM mon_alerts WHERE closed_at IS NULL}), 1, 'what comes back soon is the same alert');
+told(q{UPDATE mon_alerts SET snoozed_until = NULL, notified_at = notified_at - interval '23 hours'}, '');
+told(q{UPDATE mon_alerts SET notified_at = notified_at - interval '1 hour'}, 'alert_reminder');
+told('SELECT 1', '');
 
 $node->stop;
 done_testing();
