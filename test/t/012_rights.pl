@@ -157,6 +157,7 @@ my @attempts = (
 	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', 'mallory.led', $tgt, $query, 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 1::bigint', enabled => false); CALL idem_run_pipeline('m'); SELECT idem_drop_pipeline('m')" => 42501 ],
 	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('alice', $own, $query, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 1::bigint', enabled => false)" => 42710 ],
 	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', $own, $query, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 1::bigint', enabled => true)" => 42501 ],
+	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_create_pipeline('m', $own, $query, 'upsert', '{id}', step => '10', start => '0', watermark => 'SELECT 1::bigint', enabled => false, monitor => $oid{mon}::regclass)" => 42501 ],
 	[ "idem_alter_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_alter_pipeline('alice', source => 'SELECT 1')" => 42704 ],
 	[ "idem_alter_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_alter_pipeline('mallory', enabled => true)" => 42501 ],
 	[ "idem_alter_pipeline(text,regclass,regclass,text,text,text[],$definition)" => "SELECT idem_alter_pipeline('mallory', target => $tgt); CALL idem_run_pipeline('mallory'); SELECT idem_alter_pipeline('mallory', target => 'mallory.tgt')" => 42501 ],
@@ -211,7 +212,8 @@ foreach my $try (
 	[ q{UPDATE idem_pipeline_state SET owner = 'postgres'} => 42501 ],
 	[ q{INSERT INTO idem_alert_state VALUES ('alice', 'missing', true, 1, now(), now(), false, now())} => 42501 ],
 	[ 'DELETE FROM idem_pipeline_state' => 42501 ],
-	[ q{INSERT INTO idem_wakeup VALUES ('alice')} => 42501 ])
+	[ q{INSERT INTO idem_wakeup VALUES ('alice')} => 42501 ],
+	[ q{UPDATE idem_check_state SET next_run_at = now()} => 42501 ])
 {
 	my ($statement, $expected) = @$try;
 	is(attempt('writer', $statement), $expected, "who may write every table: $statement");
@@ -232,6 +234,8 @@ foreach my $try (
 	[ 'BEGIN; LOCK TABLE idem_pipeline_state IN ACCESS SHARE MODE' => 42501 ],
 	[ q{INSERT INTO idem_wakeup VALUES ('alice')} => 42501 ],
 	[ 'SELECT * FROM idem_wakeup' => 42501 ],
+	[ q{INSERT INTO idem_check_state (name, owner) VALUES ('alice', 'alice')} => 42501 ],
+	[ 'SELECT * FROM idem_check_state' => 42501 ],
 	[ 'SELECT * FROM idem_alert_state' => 42501 ],
 	[ q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)} => 42501 ],
 	[ 'SELECT pg_advisory_unlock_all(); SELECT count(*) FROM idem_status' => 1 ])
