@@ -22,6 +22,20 @@
 	make_range(typcache, lower, upper, empty)
 #endif
 
+/* 16 has one that reads all or raises an error. */
+#if PG_VERSION_NUM >= 160000
+#define idem_read_buffile(file, to, size) BufFileReadExact(file, to, size)
+#else
+#define idem_read_buffile(file, to, size)                                \
+	do                                                                   \
+	{                                                                    \
+		if (BufFileRead(file, to, size) != (size))                       \
+			ereport(ERROR,                                               \
+					(errcode_for_file_access(),                          \
+					 errmsg("could not read from a temporary file")));   \
+	} while (0)
+#endif
+
 /* 17 replaced BackendId by ProcNumber, also inside VirtualTransactionId. */
 #if PG_VERSION_NUM >= 170000
 #define idem_vxid_proc(vxid) ((vxid).procNumber)

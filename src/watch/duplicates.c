@@ -3,12 +3,12 @@
  *		idem_duplicates(): the keys that a relation holds more than once.
  *
  * To sort or hash the keys of all rows, to find the few that are there twice, moves all of
- * them.  So what is sorted is one number for each row, the hash of its keys: of 20 million
- * rows that takes half the time.  Rows whose hash is there twice are fetched, and of those
- * it is told by the keys themselves.  An index that begins with the keys has them in order,
- * and is read alone.
+ * them.  So the rows are read, and what is sorted is one number for each, the hash of its
+ * keys (twice.c).  Only if some come more than once, the rows are read again, those of these
+ * hashes are kept, and of them it is told by the keys themselves.  An index that begins with
+ * the keys has them in order, and is read alone.
  *
- * It is one statement, so that all of it is of one moment.  NULL is the same as NULL.
+ * All of it sees the caller's snapshot, so that it is of one moment.  NULL is the same as NULL.
  */
 #include "postgres.h"
 
@@ -23,6 +23,7 @@
 #include "id/keys.h"
 #include "ledger/window.h"
 #include "load/call.h"
+#include "load/rows.h"
 #include "server/compat.h"
 #include "server/query.h"
 #include "server/scope.h"
@@ -30,8 +31,10 @@
 #include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
+#include "watch/twice.h"
 
 PG_FUNCTION_INFO_V1(idem_duplicates);
 
@@ -356,18 +359,213 @@ typedef struct Run
 	Receiver *receiver;
 } Run;
 
+/* Runs a statement over the window, if there is one. */
+static void
+run_statement(const Search *search, const char *sql, DestReceiver *receiver)
+{
+	Oid bound = search->type ? search->type->bound : InvalidOid;
+	const Oid types[] = {bound, bound};
+
+	idem_run_into(idem_make_statement(sql, search->type ? 2 : 0, types, IDEM_SNAPSHOT_CALLER), search->bounds, receiver);
+}
+
+/* How a key is hashed, and where it is in a row. */
+typedef struct KeyHash
+{
+	int column; /* its place, from 0 */
+	FunctionCallInfo call;
+} KeyHash;
+
+/* Takes the rows of the relation, and adds up hashes, or keeps those whose hash comes twice. */
+typedef struct KeyReceiver
+{
+	DestReceiver pub;
+	MemoryContext context; /* reset for each row */
+	int nkeys;
+	KeyHash *keys;
+	int columns; /* as many of a row as have to be read for its keys */
+	IdemTwice *twice;
+	IdemRows *rows; /* NULL: to be added up */
+} KeyReceiver;
+
+/* Makes the hash of a row's keys; NULL is a value like any other. */
+static uint64
+hash_keys(const KeyReceiver *receiver, TupleTableSlot *slot)
+{
+	uint64 result = 0;
+	int i;
+
+	slot_getsomeattrs(slot, receiver->columns);
+	for (i = 0; i < receiver->nkeys; i++)
+	{
+		const KeyHash *key = &receiver->keys[i];
+		uint64 hash = 0;
+
+		if (!slot->tts_isnull[key->column])
+		{
+			key->call->args[0].value = slot->tts_values[key->column];
+			key->call->isnull = false;
+			hash = DatumGetUInt64(FunctionCallInvoke(key->call));
+		}
+		result = (result ^ hash) * UINT64CONST(0x9e3779b97f4a7c15);
+		result ^= result >> 32;
+	}
+	/* what is dealt out by its first bits needs all of them alike */
+	result = (result ^ (result >> 29)) * UINT64CONST(0xbf58476d1ce4e5b9);
+	return result ^ (result >> 32);
+}
+
+static bool
+receive_keys(TupleTableSlot *slot, DestReceiver *self)
+{
+	KeyReceiver *receiver = (KeyReceiver *) self;
+	MemoryContext old = MemoryContextSwitchTo(receiver->context);
+	uint64 hash = hash_keys(receiver, slot);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(receiver->context);
+	if (receiver->rows == NULL)
+		idem_add_hash(receiver->twice, hash);
+	else if (idem_comes_twice(receiver->twice, hash))
+	{
+		slot_getallattrs(slot);
+		idem_put_row(receiver->rows, slot->tts_values, slot->tts_isnull);
+	}
+	return true;
+}
+
+/* The place of a column among those that have not been dropped. */
+static int
+column_place(const Search *search, AttrNumber attno)
+{
+	int place = 0;
+	AttrNumber i;
+
+	for (i = 1; i < attno; i++)
+		place += !TupleDescAttr(RelationGetDescr(search->rel), i - 1)->attisdropped;
+	return place;
+}
+
+/* A key is hashed as an index on its column does: by the column's collation. */
+static FunctionCallInfo
+make_key_call(Form_pg_attribute att)
+{
+	FunctionCallInfo call = palloc0(SizeForFunctionCallInfo(2));
+	TypeCacheEntry *type = lookup_type_cache(att->atttypid, TYPECACHE_HASH_EXTENDED_PROC_FINFO);
+
+	InitFunctionCallInfoData(*call, &type->hash_extended_proc_finfo, 2, att->attcollation, NULL, NULL);
+	call->args[0].isnull = call->args[1].isnull = false;
+	call->args[1].value = Int64GetDatum(0);
+	return call;
+}
+
+/* Begins to read rows. */
+static KeyReceiver
+make_key_receiver(const Search *search, IdemTwice *twice)
+{
+	KeyReceiver receiver = {
+		.pub = {receive_keys, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.context = AllocSetContextCreate(CurrentMemoryContext, "idem keys of a row", ALLOCSET_SMALL_SIZES),
+		.nkeys = search->nkeys,
+		.keys = palloc(search->nkeys * sizeof(KeyHash)),
+		.twice = twice,
+	};
+	int i;
+
+	for (i = 0; i < search->nkeys; i++)
+	{
+		receiver.keys[i].column = column_place(search, search->keys[i]);
+		receiver.keys[i].call = make_key_call(TupleDescAttr(RelationGetDescr(search->rel), search->keys[i] - 1));
+		receiver.columns = Max(receiver.columns, receiver.keys[i].column + 1);
+	}
+	return receiver;
+}
+
+/* The columns of the relation that have not been dropped. */
+static TupleDesc
+make_rows_desc(const Search *search)
+{
+	TupleDesc all = RelationGetDescr(search->rel);
+	TupleDesc desc = CreateTemplateTupleDesc(column_place(search, all->natts + 1));
+	int n = 0;
+	int i;
+
+	for (i = 1; i <= all->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(all, i - 1);
+
+		if (att->attisdropped)
+			continue;
+		TupleDescInitEntry(desc, ++n, NameStr(att->attname), att->atttypid, att->atttypmod, 0);
+		TupleDescInitEntryCollation(desc, n, att->attcollation);
+	}
+	return desc;
+}
+
+/*
+ * Reads the rows: SELECT d.* FROM target d [WHERE …].  Of a table nothing is taken out of
+ * them but the keys.
+ */
+static void
+read_rows(const Search *search, KeyReceiver *receiver)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT d.*");
+	append_from(&sql, search);
+	run_statement(search, sql.data, &receiver->pub);
+}
+
+/* Tells of the rows whose hash comes more than once by their keys: a statement over them. */
+static void
+search_rows(const Search *search, IdemRows *rows, Receiver *receiver)
+{
+	Search kept = *search;
+
+	kept.name = IDEM_ROWS;
+	kept.window = InvalidAttrNumber;
+	kept.type = NULL;
+	idem_show_rows(rows);
+	run_statement(&kept, build_search(&kept, false, false), &receiver->pub);
+	idem_hide_rows();
+}
+
+/* Searches by hashes; false if more of them come twice than can be kept in mind. */
+static bool
+search_by_hash(const Search *search, Receiver *receiver)
+{
+	IdemTwice *twice = idem_begin_twice();
+	KeyReceiver keys = make_key_receiver(search, twice);
+	IdemRows rows;
+	int64 found;
+
+	read_rows(search, &keys);
+	found = idem_find_twice(twice);
+	if (found > 0)
+	{
+		rows = idem_make_rows(make_rows_desc(search));
+		keys.rows = &rows;
+		read_rows(search, &keys);
+		search_rows(search, &rows, receiver);
+		idem_free_rows(&rows);
+	}
+	idem_end_twice(twice);
+	MemoryContextDelete(keys.context);
+	return found >= 0;
+}
+
 static void
 run_search(void *arg)
 {
 	Run *run = arg;
 	Search *search = run->search;
-	Oid bound = search->type ? search->type->bound : InvalidOid;
-	const Oid types[] = {bound, bound};
 	bool hashed = can_hash(search);
+	bool ordered = hashed && has_order(search);
 
-	idem_run_into(idem_make_statement(build_search(search, hashed, hashed && has_order(search)),
-									  search->type ? 2 : 0, types, IDEM_SNAPSHOT_CALLER),
-				  search->bounds, &run->receiver->pub);
+	if (hashed && !ordered && search_by_hash(search, run->receiver))
+		return;
+	run_statement(search, build_search(search, hashed, ordered), &run->receiver->pub);
 }
 
 /* Opens the relation. */

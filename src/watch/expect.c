@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "server/compat.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -28,7 +29,7 @@ const IdemExpect idem_expect_nothing = {
 #define LONGEST (1000 * INT64CONST(360) * USECS_PER_DAY)
 
 /* What is wrong with a value, and what to type. */
-static void pg_attribute_noreturn()
+idem_noreturn static void
 refuse(const char *name, const char *value, const char *hint)
 {
 	ereport(ERROR,
