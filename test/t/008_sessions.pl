@@ -28,6 +28,18 @@ sub sql { return $node->safe_psql('postgres', shift); }
 
 sub await { return await_true($node, @_); }
 
+# does something for which there is but one slot, and that it may not share: nothing runs by itself meanwhile, and
+# a pipeline that is in no turn has given its slot back
+sub undisturbed
+{
+	my $work = shift;
+	my $names = sql('SELECT array_agg(name) FROM idem_pipeline WHERE enabled');
+	sql("SELECT idem_disable_pipeline(n) FROM unnest('$names'::text[]) n");
+	await('SELECT count(*) = 0 FROM idem_pipeline_state WHERE turn_started_at IS NOT NULL', 'nothing runs by itself for now');
+	$work->();
+	return sql("SELECT idem_enable_pipeline(n) FROM unnest('$names'::text[]) n");
+}
+
 # a session in the background, as a role
 sub session
 {
@@ -180,11 +192,11 @@ sql(q{SET ROLE etl; CREATE TABLE w (id bigint PRIMARY KEY, v text);
 await("SELECT count(*) > 0 FROM idem_status WHERE state = 'waiting' AND waiting_for LIKE 'a worker slot%'", 'a pipeline without a worker slot waits and says so');
 $lock->query_safe('SELECT pg_advisory_unlock(9)');
 await("SELECT count(*) = 4 FROM w", 'and gets its turn');
-await("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'idem worker'", 'all are done');
-sql("SELECT idem_disable_pipeline('b'); SELECT idem_invalidate('led', 'b', '[0,500)')");
-($rc, $out, $err) = $node->psql('postgres', "CALL idem_backfill('b', '[0,500)', workers => 5)");
-like($err, qr/NOTICE:  backfill of pipeline "b" runs in 1 of 5 workers.*HINT:  More need a higher max_worker_processes.*loaded 5 windows/s, 'a backfill makes do with the workers there are');
-sql("SELECT idem_enable_pipeline('b')");
+undisturbed(sub {
+	sql("SELECT idem_invalidate('led', 'b', '[0,500)')");
+	($rc, $out, $err) = $node->psql('postgres', "CALL idem_backfill('b', '[0,500)', workers => 5)");
+	like($err, qr/NOTICE:  backfill of pipeline "b" runs in 1 of 5 workers.*HINT:  More need a higher max_worker_processes.*loaded 5 windows/s, 'a backfill makes do with the workers there are');
+});
 $node->append_conf('postgresql.conf', "idem.max_workers = 1");
 $node->reload;
 $lock->query_safe('SELECT pg_advisory_lock(9)');
@@ -198,14 +210,16 @@ $lock->quit;
 # a definition that is altered between the call and its workers is not taken for the caller's: its windows are others
 sql(q{SELECT idem_create_ledger('days', 'daterange'); CREATE TABLE day_tgt (d date PRIMARY KEY); CREATE TABLE number_tgt (id bigint PRIMARY KEY); SELECT idem_create_ledger('numbers', 'int8range');
 	SELECT idem_create_pipeline('altered', 'numbers', 'number_tgt', 'SELECT $1 AS id', 'upsert', '{id}', step => '1', start => '0', watermark => 'SELECT 9::bigint', enabled => false);});
-my $altering = $node->background_psql('postgres', on_error_stop => 1);
-$altering->query_safe('BEGIN; LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE');
 my ($late_out, $late_err) = ('', '');
-my $late = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', "CALL idem_backfill('altered', '[0,5)', workers => 1)" ], '>', \$late_out, '2>', \$late_err);
-await("SELECT count(*) = 1 FROM pg_locks WHERE relation = 'numbers'::regclass AND NOT granted", 'a backfill has read its definition');
-$altering->query_safe(q{SELECT idem_alter_pipeline('altered', ledger => 'days', target => 'day_tgt', keys => '{d}', source => 'SELECT $1 AS d', step => '1 day', start => '2024-01-01', watermark => ''); COMMIT});
-$altering->quit;
-$late->finish;
+undisturbed(sub {
+	my $altering = $node->background_psql('postgres', on_error_stop => 1);
+	$altering->query_safe('BEGIN; LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE');
+	my $late = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', "CALL idem_backfill('altered', '[0,5)', workers => 1)" ], '>', \$late_out, '2>', \$late_err);
+	await("SELECT count(*) = 1 FROM pg_locks WHERE relation = 'numbers'::regclass AND NOT granted", 'a backfill has read its definition');
+	$altering->query_safe(q{SELECT idem_alter_pipeline('altered', ledger => 'days', target => 'day_tgt', keys => '{d}', source => 'SELECT $1 AS d', step => '1 day', start => '2024-01-01', watermark => ''); COMMIT});
+	$altering->quit;
+	$late->finish;
+});
 like($late_err, qr/ERROR:  55000: 0 of 5 windows of pipeline "altered" failed, 0 were loaded\nDETAIL:  The first error was: pipeline "altered" has been altered since the backfill began\nHINT:  .*CALL idem_backfill again/, 'its worker refuses it');
 is(sql('SELECT (SELECT count(*) FROM days) + (SELECT count(*) FROM numbers)'), '0', 'and loads nothing');
 
