@@ -63,7 +63,7 @@ find_last_complete(const IdemPlan *plan, IdemWindow window, IdemWindow *last)
 {
 	const IdemRequest *request = plan->request;
 	IdemWindow beyond = window;
-	IdemWindow *complete;
+	IdemWindow *complete = NULL;
 	int n = 0;
 
 	beyond.lower = Max(window.lower, request->look_from);

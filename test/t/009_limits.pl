@@ -75,6 +75,8 @@ my @cases = (
 	[ idem_dedupe => q{CALL idem_dedupe('t', ARRAY[repeat('(', 100000)])}, q{CALL idem_dedupe('t', '{id}', quarantine => repeat('x.', 1000000))}, q{CALL idem_dedupe('t', '{id}', pause => '100000000 years')} ],
 	[ idem_dedupe_undo => q{CALL idem_dedupe_undo('t', 9223372036854775807)} ],
 	[ idem_dedupe_jobs => 'SELECT count(*) FROM idem_dedupe_jobs()' ],
+	[ idem_metrics_rows => 'SELECT count(*) FROM idem_metrics' ],
+	[ idem_alert_metrics_rows => 'SELECT count(*) FROM idem_alert_metrics' ],
 	[ idem_duplicates => q{SELECT count(*) FROM idem_duplicates('li', '{window_range,pipeline}')} ],
 	[ idem_duplicates => "SELECT count(*) FROM idem_duplicates('li', $many)" ],
 	[ idem_duplicates => "SELECT count(*) FROM idem_duplicates('t', '{id}', $long, 'id')" ],
