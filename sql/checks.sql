@@ -19,6 +19,16 @@ SELECT * FROM idem_duplicates('seen', '{d}');
 CREATE TABLE unhashed (b bit varying, v int); INSERT INTO unhashed VALUES (B'01', 1), (B'01', 2), (B'1', 1);
 SELECT * FROM idem_duplicates('unhashed', '{b}');
 SELECT * FROM idem_duplicates('pg_catalog.pg_class', '{oid}');
+-- more than fits into memory: in files; and more that are there twice than can be kept in mind
+CREATE TABLE many AS SELECT i AS a, 1 AS gone, i % 7 AS b, CASE WHEN i % 50000 <> 0 THEN 'v' || i END AS v FROM generate_series(1, 100000) i;
+ALTER TABLE many DROP gone;
+INSERT INTO many SELECT * FROM many WHERE a IN (7, 50000, 77777); INSERT INTO many SELECT a, b + 1, v FROM many WHERE a = 77777;
+SET work_mem = '64kB';
+SELECT * FROM idem_duplicates('many', '{a,v}');
+SELECT count(*) FROM idem_duplicates('many', '{a,b,v}', '[60000,90000)', 'a');
+UPDATE many SET a = a / 2;
+SELECT count(*), sum(rows), bool_and(d.rows = g.n) AS right FROM idem_duplicates('many', '{a}') d FULL JOIN (SELECT to_jsonb(r) AS key, n FROM (SELECT a, count(*) AS n FROM many GROUP BY a HAVING count(*) > 1) g, LATERAL (SELECT g.a) r) g USING (key);
+RESET work_mem;
 -- what is wrong is said
 SELECT idem_duplicates(NULL, '{a}');
 SELECT idem_duplicates('doubled', NULL);

@@ -546,7 +546,10 @@ idem_backfill(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("pipeline \"%s\": nothing to load", pipeline->name)));
 	else
+	{
 		backfill(pipeline, &pieces, total, workers);
+		idem_wake_checks(pipeline);
+	}
 	idem_finish();
 	return (Datum) 0;
 }

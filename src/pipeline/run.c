@@ -25,16 +25,6 @@ PG_FUNCTION_INFO_V1(idem_load_pipeline_window);
 PG_FUNCTION_INFO_V1(idem_load_pipeline_window_text);
 PG_FUNCTION_INFO_V1(idem_retry);
 
-/* What has been loaded is to be checked, if the pipeline is one that the scheduler checks. */
-static void
-wake_checks(const IdemPipeline *pipeline, const IdemSummary *summary)
-{
-	if (summary->loaded == 0 || !OidIsValid(pipeline->monitor))
-		return;
-	idem_make_due(pipeline->schema, IDEM_CHECKING, pipeline->name);
-	idem_wake_at_end();
-}
-
 /* SQL: CALL idem_run_pipeline(pipeline) */
 Datum
 idem_run_pipeline(PG_FUNCTION_ARGS)
@@ -47,7 +37,8 @@ idem_run_pipeline(PG_FUNCTION_ARGS)
 	idem_connect(atomic);
 	pipeline = idem_argument_pipeline(fcinfo);
 	idem_run_by_hand(pipeline, atomic, &summary);
-	wake_checks(pipeline, &summary);
+	if (summary.loaded > 0)
+		idem_wake_checks(pipeline);
 	idem_notice_summary(&summary, atomic);
 	idem_finish();
 	return (Datum) 0;
@@ -71,7 +62,8 @@ load_pipeline_window(FunctionCallInfo fcinfo, bool is_text)
 	request.force = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	request.on_busy = idem_read_on_busy(fcinfo, 3);
 	idem_run_load(&request, atomic, NULL, NULL, &summary);
-	wake_checks(pipeline, &summary);
+	if (summary.loaded > 0)
+		idem_wake_checks(pipeline);
 	idem_notice_summary(&summary, atomic);
 	idem_finish();
 	return (Datum) 0;

@@ -569,6 +569,15 @@ idem_schedule_checks(const char *schema, const char *name)
 					   name);
 }
 
+void
+idem_wake_checks(const IdemPipeline *pipeline)
+{
+	if (!OidIsValid(pipeline->monitor))
+		return;
+	idem_make_due(pipeline->schema, IDEM_CHECKING, pipeline->name);
+	idem_wake_at_end();
+}
+
 TimestampTz
 idem_swept_at(const char *schema, const char *name)
 {

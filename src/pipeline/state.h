@@ -193,6 +193,9 @@ extern void idem_wake_reopened(const char *schema, Oid ledger, const char *name)
  */
 extern void idem_schedule_checks(const char *schema, const char *name);
 
+/* What has been loaded is to be checked, if the pipeline is one that the scheduler checks. */
+extern void idem_wake_checks(const IdemPipeline *pipeline);
+
 /* When windows that were not due were checked last, 0 for never; and that they have been. */
 extern TimestampTz idem_swept_at(const char *schema, const char *name);
 extern void idem_book_sweep(const char *schema, const char *name, TimestampTz swept_at);

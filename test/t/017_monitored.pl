@@ -44,6 +44,17 @@ await("SELECT count(*) = 5 AND min(n) >= 2 AND bool_and(ok) FROM (SELECT window_
 sql('UPDATE mark SET w = 5');
 await("SELECT count(*) > 0 FROM alice.mon WHERE window_range = '[5,6)'", 'and a new one');
 is(sql("SELECT string_agg(DISTINCT concat_ws(' ', what, who, login), ',') FROM seen"), 'monitor alice alice', 'in sessions that are the owner\'s');
+# what is loaded by hand and by a backfill is checked soon, and not when it is time again
+alice(q{SELECT idem_alter_pipeline('p', checks => '{"every": "1 day"}')});
+my $last = "(SELECT max(checked_at) FROM alice.mon WHERE window_range = '[1,2)')";
+foreach my $load (q{CALL idem_load_window('p', '[1,2)', force => true)}, q{SELECT idem_invalidate('led', 'p', '[1,2)'); CALL idem_backfill('p', '[1,2)', 1)})
+{
+	my $before = sql("SELECT $last");
+	alice($load);
+	await("SELECT $last > '$before'", "checked after: $load");
+}
+alice(q{SELECT idem_alter_pipeline('p', checks => '{"every": "1 second", "budget": "5 seconds", "max_seconds": 600}')});
+
 sql("DELETE FROM alice.tgt WHERE id = 7");
 await("SELECT count(*) = 1 FROM alice.mon_alerts WHERE kind = 'missing' AND closed_at IS NULL AND windows = '{[0,1)}' AND sample = '[{\"id\": 7}]'", 'what is missing opens an alert');
 await("SELECT open = 1 AND value = 1 FROM idem_alert_metrics WHERE kind = 'missing'", 'which who watches servers sees');
