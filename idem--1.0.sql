@@ -164,6 +164,7 @@ DECLARE
         ARRAY['updated_rows', 'pg_catalog.int8', 'rows updated in the target'],
         ARRAY['deleted_rows', 'pg_catalog.int8', 'rows deleted from the target'],
         ARRAY['unchanged_rows', 'pg_catalog.int8', 'source rows that the target held already, or held in a newer version'],
+        ARRAY['dead_rows', 'pg_catalog.int8', 'source rows that could not be loaded and became dead letters'],
         ARRAY['source_digest', 'pg_catalog.bytea', 'order-independent checksum of the source rows; NULL where none was taken'],
         ARRAY['digest_version', 'pg_catalog.int4', 'how it was computed: only digests of one version can be compared'],
         ARRAY['started_at', 'pg_catalog.timestamptz', 'when the window was claimed'],
@@ -202,6 +203,53 @@ LANGUAGE C STRICT
 AS 'MODULE_PATHNAME', 'idem_create_ledger';
 COMMENT ON FUNCTION idem_create_ledger(text, regtype) IS
 'creates a window ledger with its constraints; the caller owns it';
+
+-- rows that could not be loaded, in a type for each type of windows
+DO $do$
+DECLARE
+    letters record;
+    columns constant text[] := ARRAY[
+        ARRAY['letter_id', 'pg_catalog.int8', 'number of the letter'],
+        ARRAY['pipeline', 'pg_catalog.text', 'name of the pipeline'],
+        ARRAY['window_range', 'RANGE', 'the window in which the row was seen last'],
+        ARRAY['row_id', 'pg_catalog.uuid', 'digest of the record: the same row has the same'],
+        ARRAY['stage', 'pg_catalog.text', 'where it failed: cast, window, constraint, duplicate or write'],
+        ARRAY['error_code', 'pg_catalog.text', 'SQLSTATE of the error'],
+        ARRAY['error_message', 'pg_catalog.text', 'message of the error'],
+        ARRAY['constraint_name', 'pg_catalog.text', 'the constraint that it violates'],
+        ARRAY['column_name', 'pg_catalog.text', 'the column that its value does not fit'],
+        ARRAY['record', 'pg_catalog.jsonb', 'the columns of the source''s row, as text'],
+        ARRAY['times', 'pg_catalog.int8', 'how often it was seen'],
+        ARRAY['first_run_id', 'pg_catalog.int8', 'the run that saw it first'],
+        ARRAY['last_run_id', 'pg_catalog.int8', 'the run that saw it last'],
+        ARRAY['first_seen_at', 'pg_catalog.timestamptz', 'when that was'],
+        ARRAY['last_seen_at', 'pg_catalog.timestamptz', 'when that was'],
+        ARRAY['state', 'pg_catalog.text', 'open; replayed, when idem_replay has loaded it; gone, when its window was loaded and it did not come; discarded, by whoever says so'],
+        ARRAY['closed_at', 'pg_catalog.timestamptz', 'since when it is not open']
+    ];
+    i integer;
+BEGIN
+    FOR letters IN VALUES ('idem_dead_letter', 'tstzrange'), ('idem_dead_letter_ts', 'tsrange'),
+        ('idem_dead_letter_date', 'daterange'), ('idem_dead_letter_int8', 'int8range')
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TYPE %s.%I AS (%s)', '@extschema@', letters.column1,
+            (SELECT pg_catalog.string_agg(pg_catalog.format('%I %s', columns[c][1],
+                    pg_catalog.replace(columns[c][2], 'RANGE', 'pg_catalog.' OPERATOR(pg_catalog.||) letters.column2)), ', ' ORDER BY c)
+             FROM pg_catalog.generate_series(1, pg_catalog.array_length(columns, 1)) c));
+        EXECUTE pg_catalog.format('COMMENT ON TYPE %s.%I IS %L', '@extschema@', letters.column1,
+            pg_catalog.format('rows that could not be loaded, of windows of type %s: create a table with idem_create_dead_letters', letters.column2));
+        FOR i IN 1 .. pg_catalog.array_length(columns, 1) LOOP
+            EXECUTE pg_catalog.format('COMMENT ON COLUMN %s.%I.%I IS %L', '@extschema@', letters.column1, columns[i][1], columns[i][3]);
+        END LOOP;
+    END LOOP;
+END
+$do$;
+
+CREATE FUNCTION idem_create_dead_letters(name text, ledger regclass) RETURNS regclass
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_create_dead_letters';
+COMMENT ON FUNCTION idem_create_dead_letters(text, regclass) IS
+'creates a table of dead letters for windows of the ledger''s type; the caller owns it';
 
 CREATE FUNCTION idem_gaps(ledger regclass, pipeline text, window_range anyrange)
 RETURNS anymultirange
@@ -266,11 +314,13 @@ CREATE PROCEDURE idem_load_window(
     time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
     on_error       text    DEFAULT 'stop',
-    on_schema_change text  DEFAULT 'fail'
+    on_schema_change text  DEFAULT 'fail',
+    dead_letters   regclass DEFAULT NULL,
+    max_dead       text    DEFAULT '1000'
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_window_text';
-COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text, text) IS
+COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text, text, regclass, text) IS
 'loads the gaps of a window, each piece in a transaction of its own where CALL is at top level';
 
 CREATE PROCEDURE idem_load_window(
@@ -290,11 +340,13 @@ CREATE PROCEDURE idem_load_window(
     time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
     on_error       text    DEFAULT 'stop',
-    on_schema_change text  DEFAULT 'fail'
+    on_schema_change text  DEFAULT 'fail',
+    dead_letters   regclass DEFAULT NULL,
+    max_dead       text    DEFAULT '1000'
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_window';
-COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text, text) IS
+COMMENT ON PROCEDURE idem_load_window(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text, text, regclass, text) IS
 'loads the gaps of a window, each piece in a transaction of its own where CALL is at top level';
 
 CREATE FUNCTION idem_load(
@@ -314,7 +366,9 @@ CREATE FUNCTION idem_load(
     time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
     on_error       text    DEFAULT 'stop',
-    on_schema_change text  DEFAULT 'fail'
+    on_schema_change text  DEFAULT 'fail',
+    dead_letters   regclass DEFAULT NULL,
+    max_dead       text    DEFAULT '1000'
 )
 RETURNS TABLE (
     run_id         bigint,
@@ -329,7 +383,7 @@ RETURNS TABLE (
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load_text';
-COMMENT ON FUNCTION idem_load(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text, text) IS
+COMMENT ON FUNCTION idem_load(regclass, regclass, text, text, text, text[], text, text, text, text, text, text, boolean, text, text, text, text, regclass, text) IS
 'loads the gaps of a window in the caller''s transaction; a row for each window loaded, or left alone as busy';
 
 CREATE FUNCTION idem_load(
@@ -349,7 +403,9 @@ CREATE FUNCTION idem_load(
     time_zone      text    DEFAULT NULL,
     on_busy        text    DEFAULT 'wait',
     on_error       text    DEFAULT 'stop',
-    on_schema_change text  DEFAULT 'fail'
+    on_schema_change text  DEFAULT 'fail',
+    dead_letters   regclass DEFAULT NULL,
+    max_dead       text    DEFAULT '1000'
 )
 RETURNS TABLE (
     run_id         bigint,
@@ -364,7 +420,7 @@ RETURNS TABLE (
 )
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_load';
-COMMENT ON FUNCTION idem_load(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text, text) IS
+COMMENT ON FUNCTION idem_load(regclass, regclass, text, anyrange, text, text[], text, text, text, text, text, text, boolean, text, text, text, text, regclass, text) IS
 'loads the gaps of a window in the caller''s transaction; a row for each window loaded, or left alone as busy';
 
 --
@@ -444,6 +500,8 @@ CREATE TABLE idem_pipeline (
     version_column    text,
     audit             text,
     on_schema_change  text        NOT NULL CHECK (on_schema_change IN ('fail', 'append', 'notify', 'ignore')),
+    dead_letters      idem_relation,
+    max_dead          text        NOT NULL,
     newest_first      boolean     NOT NULL,
     max_windows       integer     NOT NULL,
     check_every       interval    NOT NULL,
@@ -481,6 +539,8 @@ COMMENT ON COLUMN idem_pipeline.watermark IS 'query for the highest offset that 
 COMMENT ON COLUMN idem_pipeline.version_column IS 'the target column that tells a row''s version';
 COMMENT ON COLUMN idem_pipeline.audit IS 'query that fails a window by returning a row';
 COMMENT ON COLUMN idem_pipeline.on_schema_change IS 'what happens when the source has other columns than before';
+COMMENT ON COLUMN idem_pipeline.dead_letters IS 'where rows go that cannot be loaded';
+COMMENT ON COLUMN idem_pipeline.max_dead IS 'how many of a window may';
 COMMENT ON COLUMN idem_pipeline.newest_first IS 'load the newest missing window first';
 COMMENT ON COLUMN idem_pipeline.max_windows IS 'how many windows are loaded before others get their turn';
 COMMENT ON COLUMN idem_pipeline.check_every IS 'how often the watermark is asked';
@@ -693,6 +753,8 @@ CREATE FUNCTION idem_create_pipeline(
     version_column text     DEFAULT NULL,
     audit          text     DEFAULT NULL,
     on_schema_change text   DEFAULT 'fail',
+    dead_letters   regclass DEFAULT NULL,
+    max_dead       text     DEFAULT '1000',
     newest_first   boolean  DEFAULT false,
     max_windows    integer  DEFAULT 100,
     check_every    interval DEFAULT '1 minute',
@@ -706,7 +768,7 @@ CREATE FUNCTION idem_create_pipeline(
 ) RETURNS void
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_create_pipeline';
-COMMENT ON FUNCTION idem_create_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, regclass, jsonb, boolean) IS
+COMMENT ON FUNCTION idem_create_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, regclass, text, boolean, integer, interval, interval, interval, integer, boolean, regclass, jsonb, boolean) IS
 'stores a load under a name; the scheduler, or CALL idem_run_pipeline, loads its windows as they close';
 
 CREATE FUNCTION idem_alter_pipeline(
@@ -726,6 +788,8 @@ CREATE FUNCTION idem_alter_pipeline(
     version_column text     DEFAULT NULL,
     audit          text     DEFAULT NULL,
     on_schema_change text   DEFAULT NULL,
+    dead_letters   regclass DEFAULT NULL,
+    max_dead       text     DEFAULT NULL,
     newest_first   boolean  DEFAULT NULL,
     max_windows    integer  DEFAULT NULL,
     check_every    interval DEFAULT NULL,
@@ -739,8 +803,8 @@ CREATE FUNCTION idem_alter_pipeline(
 ) RETURNS void
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_alter_pipeline';
-COMMENT ON FUNCTION idem_alter_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, boolean, integer, interval, interval, interval, integer, boolean, regclass, jsonb, boolean) IS
-'changes what is given of a pipeline; an empty text removes an optional column, lag, lookback, watermark or audit, and ''-'' the monitor';
+COMMENT ON FUNCTION idem_alter_pipeline(text, regclass, regclass, text, text, text[], text, text, text, text, text, text, text, text, text, text, regclass, text, boolean, integer, interval, interval, interval, integer, boolean, regclass, jsonb, boolean) IS
+'changes what is given of a pipeline; an empty text removes an optional column, lag, lookback, watermark or audit, and ''-'' the monitor or the dead letters';
 
 CREATE FUNCTION idem_drop_pipeline(name text) RETURNS void
 LANGUAGE C STRICT
@@ -782,9 +846,10 @@ BEGIN ATOMIC
             (4, 'source', p.source), (5, 'mode', p.mode), (6, 'keys', p.keys::text), (7, 'window_column', p.window_column),
             (8, 'step', p.step), (9, 'start', p.start), (10, 'time_zone', p.time_zone), (11, 'lag', p.lag),
             (12, 'lookback', p.lookback), (13, 'watermark', p.watermark), (14, 'version_column', p.version_column),
-            (15, 'audit', p.audit), (16, 'on_schema_change', p.on_schema_change), (17, 'newest_first', p.newest_first::text), (18, 'max_windows', p.max_windows::text),
-            (19, 'check_every', p.check_every::text), (20, 'retry_base', p.retry_base::text), (21, 'retry_max', p.retry_max::text),
-            (22, 'max_attempts', p.max_attempts::text), (23, 'notify', p.notify::text), (24, 'monitor', p.monitor::text), (25, 'checks', p.checks::text), (26, 'enabled', p.enabled::text)) a (n, name, value)
+            (15, 'audit', p.audit), (16, 'on_schema_change', p.on_schema_change), (17, 'dead_letters', p.dead_letters::text), (18, 'max_dead', p.max_dead),
+            (19, 'newest_first', p.newest_first::text), (20, 'max_windows', p.max_windows::text),
+            (21, 'check_every', p.check_every::text), (22, 'retry_base', p.retry_base::text), (23, 'retry_max', p.retry_max::text),
+            (24, 'max_attempts', p.max_attempts::text), (25, 'notify', p.notify::text), (26, 'monitor', p.monitor::text), (27, 'checks', p.checks::text), (28, 'enabled', p.enabled::text)) a (n, name, value)
          WHERE a.value IS NOT NULL))
     FROM @extschema@.idem_pipeline p
     WHERE idem_pipeline_calls.pipeline IS NULL OR p.name OPERATOR(pg_catalog.=) idem_pipeline_calls.pipeline
@@ -798,6 +863,13 @@ LANGUAGE C
 AS 'MODULE_PATHNAME', 'idem_retry';
 COMMENT ON FUNCTION idem_retry(text, text) IS
 'forgets the failures of a window, or of all, so that it is tried again at once; returns how many there were';
+
+CREATE FUNCTION idem_replay(dead_letters regclass, pipeline text)
+RETURNS TABLE (letter_id bigint, result text, error_message text)
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'idem_replay';
+COMMENT ON FUNCTION idem_replay(regclass, text) IS
+'loads the rows of a pipeline''s open dead letters from what was kept of them, never over a newer version; a row for each letter';
 
 CREATE PROCEDURE idem_run_pipeline(pipeline text)
 LANGUAGE C

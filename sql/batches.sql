@@ -143,7 +143,7 @@ RESET idem.wait_for_writers;
 -- who may not write all of a row's columns
 :emptied
 CREATE ROLE regress_batcher;
-GRANT SELECT, INSERT, UPDATE (method, source_rows, inserted_rows, updated_rows, deleted_rows, unchanged_rows, source_digest, digest_version, finished_at, source_schema, details) ON led TO regress_batcher;
+GRANT SELECT, INSERT, UPDATE (method, source_rows, inserted_rows, updated_rows, deleted_rows, unchanged_rows, dead_rows, source_digest, digest_version, finished_at, source_schema, details) ON led TO regress_batcher;
 GRANT USAGE ON SEQUENCE led_run_id_seq TO regress_batcher;
 GRANT ALL ON up, src TO regress_batcher;
 SET ROLE regress_batcher;

@@ -636,7 +636,7 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 #define COMPLETE_RUN(more)                                                                 \
 	"UPDATE ONLY @L SET " more "method = $4,"                                              \
 	" source_rows = $5, inserted_rows = $6, updated_rows = $7,"                            \
-	" deleted_rows = $8, unchanged_rows = $9,"                                             \
+	" deleted_rows = $8, unchanged_rows = $9, dead_rows = $18,"                            \
 	" source_digest = $11, digest_version = " DIGEST_VERSION("$11") ","                    \
 	" finished_at = $14, source_schema = pg_catalog.decode($12, 'hex'),"                   \
 	" details = " DETAILS("$10", "$13", "$15", "$16::pg_catalog.jsonb",                    \
@@ -657,7 +657,7 @@ complete_run(IdemLedger *ledger, const IdemRun *run, bool is_range)
 {
 	static const Oid more[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID,
 							   INT8OID, INT8OID, BYTEAOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, BOOLOID,
-							   TEXTOID, TEXTOID};
+							   TEXTOID, TEXTOID, INT8OID};
 	IdemLedgerStatements *all = ledger->statements;
 	Datum args[] = {CStringGetTextDatum(run->pipeline),
 					idem_window_datum(ledger->type, run->window), Int64GetDatum(run->run_id),
@@ -668,7 +668,8 @@ complete_run(IdemLedger *ledger, const IdemRun *run, bool is_range)
 					run->has_digest ? idem_digest_bytea(&run->digest) : (Datum) 0,
 					optional_text(run->source_schema),
 					CStringGetTextDatum(run->time_zone), TimestampTzGetDatum(run->finished_at),
-					BoolGetDatum(run->rerun), optional_text(run->accepted_schema), optional_text(run->other_schema)};
+					BoolGetDatum(run->rerun), optional_text(run->accepted_schema), optional_text(run->other_schema),
+					Int64GetDatum(run->dead_rows)};
 	bool isnull[lengthof(args)] = {false};
 
 	isnull[7] = run->deleted_rows == IDEM_UNKNOWN_COUNT;
@@ -824,11 +825,11 @@ insert_complete(IdemLedger *ledger, IdemRun *runs, int n)
 							   get_statement(ledger, &ledger->statements->insert_complete, IDEM_SNAPSHOT_NEW,
 											 "WITH i AS (INSERT INTO @L (pipeline, window_range, state, mode, attempt, run_by,"
 											 " started_at, finished_at, method, source_rows, inserted_rows, updated_rows,"
-											 " deleted_rows, unchanged_rows, source_digest, digest_version, source_schema,"
+											 " deleted_rows, unchanged_rows, dead_rows, source_digest, digest_version, source_schema,"
 											 " details, " TARGET_COLUMNS ")"
 											 " SELECT $1, r.w, 'complete', $3, 1, $9,"
 											 " r.started, r.finished, r.method, r.source, r.inserted, r.updated,"
-											 " r.deleted, r.unchanged, r.digest, " DIGEST_VERSION("r.digest") ", pg_catalog.decode(r.schema, 'hex'),"
+											 " r.deleted, r.unchanged, 0, r.digest, " DIGEST_VERSION("r.digest") ", pg_catalog.decode(r.schema, 'hex'),"
 											 " " DETAILS("r.duplicates", "$4", "NULL", "NULL", "$10::pg_catalog.jsonb") ", $5, $6, $7, $8"
 											 " FROM ROWS FROM (pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
 											 " pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"

@@ -118,6 +118,34 @@ idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run)
 	idem_begin_watch(apply->collapse);
 }
 
+/* What has been rolled back with a subtransaction is not to be freed. */
+void
+idem_restart_piece(IdemApply *apply, IdemPiece *piece)
+{
+	IdemRun *run = piece->run;
+
+	if (piece->map)
+	{
+		idem_free_map(piece->map);
+		piece->map = idem_make_map();
+	}
+	if (piece->own && piece->own == piece->rows.store)
+		idem_free_rows(&piece->rows);
+	piece->rows = idem_make_rows(apply->desc);
+	piece->own = piece->rows.store;
+	piece->sum = (IdemDigest){0};
+	piece->since = NULL;
+	piece->taken = 0;
+	piece->collapsed = piece->misled = false;
+	piece->watched = true;
+	idem_end_watch(apply->collapse);
+	idem_begin_watch(apply->collapse);
+	run->digest = (IdemDigest){0};
+	run->duplicate_rows = 0;
+	if (!piece->keeps_counts)
+		run->inserted_rows = run->updated_rows = run->deleted_rows = run->unchanged_rows = 0;
+}
+
 /* Adds a row to the piece's sum, and to its map. */
 static void
 sum_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *image)

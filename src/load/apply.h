@@ -99,6 +99,9 @@ typedef struct IdemPiece
 	bool repeated;		/* not all, for one has a key that is there twice, or in the target */
 	bool refused;		/* or something else was wrong with one: the statement says what */
 	char *reason;		/* for the method, in words */
+	Tuplestorestate *own; /* of its rows, if those are to be freed when it begins again */
+	struct IdemSettling *settling; /* of rows that were written in parts, and stay: */
+	bool keeps_counts;			   /* what was counted of them too */
 	IdemRun *run;		/* takes the counts and the method */
 } IdemPiece;
 
@@ -113,6 +116,9 @@ extern IdemApply *idem_make_apply(const IdemTarget *target, const IdemRangeType 
  */
 extern void idem_begin_piece(IdemApply *apply, IdemPiece *piece, IdemRun *run);
 extern bool idem_take_row(IdemApply *apply, IdemPiece *piece, TupleTableSlot *slot, IdemImage *image);
+
+/* Begins a piece again, whose rows come once more; what was counted of them counts no longer. */
+extern void idem_restart_piece(IdemApply *apply, IdemPiece *piece);
 
 /*
  * True if a piece may be streamed, whose source may run twice; and streams it: fetch(arg) runs

@@ -75,7 +75,7 @@ add_context(void *arg)
 static bool
 may_batch(const IdemLoad *load)
 {
-	return idem_batch_time > 0 && !load->atomic && !load->request->one_by_one &&
+	return idem_batch_time > 0 && !load->atomic && !load->request->one_by_one && load->letters == NULL &&
 		   load->target->is_plain && !IsolationUsesXactSnapshot();
 }
 

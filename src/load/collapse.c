@@ -519,3 +519,71 @@ idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows)
 	*rows = kept;
 	return removed;
 }
+
+/* Receives the sorted rows and passes on those that are in conflict. */
+typedef struct ConflictReceiver
+{
+	DestReceiver pub;
+	IdemCollapse *collapse;
+	TupleTableSlot *first; /* of a key */
+	bool conflicted;	   /* another of it differs */
+	void (*found)(void *arg, TupleTableSlot *slot);
+	void *arg;
+} ConflictReceiver;
+
+static void
+startup_conflicts(DestReceiver *self, int operation, TupleDesc desc)
+{
+	ConflictReceiver *receiver = (ConflictReceiver *) self;
+
+	receiver->first = MakeSingleTupleTableSlot(receiver->collapse->desc, &TTSOpsHeapTuple);
+}
+
+static bool
+receive_conflict(TupleTableSlot *slot, DestReceiver *self)
+{
+	ConflictReceiver *receiver = (ConflictReceiver *) self;
+	IdemCollapse *collapse = receiver->collapse;
+	TupleTableSlot *first = receiver->first;
+
+	slot_getallattrs(slot);
+	if (!TTS_EMPTY(first))
+		slot_getallattrs(first);
+	if (TTS_EMPTY(first) || !idem_same_row_keys(collapse, first, slot))
+	{
+		ExecCopySlot(first, slot);
+		receiver->conflicted = false;
+		return true;
+	}
+	if (same_image(collapse, first, slot) || (!receiver->conflicted && idem_is_newer_row(collapse, first, slot)))
+		return true;
+	if (!receiver->conflicted)
+		receiver->found(receiver->arg, first);
+	receiver->conflicted = true;
+	receiver->found(receiver->arg, slot);
+	return true;
+}
+
+static void
+shutdown_conflicts(DestReceiver *self)
+{
+	ExecDropSingleTupleTableSlot(((ConflictReceiver *) self)->first);
+}
+
+void
+idem_find_conflicts(IdemCollapse *collapse, const IdemRows *rows, void (*found)(void *arg, TupleTableSlot *slot),
+					void *arg)
+{
+	ConflictReceiver receiver = {
+		.pub = {receive_conflict, startup_conflicts, shutdown_conflicts, idem_keep_receiver, DestNone},
+		.collapse = collapse,
+		.found = found,
+		.arg = arg,
+	};
+
+	idem_end_watch(collapse);
+	idem_show_rows(rows);
+	idem_fit_statement(collapse->sorted, rows->count, 0);
+	idem_run_into(collapse->sorted, NULL, &receiver.pub);
+	idem_hide_rows();
+}

@@ -31,6 +31,13 @@ extern void idem_end_watch(IdemCollapse *collapse);
 extern int64 idem_collapse_rows(IdemCollapse *collapse, IdemRows *rows);
 
 /*
+ * Finds the rows, of some that need keys, whose key others have that differ from them, of no
+ * lower version; and with them all rows of that key.  Ends watching.
+ */
+extern void idem_find_conflicts(IdemCollapse *collapse, const IdemRows *rows,
+								void (*found)(void *arg, TupleTableSlot *slot), void *arg);
+
+/*
  * Of rows whose columns have been fetched: the hash of the keys, the same for keys that are
  * equal, if their types have one; do two have one key; and is the first, which has the
  * second's key, of a higher version.

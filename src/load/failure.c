@@ -11,6 +11,7 @@
 #include "load/recorder.h"
 #include "load/retry.h"
 #include "load/rows.h"
+#include "load/sift.h"
 #include "server/scope.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
@@ -63,6 +64,9 @@ record_failure_as(void *arg)
 		idem_plan_retry(load->request->retry, idem_count_failures(load->ledger, failure->run),
 						failure);
 	failure->run_id = idem_record_failure(load->ledger, failure);
+	if (load->too_many && failure->run_id != 0)
+		idem_post_failed_letters(load, failure->run, failure->run_id);
+	load->too_many = false;
 	if (load->request->notify)
 		idem_notify_failure(load->type, failure);
 }

@@ -45,6 +45,8 @@ enum
 	ARG_ON_BUSY,
 	ARG_ON_ERROR,
 	ARG_ON_SCHEMA_CHANGE,
+	ARG_DEAD_LETTERS,
+	ARG_MAX_DEAD,
 };
 
 static const char *const argument_names[] = {
@@ -65,6 +67,8 @@ static const char *const argument_names[] = {
 	"on_busy",
 	"on_error",
 	"on_schema_change",
+	"dead_letters",
+	"max_dead",
 };
 
 void
@@ -175,6 +179,10 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 	request.on_busy = idem_read_on_busy(fcinfo, ARG_ON_BUSY);
 	request.continue_on_error = idem_choice_argument(fcinfo, ARG_ON_ERROR, "on_error", on_error) == 1;
 	request.on_schema_change = read_on_schema_change(fcinfo, ARG_ON_SCHEMA_CHANGE);
+	if (!PG_ARGISNULL(ARG_DEAD_LETTERS))
+		request.dead_letters = PG_GETARG_OID(ARG_DEAD_LETTERS);
+	require_argument(fcinfo, ARG_MAX_DEAD);
+	request.max_dead = idem_text_argument(fcinfo, ARG_MAX_DEAD);
 	return request;
 }
 
@@ -182,12 +190,17 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 static int
 explain_total(const IdemRun *total, bool atomic)
 {
-	static const char later[] = "The load is complete when the calling transaction commits.";
+	StringInfoData buf;
 
+	initStringInfo(&buf);
 	if (total->duplicate_rows > 0)
-		return errdetail("Source rows left out because another has their key: %lld.%s%s",
-						 (long long) total->duplicate_rows, atomic ? " " : "", atomic ? later : "");
-	return atomic ? errdetail("%s", later) : 0;
+		appendStringInfo(&buf, "Source rows left out because another has their key: %lld.", (long long) total->duplicate_rows);
+	if (total->dead_rows > 0)
+		appendStringInfo(&buf, "%sSource rows that cannot be loaded and are dead letters now: %lld.", buf.len > 0 ? " " : "",
+						 (long long) total->dead_rows);
+	if (atomic)
+		appendStringInfo(&buf, "%sThe load is complete when the calling transaction commits.", buf.len > 0 ? " " : "");
+	return buf.len > 0 ? errdetail_internal("%s", buf.data) : 0;
 }
 
 void

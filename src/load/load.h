@@ -50,6 +50,8 @@ typedef struct IdemRequest
 	bool continue_on_error;
 	bool rehearsed; /* into copies that will not stay: nothing is written down of what fails */
 	IdemOnSchemaChange on_schema_change;
+	Oid dead_letters;	  /* where rows go that cannot be loaded; 0: they fail their window */
+	const char *max_dead; /* how many of a window may */
 	IdemIdentity identity;								/* as whom */
 	bool in_session_zone;								/* its time zone was not named, but is the session's */
 	const IdemRetryPolicy *retry;						/* NULL: failures are recorded, and that is all */

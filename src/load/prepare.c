@@ -11,9 +11,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "ledger/letters.h"
 #include "ledger/table.h"
 #include "load/prepare.h"
 #include "load/schema.h"
+#include "load/sift.h"
 #include "load/zone.h"
 #include "server/scope.h"
 #include "server/settings.h"
@@ -120,7 +122,8 @@ source_flags(const IdemLoad *load)
 	IdemOnSchemaChange change = load->request->on_schema_change;
 	bool leaves_out = change >= IDEM_SCHEMA_NOTIFY || (change == IDEM_SCHEMA_APPEND && !load->appends);
 
-	return (load->target->has_arbiter ? IDEM_SOURCE_UPDATES : 0) | (leaves_out ? IDEM_SOURCE_LEAVES_OUT : 0);
+	return (load->target->has_arbiter ? IDEM_SOURCE_UPDATES : 0) |
+		   (OidIsValid(load->request->dead_letters) ? IDEM_SOURCE_READS_TEXT : 0) | (leaves_out ? IDEM_SOURCE_LEAVES_OUT : 0);
 }
 
 /* Looks the target up, and what depends on it, in the current memory context. */
@@ -221,6 +224,12 @@ idem_prepare_load(IdemLoad *load)
 		load->other_schema = appending.other_schema;
 	}
 	renew_target(load);
+	if (OidIsValid(request->dead_letters))
+	{
+		(void) idem_read_max_dead(request->max_dead);
+		load->letters = idem_open_letters(request->dead_letters, request->schema, load->type);
+		load->dead_context = AllocSetContextCreate(load->context, "idem dead letters", ALLOCSET_DEFAULT_SIZES);
+	}
 	if (request->audit)
 		load->audit = idem_make_query("audit", request->audit, load->type->bound);
 }

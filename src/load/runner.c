@@ -19,6 +19,7 @@
 #include "load/recorder.h"
 #include "load/runner.h"
 #include "load/schema.h"
+#include "load/sift.h"
 #include "load/writers.h"
 #include "miscadmin.h"
 #include "server/scope.h"
@@ -133,6 +134,11 @@ load_rows(IdemLoad *load, IdemRun *run)
 	idem_init_image(&intake.image);
 	idem_begin_piece(load->apply, &piece, run);
 	idem_progress_phase(IDEM_PHASE_SOURCE);
+	if (load->letters)
+	{
+		idem_sift_piece(load, &piece, take_row, &intake);
+		return;
+	}
 	stream_or_fetch(&intake);
 	idem_check_target(load->target);
 	run->source_rows = piece.rows.count;
@@ -178,6 +184,8 @@ load_claimed(IdemLoad *load, IdemRun *run)
 	}
 	load->pace.began = GetCurrentTimestamp();
 	idem_fill_window(load, run);
+	if (load->letters)
+		idem_post_letters(load, run);
 	idem_complete_run(load->ledger, run);
 	idem_say_complete(load, run);
 }
@@ -225,6 +233,7 @@ idem_report_run(IdemLoad *load, const IdemRun *run, bool busy)
 	total->deleted_rows += Max(run->deleted_rows, 0);
 	total->unchanged_rows += run->unchanged_rows;
 	total->duplicate_rows += run->duplicate_rows;
+	total->dead_rows += run->dead_rows;
 	if (load->report)
 		load->report(load->report_arg, load->type, run, busy);
 }

@@ -40,6 +40,10 @@ typedef struct IdemLoad
 	bool appends;				 /* it is a load, and no check of one */
 	bool appended;				 /* columns have been added to the target */
 	IdemQuery *audit; /* NULL if there is none */
+	struct IdemLetters *letters; /* NULL: a row that cannot be loaded fails its window */
+	MemoryContext dead_context;	 /* in which those of the piece are: */
+	List *dead;					 /* letters */
+	bool too_many;				 /* of them, for which it fails */
 	const char *pipeline;
 	const char *time_zone; /* under which it runs */
 	bool again;	   /* the piece has failed by a conflict: try it once more */

@@ -50,6 +50,9 @@ struct IdemSource
 	List *projection;	  /* target list over the query's row */
 	const char *time_zone; /* that the load names; NULL: none */
 	bool pinned;		  /* the projection depends on settings */
+	const char *windowless; /* counts the rows of a relation that are in no window; NULL: there are none */
+	bool may_read;		  /* text may be read as any type, */
+	bool reads;			  /* and is */
 	bool as_is;			  /* the query's rows are what the projection would make */
 	int window_index;	  /* the window column in desc, or -1 */
 	Expr *generated;	  /* makes it of the query's row if it is a generated one */
@@ -122,6 +125,21 @@ relation_query(List *names, const IdemTarget *target)
 	idem_append_in_window(&sql, target, "s");
 	relation_close(rel, NoLock);
 	return sql.data;
+}
+
+/* Builds: SELECT count(*) FROM relation s WHERE s.w IS NULL; NULL where that cannot be */
+static char *
+windowless_query(List *names, const IdemTarget *target)
+{
+	Relation rel = relation_openrv(makeRangeVarFromNameList(names), AccessShareLock);
+	AttrNumber attno = get_attnum(RelationGetRelid(rel), target->window->name);
+	char *sql = NULL;
+
+	if (!idem_is_not_null(RelationGetDescr(rel), attno - 1))
+		sql = psprintf("SELECT pg_catalog.count(*) FROM %s s WHERE s.%s IS NULL", idem_qualified_name(rel),
+					   target->window->quoted);
+	relation_close(rel, NoLock);
+	return sql;
 }
 
 /* Marks the target's columns that the source has; fails for others, unless they are left out. */
@@ -373,6 +391,22 @@ check_conversion(IdemSource *source, const IdemColumn *column, Oid from, Node *a
 }
 
 /*
+ * The expression that reads text as a target column's type.  Its length is assigned, not cast to: a
+ * cast would cut values off.
+ */
+static Node *
+read_column(IdemSource *source, const IdemColumn *column, Node *value, Oid from)
+{
+	Node *read = coerce_to_target_type(NULL, value, from, column->type, -1, COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+
+	if (read == NULL)
+		return NULL;
+	source->reads = source->pinned = true;
+	return coerce_to_target_type(NULL, read, column->type, column->type, column->typmod, COERCION_ASSIGNMENT,
+								 COERCE_IMPLICIT_CAST, -1);
+}
+
+/*
  * The expression that assigns a source column to a target column.  A literal of
  * unknown type is taken as it stands, as INSERT … SELECT does.
  */
@@ -388,6 +422,8 @@ assign_column(IdemSource *source, const IdemColumn *column, TargetEntry *entry, 
 	assigned = coerce_to_target_type(NULL, value, att->atttypid, column->type,
 									 column->typmod, COERCION_ASSIGNMENT,
 									 COERCE_IMPLICIT_CAST, -1);
+	if (assigned == NULL && source->may_read && TypeCategory(getBaseType(att->atttypid)) == TYPCATEGORY_STRING)
+		assigned = read_column(source, column, value, att->atttypid);
 	if (assigned == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -547,11 +583,15 @@ idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type
 	int i;
 
 	if (name != NIL)
+	{
 		text = relation_query(name, target);
+		source->windowless = windowless_query(name, target);
+	}
 	source->query = idem_make_query("source", text, type->bound);
 	source->target = target;
 	source->type = type;
 	source->time_zone = time_zone;
+	source->may_read = (flags & IDEM_SOURCE_READS_TEXT) != 0;
 	source->query_desc = CreateTupleDescCopy(idem_query_desc(source->query));
 	match_columns(target, source->query_desc, (flags & IDEM_SOURCE_LEAVES_OUT) != 0);
 	for (i = 0; i < target->ncolumns; i++)
@@ -572,6 +612,18 @@ void
 idem_check_source_rights(const IdemSource *source)
 {
 	idem_check_query(idem_query_tree(source->query));
+}
+
+int64
+idem_count_windowless(const IdemSource *source)
+{
+	Datum count;
+	bool isnull;
+
+	if (source->windowless == NULL)
+		return 0;
+	(void) idem_fetch(idem_make_statement(source->windowless, 0, NULL, IDEM_SNAPSHOT_CALLER), NULL, NULL, 1, &count, &isnull);
+	return DatumGetInt64(count);
 }
 
 TupleDesc
@@ -855,16 +907,8 @@ begin_batch(TupleDesc to, TupleDesc from)
 
 /* Sets up what makes columns. */
 static void
-startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
+begin_making(SourceReceiver *receiver)
 {
-	SourceReceiver *receiver = (SourceReceiver *) self;
-
-	if (!same_columns(idem_running_desc(receiver->source->query), receiver->source->query_desc) ||
-		!same_types(desc, receiver->source->query_desc))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("source has changed its columns while it was being loaded"),
-				 errhint("Run the load again.")));
 	receiver->estate = CreateExecutorState();
 	if (receiver->source->generated)
 		receiver->generated = ExecPrepareExpr(receiver->source->generated, receiver->estate);
@@ -872,7 +916,27 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 		return;
 	receiver->slot = MakeSingleTupleTableSlot(receiver->source->desc, &TTSOpsVirtual);
 	receiver->assigned = begin_assigning(receiver);
-	if (receiver->source->pinned)
+}
+
+/* Fails if the query's rows are not what was looked up. */
+static void
+check_running(const IdemSource *source, TupleDesc desc)
+{
+	if (!same_columns(idem_running_desc(source->query), source->query_desc) || !same_types(desc, source->query_desc))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("source has changed its columns while it was being loaded"),
+				 errhint("Run the load again.")));
+}
+
+static void
+startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
+{
+	SourceReceiver *receiver = (SourceReceiver *) self;
+
+	check_running(receiver->source, desc);
+	begin_making(receiver);
+	if (receiver->slot && receiver->source->pinned)
 		receiver->batch = begin_batch(receiver->source->desc, desc);
 }
 
@@ -1067,7 +1131,7 @@ empty_batch(SourceReceiver *receiver)
 	if (batch->count == 0)
 		return;
 	batch->made = 0;
-	idem_repeat_pinned(receiver->source->time_zone ? NULL : "UTC", make_waiting, receiver);
+	idem_repeat_pinned(idem_making_zone(receiver->source), make_waiting, receiver);
 	ExecClearTuple(batch->from);
 	for (i = 0; i < batch->count; i++)
 	{
@@ -1156,4 +1220,112 @@ idem_run_source(IdemSource *source, IdemWindow window, Snapshot since, IdemRows 
 
 	idem_run_query(source->query, idem_bound_datum(source->type, window.lower),
 				   idem_bound_datum(source->type, window.upper), since, &receiver.pub, 0);
+}
+
+TupleDesc
+idem_raw_desc(const IdemSource *source)
+{
+	return source->query_desc;
+}
+
+bool
+idem_is_pinned_source(const IdemSource *source)
+{
+	return source->pinned && !source->as_is;
+}
+
+const char *
+idem_making_zone(const IdemSource *source)
+{
+	return source->time_zone || source->reads ? NULL : "UTC";
+}
+
+/* Receives the query's rows as they are. */
+typedef struct RawReceiver
+{
+	DestReceiver pub;
+	const IdemSource *source;
+	IdemRows rows;
+} RawReceiver;
+
+static void
+startup_raw(DestReceiver *self, int operation, TupleDesc desc)
+{
+	check_running(((RawReceiver *) self)->source, desc);
+}
+
+static bool
+receive_raw(TupleTableSlot *slot, DestReceiver *self)
+{
+	RawReceiver *receiver = (RawReceiver *) self;
+
+	tuplestore_puttupleslot(receiver->rows.store, slot);
+	receiver->rows.count++;
+	return true;
+}
+
+IdemRows
+idem_fetch_raw(IdemSource *source, IdemWindow window)
+{
+	RawReceiver receiver = {
+		.pub = {receive_raw, startup_raw, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.source = source,
+		.rows = idem_make_rows(source->query_desc),
+	};
+
+	idem_run_query(source->query, idem_bound_datum(source->type, window.lower),
+				   idem_bound_datum(source->type, window.upper), NULL, &receiver.pub, 0);
+	return receiver.rows;
+}
+
+struct IdemMaker
+{
+	SourceReceiver receiver;
+};
+
+IdemMaker *
+idem_open_maker(const IdemSource *source, IdemWindow window)
+{
+	IdemMaker *maker = palloc0(sizeof(IdemMaker));
+
+	maker->receiver.source = source;
+	maker->receiver.window = window;
+	begin_making(&maker->receiver);
+	return maker;
+}
+
+TupleTableSlot *
+idem_make_row(IdemMaker *maker, TupleTableSlot *raw)
+{
+	SourceReceiver *receiver = &maker->receiver;
+	TupleTableSlot *row = receiver->slot ? receiver->slot : raw;
+	int column = 0;
+
+	begin_row(receiver, raw);
+	if (receiver->slot || receiver->generated)
+	{
+		while (make_next(receiver, column))
+			column++;
+	}
+	if (receiver->source->window_index >= 0 || receiver->generated)
+		check_in_window(receiver, row);
+	return row;
+}
+
+const char *
+idem_take_making(IdemMaker *maker)
+{
+	const IdemColumn *column = maker->receiver.making;
+
+	maker->receiver.making = NULL;
+	return column ? column->name : NULL;
+}
+
+void
+idem_close_maker(IdemMaker *maker)
+{
+	if (maker->receiver.slot)
+		ExecDropSingleTupleTableSlot(maker->receiver.slot);
+	FreeExecutorState(maker->receiver.estate);
+	pfree(maker);
 }

@@ -29,8 +29,17 @@ extern IdemSource *idem_open_source(const char *text, IdemTarget *target,
 #define IDEM_SOURCE_UPDATES 1
 #define IDEM_SOURCE_LEAVES_OUT 2
 
+/* Have text converted to any type, by the type's input function. */
+#define IDEM_SOURCE_READS_TEXT 4
+
 /* Raises 42501 for relations in it that the current user may not read. */
 extern void idem_check_source_rights(const IdemSource *source);
+
+/*
+ * How many rows of a relation that is the source have no value in the window column, and so
+ * are in no window; 0 for a query, whose such rows are errors.
+ */
+extern int64 idem_count_windowless(const IdemSource *source);
 
 /* The descriptor of the rows it makes. */
 extern TupleDesc idem_source_desc(const IdemSource *source);
@@ -59,6 +68,28 @@ extern List *idem_missing_columns(const char *text, const IdemTarget *target, co
  * calls no volatile function, and no other server's snapshot would be kept meanwhile.
  */
 extern bool idem_is_quiet_source(IdemSource *source);
+
+/*
+ * The same in two steps: its rows as they are, of this descriptor; and what makes rows of a
+ * window of them, in the current memory context.
+ */
+extern TupleDesc idem_raw_desc(const IdemSource *source);
+extern IdemRows idem_fetch_raw(IdemSource *source, IdemWindow window);
+typedef struct IdemMaker IdemMaker;
+extern IdemMaker *idem_open_maker(const IdemSource *source, IdemWindow window);
+extern void idem_close_maker(IdemMaker *maker);
+
+/*
+ * Makes a row, which is good until the next one, of one that lies in a slot, or returns that
+ * slot where it is the row itself.  To be called under the settings for conversions, in this
+ * zone, where the source is pinned.  Raises what idem_run_source does for it.
+ */
+extern TupleTableSlot *idem_make_row(IdemMaker *maker, TupleTableSlot *raw);
+extern bool idem_is_pinned_source(const IdemSource *source);
+extern const char *idem_making_zone(const IdemSource *source);
+
+/* The column that could not be made, after an error, which is forgotten; NULL if it was another. */
+extern const char *idem_take_making(IdemMaker *maker);
 
 /* The relations it reads, for idem_wait_for_source_writers. */
 extern List *idem_source_relations(IdemSource *source);

@@ -55,6 +55,7 @@ require_columns(const IdemPipelineRow *row)
 		{PIPELINE_STEP, "Pass the size of a window, for example step => '1 day'."},
 		{PIPELINE_START, "Pass where the first window begins, for example start => '2024-01-01'."},
 		{PIPELINE_ON_SCHEMA_CHANGE, "Use 'fail', 'append', 'notify' or 'ignore'."},
+		{PIPELINE_MAX_DEAD, "Pass how many rows of a window may be dead, '1000', or how many of a hundred, '1%'."},
 		{PIPELINE_NEWEST_FIRST, "Use true or false."},
 		{PIPELINE_MAX_WINDOWS, "Pass how many windows may be loaded in one turn."},
 		{PIPELINE_CHECK_EVERY, "Pass an interval."},
@@ -244,7 +245,7 @@ idem_create_pipeline(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* True for a text argument that is empty: the column is to become NULL. */
+/* True for a text argument that is empty, or a relation that is none: the column is to become NULL. */
 static bool
 is_removal(FunctionCallInfo fcinfo, int column)
 {
@@ -258,6 +259,7 @@ is_removal(FunctionCallInfo fcinfo, int column)
 		case PIPELINE_AUDIT:
 			return VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(column)) == 0;
 		case PIPELINE_MONITOR:
+		case PIPELINE_DEAD_LETTERS:
 			return !OidIsValid(PG_GETARG_OID(column));
 		default:
 			return false;

@@ -48,6 +48,8 @@ static const struct
 	{"version_column", TEXTOID},
 	{"audit", TEXTOID},
 	{"on_schema_change", TEXTOID},
+	{"dead_letters", REGCLASSOID},
+	{"max_dead", TEXTOID},
 	{"newest_first", BOOLOID},
 	{"max_windows", INT4OID},
 	{"check_every", INTERVALOID},
@@ -355,6 +357,9 @@ idem_make_pipeline(const char *schema, const IdemPipelineRow *row)
 	pipeline->version_column = row_text(row, PIPELINE_VERSION_COLUMN);
 	pipeline->audit = row_text(row, PIPELINE_AUDIT);
 	pipeline->on_schema_change = read_on_schema_change(row);
+	if (!row->nulls[PIPELINE_DEAD_LETTERS])
+		pipeline->dead_letters = DatumGetObjectId(row->values[PIPELINE_DEAD_LETTERS]);
+	pipeline->max_dead = row_text(row, PIPELINE_MAX_DEAD);
 	pipeline->newest_first = DatumGetBool(row->values[PIPELINE_NEWEST_FIRST]);
 	pipeline->max_windows = DatumGetInt32(row->values[PIPELINE_MAX_WINDOWS]);
 	pipeline->check_every = row_microseconds(row, PIPELINE_CHECK_EVERY);
@@ -423,6 +428,8 @@ idem_open_pipeline_row(const char *schema, const IdemPipelineRow *row)
 
 	idem_check_owner(pipeline);
 	idem_check_relations(pipeline);
+	if (!row->nulls[PIPELINE_DEAD_LETTERS])
+		check_relation(pipeline, PIPELINE_DEAD_LETTERS, pipeline->dead_letters);
 	return pipeline;
 }
 
@@ -462,6 +469,8 @@ idem_pipeline_request(const IdemPipeline *pipeline)
 		.version_column = pipeline->version_column,
 		.audit = pipeline->audit,
 		.on_schema_change = pipeline->on_schema_change,
+		.dead_letters = pipeline->dead_letters,
+		.max_dead = pipeline->max_dead,
 		.on_busy = IDEM_BUSY_WAIT,
 		.identity = pipeline->identity,
 		.retry = &pipeline->retry,

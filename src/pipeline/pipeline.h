@@ -34,6 +34,8 @@ enum
 	PIPELINE_VERSION_COLUMN,
 	PIPELINE_AUDIT,
 	PIPELINE_ON_SCHEMA_CHANGE,
+	PIPELINE_DEAD_LETTERS,
+	PIPELINE_MAX_DEAD,
 	PIPELINE_NEWEST_FIRST,
 	PIPELINE_MAX_WINDOWS,
 	PIPELINE_CHECK_EVERY,
@@ -104,6 +106,8 @@ typedef struct IdemPipeline
 	const char *version_column;
 	const char *audit;
 	IdemOnSchemaChange on_schema_change;
+	Oid dead_letters; /* 0: none */
+	const char *max_dead;
 	bool newest_first;
 	int max_windows;
 	int64 check_every; /* microseconds */

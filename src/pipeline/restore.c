@@ -65,6 +65,7 @@ read_tuple(Relation rel, HeapTuple tuple, Restoration *restoration)
 	look_up(restoration, PIPELINE_LEDGER, idem_relation_named);
 	look_up(restoration, PIPELINE_TARGET, idem_relation_named);
 	look_up(restoration, PIPELINE_MONITOR, idem_relation_named);
+	look_up(restoration, PIPELINE_DEAD_LETTERS, idem_relation_named);
 }
 
 /* The name of a row's pipeline. */
@@ -157,6 +158,8 @@ restore(Restoration *restoration)
 		report_unresolved(restoration, PIPELINE_LEDGER, idem_relation_text(stored->values[PIPELINE_LEDGER]));
 		report_unresolved(restoration, PIPELINE_TARGET, idem_relation_text(stored->values[PIPELINE_TARGET]));
 		report_no_monitor(restoration);
+		if (!stored->nulls[PIPELINE_DEAD_LETTERS])
+			report_unresolved(restoration, PIPELINE_DEAD_LETTERS, idem_relation_text(stored->values[PIPELINE_DEAD_LETTERS]));
 	}
 	idem_finish();
 }

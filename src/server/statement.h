@@ -31,7 +31,7 @@ extern char *idem_qualified_name(Relation rel);
 
 typedef struct IdemStatement IdemStatement;
 
-#define IDEM_MAX_ARGS 32
+#define IDEM_MAX_ARGS 48
 
 /* Under which snapshot a statement runs. */
 typedef enum IdemSnapshot

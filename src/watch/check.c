@@ -716,6 +716,19 @@ open_checking(Checking *checking)
 	checking->remote = is_remote(load);
 }
 
+/* Says how many rows of a relation that is the source are in no window, and so are never loaded. */
+static void
+say_windowless(const IdemLoad *load)
+{
+	int64 count = idem_count_windowless(load->source);
+
+	if (count > 0)
+		ereport(NOTICE,
+				(errmsg("source of pipeline \"%s\" has " INT64_FORMAT " rows of which \"%s\" is NULL", load->pipeline, count,
+						load->target->window->name),
+				 errdetail("They are in no window, and no load reads them.")));
+}
+
 /* Checks the windows, as whom it is requested. */
 static void
 check_windows_as(void *arg)
@@ -728,6 +741,8 @@ check_windows_as(void *arg)
 
 	open_checking(checking);
 	idem_check_expected(*checking->expect, checking->load.target->nkeys > 0);
+	if (checking->expect->counts_windowless)
+		say_windowless(load);
 	if (!idem_plan_windows(&load->plan))
 		return;
 	idem_check_zone(&load->plan, load->time_zone);

@@ -27,6 +27,7 @@ typedef struct IdemExpect
 	int64 late;		   /* how long a window may be due, in microseconds; -1: nobody has said */
 	int64 every;	   /* how often a monitor looks at what is complete, in microseconds */
 	int64 budget;	   /* how long it may take each time, in microseconds */
+	bool counts_windowless; /* rows of the source that are in no window are counted, and said */
 	int max_samples;   /* keys that a check is to name of what is wrong, of each kind */
 } IdemExpect;
 

@@ -90,7 +90,10 @@ notice_windows(int64 windows)
 void
 idem_return_checks(FunctionCallInfo fcinfo, const IdemRequest *request, IdemDepth depth, const IdemExpect *expect)
 {
-	notice_windows(idem_check_windows(request, depth, expect, put_check, castNode(ReturnSetInfo, fcinfo->resultinfo)));
+	IdemExpect counting = *expect;
+
+	counting.counts_windowless = true;
+	notice_windows(idem_check_windows(request, depth, &counting, put_check, castNode(ReturnSetInfo, fcinfo->resultinfo)));
 }
 
 void

@@ -17,7 +17,7 @@ CREATE TEMP VIEW relations AS SELECT c.* FROM pg_class c
 SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE has_function_privilege('nobody_special', oid, 'EXECUTE')$$,
     ARRAY['idem_hash', 'idem_canonical', 'idem_uuid', 'idem_set_id', 'idem_hash_support', 'idem_hash_values', 'idem_uuid_values',
         'idem_of_row', 'idem_digest', 'idem_digest_values', 'idem_digest_add', 'idem_digest_add_values', 'idem_digest_combine', 'idem_digest_serialize', 'idem_digest_deserialize', 'idem_digest_result',
-        'idem_create_ledger', 'idem_gaps', 'idem_coverage', 'idem_invalidate', 'idem_adopt', 'idem_accept_schema', 'idem_prune',
+        'idem_create_ledger', 'idem_gaps', 'idem_coverage', 'idem_invalidate', 'idem_adopt', 'idem_accept_schema', 'idem_create_dead_letters', 'idem_replay', 'idem_prune',
         'idem_load', 'idem_load_window', 'idem_backfill',
         'idem_create_pipeline', 'idem_alter_pipeline', 'idem_drop_pipeline', 'idem_disable_pipeline',
         'idem_resume', 'idem_restore_pipeline', 'idem_guard_table', 'idem_pipeline_calls', 'idem_retry', 'idem_run_pipeline',

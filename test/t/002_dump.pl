@@ -214,8 +214,8 @@ like($out, qr/^later$/m, 'by its number, whatever its name is from then on');
 
 # who takes a definition's name while a dump is restored has it; the others are restored
 like($restore->('squatted', q{GRANT ALL ON SCHEMA public TO mallory; SET ROLE mallory;
-		INSERT INTO idem_pipeline (name, owner, ledger, target, source, mode, step, start, time_zone, on_schema_change, newest_first, max_windows, check_every, retry_base, retry_max, max_attempts, notify, enabled, search_path, date_style, interval_style, system_identifier, database_oid)
-		VALUES ('his', 'mallory', 'x', 'x', 'x', 'reload', '1', '1', 'UTC', 'fail', false, 1, '1s', '1s', '1s', 1, false, false, 'x', 'x', 'x', 1, 1)}),
+		INSERT INTO idem_pipeline (name, owner, ledger, target, source, mode, step, start, time_zone, on_schema_change, max_dead, newest_first, max_windows, check_every, retry_base, retry_max, max_attempts, notify, enabled, search_path, date_style, interval_style, system_identifier, database_oid)
+		VALUES ('his', 'mallory', 'x', 'x', 'x', 'reload', '1', '1', 'UTC', 'fail', '1000', false, 1, '1s', '1s', '1s', 1, false, false, 'x', 'x', 'x', 1, 1)}),
 	qr/WARNING:  pipeline "his" is left out: there is one of this name already\n/, 'one of the same name is told');
 is($other->safe_psql('squatted', 'SELECT count(*) FROM idem_pipeline'), 7, 'and the others are there');
 $other->stop;

@@ -63,8 +63,8 @@ my $led = "$oid{led}::regclass";
 my $tgt = "$oid{tgt}::regclass";
 my $own = "'mallory.led', 'mallory.tgt'";
 my $query = q{'SELECT 1::bigint AS id, ''evil'' AS v'};
-my $more = 'text[],text,text,text,text,text,text,boolean,text,text,text,text';
-my $definition = 'text,text,text,text,text,text,text,text,text,text,boolean,integer,interval,interval,interval,integer,boolean,regclass,jsonb,boolean';
+my $more = 'text[],text,text,text,text,text,text,boolean,text,text,text,text,regclass,text';
+my $definition = 'text,text,text,text,text,text,text,text,text,text,regclass,text,boolean,integer,interval,interval,interval,integer,boolean,regclass,jsonb,boolean';
 
 # what takes or returns what no SQL has is refused, by newer minor versions of the server when it is called
 my $internal = qr/^(42883|0A000)$/;
@@ -110,6 +110,8 @@ my @attempts = (
 	[ 'idem_adopt(regclass,text,regclass)' => "SELECT idem_adopt($led, 'alice', 'mallory.tgt')" => 42501 ],
 	[ 'idem_prune(regclass,interval)' => "SELECT idem_prune($led, '0 seconds')" => 42501 ],
 	[ 'idem_accept_schema(regclass,text)' => "SELECT idem_accept_schema($led, 'alice')" => 42501 ],
+	[ 'idem_create_dead_letters(text,regclass)' => q{SELECT idem_create_dead_letters('alice.mine', 'mallory.led')} => 42501 ],
+	[ 'idem_replay(regclass,text)' => "SELECT idem_replay('mallory.led', 'alice')" => 42704 ],
 	[ 'idem_calendar(regclass,text,text,text,text)' => "SELECT idem_calendar($led, 'alice', '0', '100', '10')" => 42501 ],
 	[ 'idem_calendar(regclass,text,anyelement,anyelement,text)' => "SELECT idem_calendar($led, 'alice', 0, 100, '10')" => 42501 ],
 	# her own ledger may have a pipeline of alice's name: to reopen it makes alice's no sooner due
@@ -370,6 +372,7 @@ my @uses = (
 	[ 'idem_invalidate(regclass,text,text)' => q{SELECT idem_invalidate('mallory.trap', 'su', '[0,10)')} ],
 	[ 'idem_prune(regclass,interval)' => q{SELECT idem_prune('mallory.trap', '1 day')} ],
 	[ 'idem_accept_schema(regclass,text)' => q{SELECT idem_accept_schema('mallory.trap', 'su')} ],
+	[ 'idem_create_dead_letters(text,regclass)' => q{SELECT idem_create_dead_letters('su_dead', 'mallory.trap')} ],
 	[ "idem_create_pipeline(text,regclass,regclass,text,text,text[],$definition)" => q{SELECT idem_create_pipeline('su2', 'mallory.trap', 'su_tgt', 'SELECT $1 AS id', 'upsert', '{id}', 'id', '10', '0', watermark => 'SELECT 29::bigint', enabled => false)} ],
 	[ "idem_alter_pipeline(text,regclass,regclass,text,text,text[],$definition)" => q{SELECT idem_alter_pipeline('su', ledger => 'mallory.trap')} ],
 	# a pipeline of his on her ledger
