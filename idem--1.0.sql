@@ -1295,6 +1295,12 @@ AS 'MODULE_PATHNAME', 'idem_acknowledge';
 COMMENT ON FUNCTION idem_acknowledge(regclass, bigint, timestamptz) IS
 'says that somebody knows of an alert, and until when nobody is to be told that it has got worse';
 
+CREATE FUNCTION idem_report(monitor regclass, from_bound text DEFAULT NULL, to_bound text DEFAULT NULL) RETURNS text
+LANGUAGE C VOLATILE
+AS 'MODULE_PATHNAME', 'idem_report_page';
+COMMENT ON FUNCTION idem_report(regclass, text, text) IS
+'a page of HTML to look at: open alerts of a monitor and the statements that mend them, and how each of your pipelines is doing';
+
 --
 -- Duplicates that are there already
 --

@@ -12,8 +12,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "ledger/table.h"
-#include "load/progress.h"
 #include "miscadmin.h"
+#include "pipeline/marks.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
@@ -28,20 +28,10 @@ PG_FUNCTION_INFO_V1(idem_calendar);
 /* More windows than this nobody looks at. */
 #define MAX_WINDOWS 1000000
 
-/* The windows of one kind, in order, and how far they have been looked through. */
-typedef struct Marks
-{
-	IdemWindow *windows;
-	int n;
-	int current;
-} Marks;
-
 typedef struct Calendar
 {
 	const IdemRangeType *type;
-	Marks complete;
-	Marks failed;
-	Marks running;
+	IdemWindowMarks marks;
 	int per_line; /* of offsets; 0: by date */
 	bool by_day;  /* else by month */
 	StringInfoData label;
@@ -49,35 +39,6 @@ typedef struct Calendar
 	int n; /* windows in the line */
 	ReturnSetInfo *rsinfo;
 } Calendar;
-
-/* How much of a window the marks cover: 0 nothing, 1 a part, 2 all of it. */
-static int
-coverage_of(Marks *marks, IdemWindow window)
-{
-	while (marks->current < marks->n && marks->windows[marks->current].upper <= window.lower)
-		marks->current++;
-	if (marks->current == marks->n || marks->windows[marks->current].lower >= window.upper)
-		return 0;
-	return marks->windows[marks->current].lower <= window.lower &&
-				   marks->windows[marks->current].upper >= window.upper
-			   ? 2
-			   : 1;
-}
-
-/* The character that stands for a window. */
-static char
-window_mark(Calendar *calendar, IdemWindow window)
-{
-	int complete = coverage_of(&calendar->complete, window);
-
-	if (complete == 2)
-		return '#';
-	if (coverage_of(&calendar->running, window) > 0)
-		return '>';
-	if (coverage_of(&calendar->failed, window) > 0)
-		return '!';
-	return complete == 1 ? '+' : '.';
-}
 
 /* A day or a month; there is no year 0. */
 static char *
@@ -138,40 +99,9 @@ put_window(Calendar *calendar, IdemWindow window)
 		end_line(calendar);
 		appendStringInfoString(&calendar->label, label);
 	}
-	appendStringInfoChar(&calendar->line, window_mark(calendar, window));
+	appendStringInfoChar(&calendar->line, idem_window_mark(&calendar->marks, window));
 	calendar->n++;
 	pfree(label);
-}
-
-/* The windows of a multirange, as marks. */
-static Marks
-make_marks(const IdemRangeType *type, Datum multirange)
-{
-	Marks marks = {0};
-
-	marks.windows = idem_read_windows(type, multirange, &marks.n);
-	return marks;
-}
-
-/* The windows that sessions are loading right now, as marks. */
-static Marks
-running_marks(const IdemLedger *ledger, const char *pipeline)
-{
-	int n;
-	IdemWindow *windows = idem_windows_in_progress(ledger, pipeline, &n);
-
-	return make_marks(ledger->type, idem_make_multirange(ledger->type, windows, n));
-}
-
-/* Reads what there is to know of a range. */
-static void
-read_marks(Calendar *calendar, IdemLedger *ledger, const char *pipeline, IdemWindow window)
-{
-	Datum range = idem_window_datum(ledger->type, window);
-
-	calendar->complete = make_marks(ledger->type, idem_ledger_coverage(ledger, pipeline, range));
-	calendar->failed = make_marks(ledger->type, idem_windows_in_state(ledger, pipeline, range, "failed"));
-	calendar->running = running_marks(ledger, pipeline);
 }
 
 /* Sets how the windows are put into lines. */
@@ -244,7 +174,7 @@ idem_calendar(PG_FUNCTION_ARGS)
 	step = idem_parse_step(ledger->type, "step", step_text);
 	set_layout(&calendar, &step);
 	if (window.lower < window.upper)
-		read_marks(&calendar, ledger, pipeline, window);
+		calendar.marks = idem_read_window_marks(ledger, pipeline, window);
 	put_windows(&calendar, window, &step);
 	idem_finish();
 	return (Datum) 0;

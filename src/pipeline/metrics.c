@@ -12,7 +12,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -99,6 +98,14 @@ sees_all(void)
 	return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
 }
 
+static void
+put_row(void *arg, const Datum *values, const bool *nulls)
+{
+	ReturnSetInfo *rsinfo = arg;
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, unconstify(Datum *, values), unconstify(bool *, nulls));
+}
+
 /* Returns the rows of a statement that is given who asks, and whether he may see all. */
 static Datum
 return_rows(FunctionCallInfo fcinfo, const char *template)
@@ -107,17 +114,12 @@ return_rows(FunctionCallInfo fcinfo, const char *template)
 	ReturnSetInfo *rsinfo = castNode(ReturnSetInfo, fcinfo->resultinfo);
 	Datum args[] = {Int64GetDatum((int64) GetSystemIdentifier()), ObjectIdGetDatum(MyDatabaseId),
 					ObjectIdGetDatum(GetUserId()), BoolGetDatum(sees_all())};
-	IdemOwnRows rows;
-	TupleTableSlot *slot;
+	IdemCollector rows;
 
 	InitMaterializedSRF(fcinfo, 0);
 	idem_connect(true);
 	rows = idem_collect_own(idem_function_schema(fcinfo), template, lengthof(types), types, args);
-	slot = MakeSingleTupleTableSlot(rows.desc, &TTSOpsMinimalTuple);
-	while (tuplestore_gettupleslot(rows.store, true, false, slot))
-		tuplestore_puttupleslot(rsinfo->setResult, slot);
-	ExecDropSingleTupleTableSlot(slot);
-	tuplestore_end(rows.store);
+	idem_visit_rows(&rows, put_row, rsinfo);
 	idem_finish();
 	return (Datum) 0;
 }

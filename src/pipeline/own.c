@@ -8,12 +8,11 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
-#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pipeline/own.h"
+#include "server/collect.h"
 #include "server/compat.h"
-#include "server/query.h"
 #include "server/scope.h"
 #include "server/statement.h"
 #include "utils/acl.h"
@@ -136,44 +135,16 @@ idem_fetch_own(const char *schema, const char *template, int nargs, const Oid *t
 	return run.processed > 0;
 }
 
-/* Collects rows. */
-typedef struct Collector
-{
-	DestReceiver pub;
-	MemoryContext context; /* of the rows; the executor has one of its own */
-	IdemOwnRows rows;
-} Collector;
-
-static void
-start_collector(DestReceiver *self, int operation, TupleDesc desc)
-{
-	Collector *collector = (Collector *) self;
-	MemoryContext old = MemoryContextSwitchTo(collector->context);
-
-	collector->rows.desc = CreateTupleDescCopy(desc);
-	MemoryContextSwitchTo(old);
-}
-
-static bool
-collect_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	tuplestore_puttupleslot(((Collector *) self)->rows.store, slot);
-	return true;
-}
-
-IdemOwnRows
+IdemCollector
 idem_collect_own(const char *schema, const char *template, int nargs, const Oid *types,
 				 const Datum *args)
 {
-	Collector collector = {
-		.pub = {collect_row, start_collector, idem_keep_receiver, idem_keep_receiver, DestNone},
-		.context = CurrentMemoryContext,
-		.rows = {.store = tuplestore_begin_heap(false, false, work_mem)},
-	};
+	IdemCollector collector;
 	OwnRun run = {.args = args, .receiver = &collector.pub};
 
+	idem_begin_collector(&collector);
 	run_as_owner(schema, template, nargs, types, &run);
-	return collector.rows;
+	return collector;
 }
 
 bool

@@ -9,8 +9,7 @@
 #ifndef IDEM_PIPELINE_OWN_H
 #define IDEM_PIPELINE_OWN_H
 
-#include "access/tupdesc.h"
-#include "utils/tuplestore.h"
+#include "server/collect.h"
 
 /* idem_run and idem_fetch of a template, in which @ is the extension's schema. */
 extern uint64 idem_run_own(const char *schema, const char *template, int nargs,
@@ -20,13 +19,7 @@ extern bool idem_fetch_own(const char *schema, const char *template, int nargs,
 						   int ncols, Datum *values, bool *nulls);
 
 /* The rows that a template returns, all of them, to be read when its owner's rights are gone. */
-typedef struct IdemOwnRows
-{
-	TupleDesc desc;
-	Tuplestorestate *store;
-} IdemOwnRows;
-
-extern IdemOwnRows idem_collect_own(const char *schema, const char *template, int nargs,
+extern IdemCollector idem_collect_own(const char *schema, const char *template, int nargs,
 									const Oid *types, const Datum *args);
 
 /* True if the current role may become another, and so do with its pipelines what it may. */

@@ -11,7 +11,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
-#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "pipeline/own.h"
 #include "pipeline/state.h"
@@ -20,7 +19,6 @@
 #include "server/transaction.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* A pipeline d of this database of this cluster: others were restored or cloned, and paused. */
@@ -718,7 +716,7 @@ idem_monitored_pipelines(const char *schema, Oid monitor)
 	" COALESCE(p.last_error, 'monitor: ' OPERATOR(pg_catalog.||) c.last_error),"               \
 	" CASE WHEN" NOT_PAUSED " THEN p.next_run_at END,"             \
 	" p.complete_to, p.complete_at, p.gaps, p.failed_windows,"     \
-	" p.blocked_windows, p.last_failure, p.last_run_at"
+	" p.blocked_windows, p.last_failure, p.last_run_at, p.gap_count"
 
 /* A column that is text, NULL if it is. */
 static const char *
@@ -741,6 +739,7 @@ make_state(const Datum *values, const bool *nulls)
 			.complete_to = column_text(values, nulls, 5),
 			.complete_at = nulls[6] ? 0 : DatumGetTimestampTz(values[6]),
 			.gaps = column_text(values, nulls, 7),
+			.ngaps = nulls[12] ? 0 : DatumGetInt64(values[12]),
 			.failed = nulls[8] ? 0 : DatumGetInt64(values[8]),
 			.blocked = nulls[9] ? 0 : DatumGetInt64(values[9]),
 			.last_failure = column_text(values, nulls, 10),
@@ -750,7 +749,7 @@ make_state(const Datum *values, const bool *nulls)
 }
 
 /* Reads the pipelines that the current role may act as: definition, then state. */
-static IdemOwnRows
+static IdemCollector
 collect_pipelines(const char *schema)
 {
 	static const Oid types[] = {INT8OID, OIDOID, OIDOID};
@@ -771,35 +770,34 @@ collect_pipelines(const char *schema)
 	return idem_collect_own(schema, sql.data, lengthof(types), types, args);
 }
 
+/* Who is to be told of each pipeline, as an argument of idem_visit_rows. */
+typedef struct Visitor
+{
+	void (*visit)(void *arg, const IdemPipelineRow *row, const IdemPipelineState *state);
+	void *arg;
+} Visitor;
+
+static void
+visit_pipeline(void *arg, const Datum *values, const bool *nulls)
+{
+	Visitor *visitor = arg;
+	IdemPipelineState state = make_state(values + PIPELINE_COLUMNS, nulls + PIPELINE_COLUMNS);
+	IdemPipelineRow row;
+
+	memcpy(row.values, values, sizeof(row.values));
+	memcpy(row.nulls, nulls, sizeof(row.nulls));
+	visitor->visit(visitor->arg, &row, &state);
+}
+
 void
 idem_visit_pipelines(const char *schema,
 					 void (*visit)(void *arg, const IdemPipelineRow *row, const IdemPipelineState *state),
 					 void *arg)
 {
-	IdemOwnRows rows = collect_pipelines(schema);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(rows.desc, &TTSOpsMinimalTuple);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "idem pipeline",
-												  ALLOCSET_DEFAULT_SIZES);
+	IdemCollector rows = collect_pipelines(schema);
+	Visitor visitor = {visit, arg};
 
-	/* a slot frees its tuple itself, which must not be in the context that is reset */
-	while (tuplestore_gettupleslot(rows.store, true, false, slot))
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-		IdemPipelineRow row;
-		IdemPipelineState state;
-
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		memcpy(row.values, slot->tts_values, sizeof(row.values));
-		memcpy(row.nulls, slot->tts_isnull, sizeof(row.nulls));
-		state = make_state(slot->tts_values + PIPELINE_COLUMNS, slot->tts_isnull + PIPELINE_COLUMNS);
-		visit(arg, &row, &state);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-	}
-	MemoryContextDelete(context);
-	ExecDropSingleTupleTableSlot(slot);
-	tuplestore_end(rows.store);
+	idem_visit_rows(&rows, visit_pipeline, &visitor);
 }
 
 /* The values that idem_book_coverage books of a coverage. */

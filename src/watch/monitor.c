@@ -16,6 +16,7 @@
 #include "nodes/makefuncs.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "server/collect.h"
 #include "server/compat.h"
 #include "server/scope.h"
 #include "server/statement.h"
@@ -644,6 +645,142 @@ idem_read_open_alerts(IdemMonitor *monitor, const char *pipeline)
 
 	(void) run(monitor, &read);
 	return (IdemOpenAlerts){values[0], values[1], values[2], values[3], values[4]};
+}
+
+const char *
+idem_monitor_name(const IdemMonitor *monitor)
+{
+	return monitor->name;
+}
+
+/* A statement whose rows are collected as the owner, as an argument of idem_run_as. */
+typedef struct Collecting
+{
+	const char *sql;
+	int nargs;
+	const Oid *types;
+	const Datum *args;
+	IdemCollector collector;
+} Collecting;
+
+static void
+collect_as(void *arg)
+{
+	Collecting *collecting = arg;
+
+	idem_run_into(idem_make_statement(collecting->sql, collecting->nargs, collecting->types, IDEM_SNAPSHOT_NEW),
+				  collecting->args, &collecting->collector.pub);
+}
+
+/* Collects them. */
+static void
+collect(const IdemMonitor *monitor, Collecting *collecting)
+{
+	idem_begin_collector(&collecting->collector);
+	idem_run_as(&monitor->identity, collect_as, collecting);
+}
+
+/* Who is to be told of each row, as an argument of idem_visit_rows. */
+typedef struct Visitor
+{
+	const IdemRangeType *type;
+	void (*alert)(void *arg, const IdemAlert *alert);
+	void (*check)(void *arg, const IdemCountedWindow *check);
+	void *arg;
+} Visitor;
+
+/* A column that is a text, a number, or a moment. */
+static const char *
+text_at(const Datum *values, const bool *nulls, int column)
+{
+	return nulls[column] ? NULL : TextDatumGetCString(values[column]);
+}
+
+static int64
+number_at(const Datum *values, const bool *nulls, int column, int64 otherwise)
+{
+	return nulls[column] ? otherwise : DatumGetInt64(values[column]);
+}
+
+static TimestampTz
+time_at(const Datum *values, const bool *nulls, int column)
+{
+	return nulls[column] || TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(values[column])) ? 0 : DatumGetTimestampTz(values[column]);
+}
+
+static void
+visit_alert(void *arg, const Datum *values, const bool *nulls)
+{
+	Visitor *visitor = arg;
+	IdemAlert alert = {
+		.alert_id = number_at(values, nulls, 0, 0),
+		.pipeline = text_at(values, nulls, 1),
+		.kind = text_at(values, nulls, 2),
+		.windows = text_at(values, nulls, 3),
+		.value = number_at(values, nulls, 4, 0),
+		.times = number_at(values, nulls, 5, 0),
+		.opened_at = time_at(values, nulls, 6),
+		.last_seen_at = time_at(values, nulls, 7),
+		.snoozed_until = time_at(values, nulls, 8),
+		.closed_at = time_at(values, nulls, 9),
+		.acknowledged_by = text_at(values, nulls, 10),
+	};
+
+	visitor->alert(visitor->arg, &alert);
+}
+
+void
+idem_visit_alerts(IdemMonitor *monitor, bool open, int max, void (*visit)(void *arg, const IdemAlert *alert), void *arg)
+{
+	static const Oid types[] = {INT4OID};
+	Datum args[] = {Int32GetDatum(max)};
+	Visitor visitor = {.alert = visit, .arg = arg};
+	Collecting collecting = {
+		psprintf("SELECT alert_id, pipeline, kind, windows, value, times, opened_at, last_seen_at, snoozed_until, closed_at, acknowledged_by"
+				 " FROM %s WHERE closed_at IS %s ORDER BY %s LIMIT $1",
+				 monitor->alerts, open ? "NULL" : "NOT NULL", open ? "alert_id" : "closed_at DESC"),
+		lengthof(types), types, args,
+	};
+
+	collect(monitor, &collecting);
+	idem_visit_rows(&collecting.collector, visit_alert, &visitor);
+}
+
+static void
+visit_check(void *arg, const Datum *values, const bool *nulls)
+{
+	Visitor *visitor = arg;
+	IdemCountedWindow check = {
+		.source_rows = number_at(values, nulls, 1, IDEM_NOT_COUNTED),
+		.target_rows = number_at(values, nulls, 2, IDEM_NOT_COUNTED),
+		.checked_at = time_at(values, nulls, 3),
+	};
+
+	if (!nulls[0] && idem_read_window(visitor->type, values[0], &check.window))
+		visitor->check(visitor->arg, &check);
+}
+
+/*
+ * SELECT w::RANGE, … FROM (SELECT DISTINCT ON (window_range) … FROM monitor WHERE pipeline = $1 ORDER BY window_range, check_id DESC) c
+ *     WHERE w::RANGE && $2 ORDER BY 1
+ */
+void
+idem_visit_last_checks(IdemMonitor *monitor, const IdemRangeType *type, const char *pipeline, Datum range,
+					   void (*visit)(void *arg, const IdemCountedWindow *check), void *arg)
+{
+	const Oid types[] = {TEXTOID, type->range};
+	Datum args[] = {CStringGetTextDatum(pipeline), range};
+	Visitor visitor = {.type = type, .check = visit, .arg = arg};
+	Collecting collecting = {
+		psprintf("SELECT c.w, c.source_rows, c.target_rows, c.checked_at FROM (SELECT DISTINCT ON (window_range) window_range::%s AS w,"
+				 " source_rows, target_rows, checked_at FROM %s WHERE pipeline = $1 ORDER BY window_range, check_id DESC) c"
+				 " WHERE c.w && $2 ORDER BY c.w",
+				 type->name, monitor->name),
+		lengthof(types), types, args,
+	};
+
+	collect(monitor, &collecting);
+	idem_visit_rows(&collecting.collector, visit_check, &visitor);
 }
 
 /* SQL: idem_acknowledge(monitor regclass, alert_id bigint, until timestamptz) */

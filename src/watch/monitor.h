@@ -92,4 +92,39 @@ typedef struct IdemOpenAlerts
 } IdemOpenAlerts;
 extern IdemOpenAlerts idem_read_open_alerts(IdemMonitor *monitor, const char *pipeline);
 
+/* An alert as it is kept; what its owner has written there may be anything. */
+typedef struct IdemAlert
+{
+	int64 alert_id;
+	const char *pipeline;
+	const char *kind;
+	const char *windows; /* the text of a multirange, in UTC */
+	int64 value;
+	int64 times;
+	TimestampTz opened_at; /* 0: unknown, as the others */
+	TimestampTz last_seen_at;
+	TimestampTz snoozed_until;
+	TimestampTz closed_at; /* 0: it is open */
+	const char *acknowledged_by; /* NULL: nobody */
+} IdemAlert;
+
+/* Visits the alerts that are open, or those that have closed, the last first; at most so many. */
+extern void idem_visit_alerts(IdemMonitor *monitor, bool open, int max, void (*visit)(void *arg, const IdemAlert *alert), void *arg);
+
+/* What the last check of a window has counted. */
+typedef struct IdemCountedWindow
+{
+	IdemWindow window;
+	int64 source_rows; /* IDEM_NOT_COUNTED if it has not */
+	int64 target_rows;
+	TimestampTz checked_at;
+} IdemCountedWindow;
+
+/* Visits those of a pipeline's windows that overlap a range, in order.  Raises 22P02 for a window that is none of the type. */
+extern void idem_visit_last_checks(IdemMonitor *monitor, const IdemRangeType *type, const char *pipeline, Datum range,
+								   void (*visit)(void *arg, const IdemCountedWindow *check), void *arg);
+
+/* The monitor's name, qualified and quoted. */
+extern const char *idem_monitor_name(const IdemMonitor *monitor);
+
 #endif /* IDEM_WATCH_MONITOR_H */

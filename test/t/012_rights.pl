@@ -147,6 +147,8 @@ my @attempts = (
 	[ 'idem_create_monitor(text)' => q{SELECT idem_create_monitor('alice.mine')} => 42501 ],
 	[ 'idem_reconcile(regclass,text,text,text,interval)' => "CALL idem_reconcile($oid{mon}::regclass, 'mallory')" => 42501 ],
 	[ 'idem_reconcile(regclass,text,text,text,interval)' => q{CALL idem_reconcile('mallory.mon', 'alice')} => 42704 ],
+	[ 'idem_report(regclass,text,text)' => "SELECT idem_report($oid{mon}::regclass)" => 42501 ],
+	[ 'idem_report(regclass,text,text)' => q{SELECT idem_report('mallory.mon') ~ 'alice'} => 'f' ],
 	[ 'idem_acknowledge(regclass,bigint,timestamp with time zone)' => "SELECT idem_acknowledge($oid{mon}::regclass, 1)" => 42501 ],
 	# tests
 	(map { [ "$_->[0]" => "SELECT $_->[1]('alice', '[0,10)')" => 42704 ] } (
@@ -305,6 +307,7 @@ foreach my $use (
 	q{SELECT idem_check('mallory', '[0,10)')},
 	q{SELECT idem_test_all('mallory', '[0,10)')},
 	q{CALL idem_reconcile('mallory.mon', 'mallory')},
+	q{SELECT idem_report('mallory.mon')},
 	q{SELECT idem_retry('mallory')},
 	q{SELECT idem_alter_pipeline('mallory', max_windows => 5)},
 	q{SELECT count(*) FROM idem_status},
