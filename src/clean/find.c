@@ -21,8 +21,8 @@
 #define EXAMPLES 10
 
 /*
- * What a removed row takes beside its bytes, which are there twice in the WAL at most: its
- * lock, deletion and place in the quarantine, and a share of the pages (bench/run clean).
+ * About what a removed row takes beside its bytes, which are there twice in the WAL at most:
+ * its lock, deletion and place in the quarantine, and a share of the pages.  A rough guess.
  */
 #define ROW_WAL 400
 #define ROWS_PER_SECOND 25000

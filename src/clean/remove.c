@@ -30,6 +30,8 @@
 
 #define LOCK_WAIT "100ms"
 #define FIRST_ROWS 500
+/* A batch of fewer costs little less: it is planned, and commits. */
+#define LEAST_ROWS 20
 #define MOST_ROWS 200000
 #define ATTEMPTS 100
 
@@ -343,7 +345,7 @@ next_size(int64 size, double ms, int batch_ms)
 	double fit = size * (batch_ms / Max(ms, 1.0));
 
 	fit = Min(fit, 2.0 * size);
-	return (int64) Max(1.0, Min(fit, (double) MOST_ROWS));
+	return (int64) Max((double) LEAST_ROWS, Min(fit, (double) MOST_ROWS));
 }
 
 IdemRemoval
