@@ -17,6 +17,7 @@ CREATE FUNCTION quiet(i bigint, what text) RETURNS text LANGUAGE plpgsql STABLE 
 CREATE FUNCTION arm() RETURNS void LANGUAGE sql AS 'UPDATE swapped.switch SET is_on = true';
 
 -- the target of a first load, whose rows are written as they come
+SET idem.force_statements = off;
 CREATE TABLE streamed (k bigint PRIMARY KEY, v text);
 CALL idem_load_window('led', 'streamed', $$SELECT i AS k, swapped.quiet(i, 'ALTER TABLE swapped.streamed ALTER k TYPE text') AS v FROM generate_series(1::bigint, 500) i$$, '[0,1000)', 'reload', keys => '{k}', window_column => 'k');
 \echo :LAST_ERROR_SQLSTATE
@@ -33,6 +34,7 @@ SELECT arm();
 CALL idem_load_window('led', 'filled', $$SELECT i AS k, swapped.quiet(i - 1100, 'INSERT INTO swapped.filled VALUES (1999, ''surplus'')') AS v FROM generate_series(1001::bigint, 1200) i$$, '[1000,2000)', 'reload', window_column => 'k');
 SELECT count(*), count(*) FILTER (WHERE v <> 'y') FROM filled;
 
+RESET idem.force_statements;
 -- the target of a check, with keys and without
 CREATE TABLE checked (k bigint PRIMARY KEY, w bigint, v text);
 CREATE TABLE bag (k bigint, w bigint, v text);

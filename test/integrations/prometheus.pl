@@ -41,7 +41,7 @@ sql('SELECT idem_start_worker()');
 await_true($node, q{SELECT windows_loaded_total >= 2 AND failed_windows = 1 AND running = 0 FROM idem_metrics}, 'the pipeline has had its turn');
 sql(q{DELETE FROM tgt WHERE id = 5; SET client_min_messages = error; CALL idem_reconcile('watch', 'it''s "mine"')});
 is(sql(q{SELECT windows_loaded_total, windows_failed_total, source_rows_total, inserted_rows_total, gaps, failed_windows, blocked_windows, failures, lag_seconds > 0, complete_to_seconds, open_alerts FROM idem_metrics}),
-	'2|1|48|48|1|1|0|0|t|1709424000|2', 'figures of its turn');
+	'2|1|48|48|1|1|0|0|t|1709424000|3', 'figures of its turn');
 my ($rc, $seen) = $node->psql('postgres', 'SELECT pipeline, owner FROM idem_metrics', extra_params => [ '-U', 'prometheus' ]);
 is($seen, q{it's "mine"|loader}, 'who may read statistics sees it');
 
@@ -75,7 +75,7 @@ sub scrape
 
 SKIP:
 {
-	skip 'prometheus-sql-exporter is not installed', 25 if system('command -v prometheus-sql-exporter >/dev/null') != 0;
+	skip 'prometheus-sql-exporter is not installed', 26 if system('command -v prometheus-sql-exporter >/dev/null') != 0;
 	my $yaml = slurp_file("$examples/sql-exporter.yml");
 	my ($host, $port) = ($node->host, $node->port);
 	ok($yaml =~ s{postgres://prometheus\@/postgres\?host=/var/run/postgresql}{postgres://prometheus\@/postgres?host=$host&port=$port}, 'the configuration names a connection');
@@ -93,8 +93,8 @@ SKIP:
 	cmp_ok(abs($values{'idem_pipeline_lag.lag_seconds'} + $values{'idem_pipeline_lag.complete_to_seconds'} - time), '<', 300, 'lag');
 	cmp_ok(abs($values{'idem_pipeline_turn.last_run_seconds'} - time), '<', 600, 'last turn');
 	cmp_ok(abs($values{'idem_pipeline_checks.last_check_seconds'} - time), '<', 600, 'last check');
-	is($values{'idem_pipeline_checks.open_alerts'}, 2, 'open alerts');
-	is($values{"idem_alert.open.$_->[0]"}, $_->[1], "alert: $_->[0]") foreach [ missing => 1 ], [ target_changed => 1 ], [ duplicates => 0 ];
+	is($values{'idem_pipeline_checks.open_alerts'}, 3, 'open alerts');
+	is($values{"idem_alert.open.$_->[0]"}, $_->[1], "alert: $_->[0]") foreach [ missing => 1 ], [ target_changed => 1 ], [ late => 1 ], [ duplicates => 0 ];
 	is($values{'idem_alert.value.missing'}, 1, 'how many rows are missing');
 	is($values{'idem_alert.acknowledged.missing'}, 0, 'nobody knows');
 	unlike($said, qr/2024-03/, 'no label is of a window');

@@ -25,7 +25,7 @@ SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE has_function_
         'idem_progress_rows', 'idem_pipeline_status', 'idem_calendar',
         'idem_duplicates', 'idem_check', 'idem_check_load', 'idem_differences', 'idem_differences_load',
         'idem_test_rerun', 'idem_test_overlap', 'idem_test_split', 'idem_test_order', 'idem_test_all', 'idem_tap',
-        'idem_create_monitor', 'idem_reconcile', 'idem_acknowledge', 'idem_metrics_rows', 'idem_alert_metrics_rows',
+        'idem_create_monitor', 'idem_reconcile', 'idem_acknowledge', 'idem_metrics_rows', 'idem_alert_metrics_rows', 'idem_report',
         'idem_dedupe', 'idem_dedupe_undo', 'idem_dedupe_jobs'],
     'what everybody may call; each checks what its caller owns');
 SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE NOT has_function_privilege('nobody_special', oid, 'EXECUTE')$$,

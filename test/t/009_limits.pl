@@ -163,6 +163,8 @@ my @cases = (
 	[ idem_create_monitor => q{SELECT idem_create_monitor(repeat('x.', 1000000))} ],
 	[ idem_reconcile => "CALL idem_reconcile('t', 'p', $long)" ],
 	[ idem_reconcile => q{CALL idem_reconcile('li', 'p', '[0,9223372036854775807)', budget => '100000000 years')} ],
+	[ idem_report => "SELECT length(idem_report('t', $long, $long))" ],
+	[ idem_report => "SELECT length(idem_report(NULL, '4713-01-01 BC', '294276-12-31'))" ],
 	[ idem_acknowledge => q{SELECT idem_acknowledge('t', 9223372036854775807, 'infinity')} ],
 	# what definitions name
 	[ idem_relation_in => "SELECT ($long)::text::idem_relation" ],
