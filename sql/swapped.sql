@@ -107,3 +107,33 @@ SET client_min_messages = warning;
 SELECT idem_drop_pipeline('regress_mallory');
 DROP SCHEMA regress_mallory CASCADE;
 DROP ROLE regress_mallory;
+
+-- the alerts of a monitor, by a policy that is run when they are read
+SET search_path = swapped, public;
+SELECT idem_create_monitor('watched');
+INSERT INTO watched_alerts (pipeline, kind, windows) VALUES ('p', 'missing', '{}');
+CREATE FUNCTION swap_alerts() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    ALTER TABLE swapped.watched_alerts RENAME TO others;
+    EXECUTE 'CREATE VIEW swapped.watched_alerts AS SELECT 1::bigint AS alert_id, 4711::bigint AS pipeline, 1::bigint AS kind, 1::bigint AS windows, 1::bigint AS value, 1::bigint AS times,
+        now() AS opened_at, now() AS last_seen_at, now() AS snoozed_until, now() AS closed_at, 1::bigint AS acknowledged_by';
+    RETURN true;
+END $$;
+CREATE POLICY swap ON watched_alerts USING (swapped.swap_alerts());
+CREATE ROLE regress_mallory;
+GRANT ALL ON SCHEMA swapped TO regress_mallory;
+ALTER TABLE watched OWNER TO regress_mallory; ALTER TABLE watched_alerts OWNER TO regress_mallory;
+ALTER TABLE watched_alerts ENABLE ROW LEVEL SECURITY; ALTER TABLE watched_alerts FORCE ROW LEVEL SECURITY;
+SELECT length(idem_report('watched'));
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE IF EXISTS watched, others, watched_alerts CASCADE;
+REVOKE ALL ON SCHEMA swapped FROM regress_mallory;
+DROP ROLE regress_mallory;
+
+-- a cast fails of a row of which not all is loaded: the message names the key
+CREATE TABLE narrow (id int PRIMARY KEY, w bigint, x int);
+CALL idem_load_window('led', 'narrow', 'SELECT 1 AS id, $1 AS w, 99999999999::bigint AS x, 1 AS more', '[0,10)', 'reload', keys => '{id}', window_column => 'w', on_schema_change => 'ignore');
+SELECT idem_create_pipeline('narrow', 'led', 'narrow', 'SELECT 1 AS id, $1 AS w, 9::bigint AS x, 1 AS more', 'reload', '{id}', 'w', step => '10', start => '0', watermark => 'SELECT 10::bigint', on_schema_change => 'ignore', enabled => false);
+CALL idem_run_pipeline('narrow');
+SELECT idem_alter_pipeline('narrow', source => 'SELECT 1 AS id, $1 AS w, 99999999999::bigint AS x, 1 AS more');
+SELECT result FROM idem_check('narrow', '[0,10)');
+SELECT idem_drop_pipeline('narrow');

@@ -118,11 +118,16 @@ append_value(StringInfo buf, TupleDesc desc, TupleTableSlot *slot, int index)
 		appendStringInfoString(buf, "...");
 }
 
-/* True if a staged column belongs into the description of a row. */
+/* True if a column belongs into the description of a row; the source's may be none of the target's. */
 static bool
 is_described(const IdemTarget *target, const char *name)
 {
-	return target == NULL || target->nkeys == 0 || idem_find_column(target, name)->is_key;
+	const IdemColumn *column;
+
+	if (target == NULL || target->nkeys == 0)
+		return true;
+	column = idem_find_column(target, name);
+	return column && column->is_key;
 }
 
 char *

@@ -676,6 +676,7 @@ collect_as(void *arg)
 static void
 collect(const IdemMonitor *monitor, Collecting *collecting)
 {
+	check_same(monitor);
 	idem_begin_collector(&collecting->collector);
 	idem_run_as(&monitor->identity, collect_as, collecting);
 }
