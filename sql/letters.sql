@@ -122,6 +122,19 @@ SET client_min_messages = notice;
 SELECT id, w FROM moved ORDER BY id;
 SELECT * FROM runs ORDER BY run_id DESC LIMIT 2;
 
+-- a cast, or the CHECK of a domain, that changes the target while rows are made
+CREATE TABLE altered (w bigint, x int, q int);
+CREATE FUNCTION alters(v int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+    IF v = 1 THEN ALTER TABLE altered ALTER x TYPE text; END IF;
+    RETURN true;
+END $$;
+CREATE DOMAIN altering AS int CHECK (alters(VALUE));
+ALTER TABLE altered ADD y altering;
+INSERT INTO altered VALUES (7, 1, 1, 0);
+CALL load('[0,10)', target => 'altered', keys => NULL, source => 'SELECT 7::bigint AS w, 123456789 AS x, CASE g WHEN 3000 THEN 1 ELSE 0 END AS y FROM generate_series(1, 3000) g WHERE 7 >= $1 AND 7 < $2');
+\echo :SQLSTATE
+SELECT count(*) FROM altered;
+
 -- not a table of letters, or of other windows, or another's
 SELECT idem_create_ledger('day', 'daterange');
 SELECT idem_create_dead_letters('days', 'day');

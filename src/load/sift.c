@@ -347,6 +347,8 @@ pass_rows(Sift *sift)
 		make_batch(sift);
 		take_batch(sift);
 	}
+	/* casts and checks are code of others, which may have changed it */
+	idem_check_target(load->target);
 }
 
 /* Notes a row that has been made as bad; false if there are too many, which is said when they become letters. */
@@ -544,10 +546,10 @@ idem_sift_piece(IdemLoad *load, IdemPiece *piece, IdemTakeRow take, void *arg)
 	sift->from = MakeSingleTupleTableSlot(idem_raw_desc(load->source), &TTSOpsMinimalTuple);
 	sift->to = MakeSingleTupleTableSlot(load->apply->desc, &TTSOpsMinimalTuple);
 	sift->maker = idem_open_maker(load->source, piece->run->window);
+	idem_check_target(load->target);
 	if (can_check(sift))
 		sift->heap = idem_open_heap(load->apply, ACL_INSERT, false);
 	idem_progress_phase(IDEM_PHASE_APPLY);
-	idem_check_target(load->target);
 	apply_alive(sift);
 	if (sift->heap)
 		(void) idem_close_heap(sift->heap);

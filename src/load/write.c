@@ -71,8 +71,13 @@ static void
 insert_directly(void *arg)
 {
 	Write *write = arg;
-	IdemHeap *heap = idem_open_heap(write->apply, ACL_INSERT, true);
+	IdemTarget *target = unconstify(IdemTarget *, write->apply->target);
+	IdemHeap *heap;
 
+	/* what made the rows may have changed it, or what opening it runs; then the server will not let it */
+	idem_check_target(target);
+	heap = idem_open_heap(write->apply, ACL_INSERT, true);
+	idem_check_target(target);
 	idem_insert_spool(heap, write->rows);
 	*write->count += idem_close_heap(heap);
 }
