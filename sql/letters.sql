@@ -135,6 +135,38 @@ CALL load('[0,10)', target => 'altered', keys => NULL, source => 'SELECT 7::bigi
 \echo :SQLSTATE
 SELECT count(*) FROM altered;
 
+-- a trigger that keeps a letter from being written
+CREATE TABLE silent (id int PRIMARY KEY, w int, v int CHECK (v > 0));
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER nothing BEFORE INSERT ON dead FOR EACH ROW EXECUTE FUNCTION nothing();
+CALL load('[0,10)', target => 'silent', source => 'SELECT 1 AS id, 1 AS w, -1 AS v WHERE 1 >= $1 AND 1 < $2');
+\echo :SQLSTATE
+DROP TRIGGER nothing ON dead;
+-- letters of windows that are loaded again in parts, or together
+CREATE FUNCTION part(win text, id int, at int, v int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM idem_load('led', 'silent', format('SELECT %s AS id, ''%s''::text AS w, %s AS v WHERE %s >= $1 AND %s < $2', id, at, v, at, at), win::int8range, 'reload', keys => '{id}', window_column => 'w', pipeline => 'parts', force => true, dead_letters => 'dead');
+END $$;
+CREATE VIEW parts AS SELECT record ->> 'id' AS id, window_range AS win, times, state, closed_at IS NOT NULL AS closed FROM dead WHERE pipeline = 'parts' ORDER BY letter_id;
+SELECT part('[100,110)', 104, 104, -1);
+SELECT part('[100,105)', 104, 104, 1);
+SELECT * FROM parts;
+SELECT part('[105,110)', 104, 104, 1);
+SELECT * FROM parts;
+SELECT part('[120,130)', 128, 128, -1);
+SELECT part('[123,126)', 128, 128, -1);
+SELECT part('[115,125)', 128, 128, -1);
+SELECT part('[125,135)', 128, 128, -1);
+SELECT * FROM parts WHERE id = '128';
+SELECT part('[110,140)', 128, 128, 1);
+SELECT * FROM parts WHERE id = '128';
+-- the same row in two windows is dead until neither has it
+CALL idem_load_window('led', 'silent', 'SELECT 9 AS id, ''nowhere''::text AS w, 1 AS v', '[140,150)', 'reload', keys => '{id}', window_column => 'w', pipeline => 'parts', dead_letters => 'dead');
+CALL idem_load_window('led', 'silent', 'SELECT 9 AS id, ''nowhere''::text AS w, 1 AS v', '[150,160)', 'reload', keys => '{id}', window_column => 'w', pipeline => 'parts', dead_letters => 'dead');
+SELECT part('[150,160)', 9, 150, 1);
+SELECT * FROM parts WHERE id = '9';
+SELECT part('[140,150)', 9, 150, 1);
+SELECT * FROM parts WHERE id = '9';
+
 -- not a table of letters, or of other windows, or another's
 SELECT idem_create_ledger('day', 'daterange');
 SELECT idem_create_dead_letters('days', 'day');
@@ -171,6 +203,31 @@ SELECT idem_alter_pipeline('sp', max_dead => 'some');
 SELECT idem_alter_pipeline('sp', dead_letters => '-');
 SELECT dead_letters FROM idem_pipeline WHERE name = 'sp';
 SELECT idem_drop_pipeline('sp');
+
+-- letters that are another table in the middle of it
+SELECT idem_create_dead_letters('swapped', 'led');
+CREATE TABLE swaps (id int PRIMARY KEY, w int, v text, rev int);
+SELECT idem_create_pipeline('sw', 'led', 'swaps', 'stream', 'upsert', '{id}', 'w', step => '10', start => '0', watermark => 'SELECT 9::bigint', version_column => 'rev', enabled => false, dead_letters => 'swapped');
+CREATE FUNCTION swap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    DROP TABLE swapped;
+    CREATE TABLE swapped (letter_id bigint, pipeline text, state text, record text, window_range int, times bigint, closed_at timestamptz, error_code text, error_message text, last_seen_at timestamptz);
+    INSERT INTO swapped VALUES (100, 'sw', 'open', '{"id": "5", "w": "5", "v": "x", "rev": "1"}', 123456789, 1);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER swap BEFORE INSERT ON swaps FOR EACH ROW EXECUTE FUNCTION swap();
+INSERT INTO swapped (pipeline, row_id, record, times, state, window_range) SELECT 'sw', gen_random_uuid(), format('{"id": "%s", "w": "%s", "v": "a", "rev": "1"}', i, i)::jsonb, 1, 'open', '[0,10)' FROM generate_series(7, 8) i;
+SET client_min_messages = warning;
+SELECT * FROM idem_replay('swapped', 'sw');
+\echo :SQLSTATE
+-- and so in a load, where they have another owner by then
+CREATE FUNCTION give() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ALTER TABLE swapped OWNER TO regress_letters; RETURN NEW; END $$;
+DROP TRIGGER swap ON swaps;
+CREATE TRIGGER give BEFORE INSERT ON swaps FOR EACH ROW EXECUTE FUNCTION give();
+CALL idem_load_window('led', 'swaps', 'SELECT i AS id, i AS w, ''a''::text AS v, CASE WHEN i = 2 THEN ''x'' ELSE ''1'' END AS rev FROM generate_series(1, 2) i WHERE i >= $1 AND i < $2', '[0,10)', 'upsert', keys => '{id}', window_column => 'w', dead_letters => 'swapped', pipeline => 'sw2');
+\echo :SQLSTATE
+SELECT count(*) FROM swaps;
+SELECT idem_drop_pipeline('sw');
+SET client_min_messages = notice;
 
 -- rows of a relation that are in no window are counted, and said
 INSERT INTO stream VALUES (100, NULL, 'lost', 1), (101, NULL, 'lost', 1);

@@ -33,6 +33,7 @@ struct IdemLetters
 {
 	MemoryContext context; /* in which all of it is */
 	IdemLedger table;	   /* what access.h knows a table by */
+	Oid row_type;		   /* of which it is a table */
 	IdemStatement *write;
 	IdemStatement *close;
 	IdemStatement *next;
@@ -74,8 +75,62 @@ idem_open_letters(Oid relid, Oid schema, const IdemRangeType *type)
 	letters->table.owner = rel->rd_rel->relowner;
 	letters->table.type = type;
 	letters->table.name = idem_qualified_name(rel);
+	letters->row_type = rel->rd_rel->reloftype;
 	relation_close(rel, NoLock);
 	return letters;
+}
+
+/* True if a table is still the one that was opened, under its name. */
+static bool
+is_same(const IdemLetters *letters, Relation rel)
+{
+	char *name = idem_qualified_name(rel);
+	bool result = rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->reloftype == letters->row_type &&
+				  rel->rd_rel->relowner == letters->table.owner && strcmp(name, letters->table.name) == 0;
+
+	pfree(name);
+	return result;
+}
+
+/*
+ * Fails if the letters are another table by now.  Who owns its schema may drop it and make
+ * another of its name, whose triggers would run as the old one's owner and whose columns are
+ * of other types: between two transactions of a load, or by code of his that a load runs.
+ * The lock keeps it from then on, to the end of the transaction.
+ */
+static void
+check_same(const IdemLetters *letters)
+{
+	Relation rel = try_relation_open(letters->table.relid, AccessShareLock);
+
+	if (rel == NULL || !is_same(letters, rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table of dead letters %s was changed while it was used", letters->table.name),
+				 errhint("See who may change it, and try again.")));
+	idem_check_row_security(rel);
+	relation_close(rel, NoLock);
+}
+
+/* Writes, once it is certain to what. */
+static uint64
+write_letters(const IdemLetters *letters, IdemStatement *statement, const Datum *args, const bool *isnull)
+{
+	check_same(letters);
+	return idem_write_ledger(&letters->table, statement, args, isnull);
+}
+
+/* The same for one letter, which has to be there then. */
+static void
+write_one(const IdemLetters *letters, IdemStatement *statement, const Datum *args, const bool *isnull)
+{
+	if (write_letters(letters, statement, args, isnull) == 1)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a dead letter was not written to %s", letters->table.name),
+			 errdetail("A trigger or a rule of the table let nothing happen, or another took the letter away."),
+			 errhint("DROP or DISABLE what keeps letters from being written, and load again.")));
 }
 
 const char *
@@ -117,22 +172,28 @@ idem_write_letter(IdemLetters *letters, const IdemRun *run, int64 run_id, const 
 					CStringGetTextDatum(letter->record), Int64GetDatum(run_id)};
 
 	memcpy(row_id.data, letter->row_id, UUID_LEN);
-	(void) idem_write_ledger(&letters->table,
-							 get_statement(letters, &letters->write,
-										   psprintf("INSERT INTO %s AS l (pipeline, window_range, row_id, stage, error_code,"
-													" error_message, constraint_name, column_name, record, times,"
-													" first_run_id, last_run_id, first_seen_at, last_seen_at, state)"
-													" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::pg_catalog.jsonb, 1,"
-													" $10, $10, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), 'open')"
-													" ON CONFLICT (pipeline, row_id) WHERE state OPERATOR(pg_catalog.=) 'open'"
-													" DO UPDATE SET times = l.times OPERATOR(pg_catalog.+) 1, window_range = $2,"
-													" stage = $4, error_code = $5, error_message = $6, constraint_name = $7,"
-													" column_name = $8, last_run_id = $10, last_seen_at = pg_catalog.clock_timestamp()",
-													letters->table.name),
-										   lengthof(types), types),
-							 args, isnull);
+	write_one(letters,
+			  get_statement(letters, &letters->write,
+							psprintf("INSERT INTO %s AS l (pipeline, window_range, row_id, stage, error_code,"
+									 " error_message, constraint_name, column_name, record, times,"
+									 " first_run_id, last_run_id, first_seen_at, last_seen_at, state)"
+									 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::pg_catalog.jsonb, 1,"
+									 " $10, $10, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), 'open')"
+									 " ON CONFLICT (pipeline, row_id) WHERE state OPERATOR(pg_catalog.=) 'open'"
+									 " DO UPDATE SET times = l.times OPERATOR(pg_catalog.+) 1, window_range ="
+									 " pg_catalog.range_merge(l.window_range, $2),"
+									 " stage = $4, error_code = $5, error_message = $6, constraint_name = $7,"
+									 " column_name = $8, last_run_id = $10, last_seen_at = pg_catalog.clock_timestamp()",
+									 letters->table.name),
+							lengthof(types), types),
+			  args, isnull);
 }
 
+/*
+ * A letter whose window is only in part the run's keeps the rest of it: nobody knows where in
+ * it the row was, which may have no place at all, and the other part may have it yet.  Where
+ * that would be two parts the letter stays as it is.
+ */
 void
 idem_close_letters(IdemLetters *letters, const IdemRun *run)
 {
@@ -140,15 +201,20 @@ idem_close_letters(IdemLetters *letters, const IdemRun *run)
 	Datum args[] = {CStringGetTextDatum(run->pipeline), idem_window_datum(letters->table.type, run->window),
 					Int64GetDatum(run->run_id)};
 
-	(void) idem_write_ledger(&letters->table,
-							 get_statement(letters, &letters->close,
-										   psprintf("UPDATE ONLY %s SET state = 'gone', closed_at = pg_catalog.clock_timestamp()"
-													" WHERE pipeline OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'open'"
-													" AND window_range OPERATOR(pg_catalog.<@) $2"
-													" AND last_run_id OPERATOR(pg_catalog.<>) $3",
-													letters->table.name),
-										   lengthof(types), types),
-							 args, NULL);
+	(void) write_letters(letters,
+						 get_statement(letters, &letters->close,
+									   psprintf("UPDATE ONLY %s SET"
+												" state = CASE WHEN window_range OPERATOR(pg_catalog.<@) $2 THEN 'gone' ELSE state END,"
+												" closed_at = CASE WHEN window_range OPERATOR(pg_catalog.<@) $2 THEN pg_catalog.clock_timestamp() END,"
+												" window_range = CASE WHEN window_range OPERATOR(pg_catalog.<@) $2 THEN window_range"
+												" ELSE window_range OPERATOR(pg_catalog.-) $2 END"
+												" WHERE pipeline OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'open'"
+												" AND window_range OPERATOR(pg_catalog.&&) $2"
+												" AND (window_range OPERATOR(pg_catalog.&<) $2 OR window_range OPERATOR(pg_catalog.&>) $2)"
+												" AND last_run_id OPERATOR(pg_catalog.<>) $3",
+												letters->table.name),
+									   lengthof(types), types),
+						 args, NULL);
 }
 
 bool
@@ -160,6 +226,7 @@ idem_next_letter(IdemLetters *letters, const char *pipeline, int64 after, int64 
 	Datum values[3];
 	bool nulls[3];
 
+	check_same(letters);
 	if (!idem_write_ledger_row(&letters->table,
 							   get_statement(letters, &letters->next,
 											 psprintf("SELECT l.letter_id, l.record::pg_catalog.text, l.window_range FROM ONLY %s l"
@@ -187,18 +254,18 @@ idem_end_letter(IdemLetters *letters, int64 letter_id, const ErrorData *error)
 	Datum args[] = {Int64GetDatum(letter_id), optional_text(error ? unpack_sql_state(error->sqlerrcode) : NULL, &isnull[1]),
 					optional_text(error ? error->message : NULL, &isnull[2])};
 
-	(void) idem_write_ledger(&letters->table,
-							 get_statement(letters, &letters->end,
-										   psprintf("UPDATE ONLY %s SET"
-													" state = CASE WHEN $2 IS NULL THEN 'replayed' ELSE state END,"
-													" closed_at = CASE WHEN $2 IS NULL THEN pg_catalog.clock_timestamp() END,"
-													" error_code = COALESCE($2, error_code), error_message = COALESCE($3, error_message),"
-													" times = times OPERATOR(pg_catalog.+) CASE WHEN $2 IS NULL THEN 0 ELSE 1 END,"
-													" last_seen_at = pg_catalog.clock_timestamp()"
-													" WHERE letter_id OPERATOR(pg_catalog.=) $1",
-													letters->table.name),
-										   lengthof(types), types),
-							 args, isnull);
+	write_one(letters,
+			  get_statement(letters, &letters->end,
+							psprintf("UPDATE ONLY %s SET"
+									 " state = CASE WHEN $2 IS NULL THEN 'replayed' ELSE state END,"
+									 " closed_at = CASE WHEN $2 IS NULL THEN pg_catalog.clock_timestamp() END,"
+									 " error_code = COALESCE($2, error_code), error_message = COALESCE($3, error_message),"
+									 " times = times OPERATOR(pg_catalog.+) CASE WHEN $2 IS NULL THEN 0 ELSE 1 END,"
+									 " last_seen_at = pg_catalog.clock_timestamp()"
+									 " WHERE letter_id OPERATOR(pg_catalog.=) $1",
+									 letters->table.name),
+							lengthof(types), types),
+			  args, isnull);
 }
 
 /*

@@ -4,7 +4,7 @@
  *
  * All SQL on a table of dead letters is in letters.c.  It is its owner's, as a ledger is,
  * and is read and written in the same way (access.h).  Functions that run SQL need
- * idem_connect.
+ * idem_connect, and raise 55000 if the table is not what was opened any more.
  */
 #ifndef IDEM_LEDGER_LETTERS_H
 #define IDEM_LEDGER_LETTERS_H
@@ -35,17 +35,23 @@ extern IdemLetters *idem_open_letters(Oid relid, Oid schema, const IdemRangeType
 /* Its name, qualified and quoted. */
 extern const char *idem_letters_name(const IdemLetters *letters);
 
-/* Writes a letter of a run: a new one, or one that is open has been seen once more. */
+/*
+ * Writes a letter of a run: a new one, or one that is open has been seen once more, whose window
+ * is both.  Raises 09000 if a trigger keeps it from being there.
+ */
 extern void idem_write_letter(IdemLetters *letters, const IdemRun *run, int64 run_id, const IdemLetter *letter);
 
-/* Closes the open letters of the run's window that the run has not seen: their rows are gone. */
+/*
+ * Closes the open letters of the run's window that the run has not seen: their rows are gone.
+ * One of which only a part lies in it is a letter of the rest from now on.
+ */
 extern void idem_close_letters(IdemLetters *letters, const IdemRun *run);
 
 /* The next open letter of a pipeline after one, locked, with its window and record; false if there is none. */
 extern bool idem_next_letter(IdemLetters *letters, const char *pipeline, int64 after, int64 *letter_id,
 							 IdemWindow *window, char **record);
 
-/* Says that a letter's row has been loaded, or why it could not be. */
+/* Says that a letter's row has been loaded, or why it could not be; raises 09000 if it stays as it was. */
 extern void idem_end_letter(IdemLetters *letters, int64 letter_id, const ErrorData *error);
 
 #endif /* IDEM_LEDGER_LETTERS_H */
