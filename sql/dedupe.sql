@@ -227,8 +227,149 @@ SET client_min_messages = notice;
 RESET ROLE;
 SELECT count(*), (SELECT count(*) > 0 FROM pg_index WHERE indrelid = 'nologin'::regclass) = (current_setting('server_version_num')::int >= 170000) AS as_it_should FROM nologin;
 
+-- what is another's does not run with the caller's rights: his table, his cast, his child, his quarantine
+SET client_min_messages = warning;
+CREATE SCHEMA theirs AUTHORIZATION dedupe_other;
+GRANT USAGE, CREATE ON SCHEMA theirs TO dedupe_owner;
+CREATE TABLE loot (who text, what text);
+GRANT INSERT ON loot TO PUBLIC;
+SET ROLE dedupe_other;
+CREATE FUNCTION theirs.take() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.loot VALUES (current_user, TG_RELID::regclass); RETURN COALESCE(NEW, OLD); END $$;
+CREATE TYPE theirs.letter AS ENUM ('a', 'b');
+CREATE FUNCTION theirs.to_json(theirs.letter) RETURNS json LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.loot VALUES (current_user, 'cast'); RETURN '1'::json; END $$;
+CREATE CAST (theirs.letter AS json) WITH FUNCTION theirs.to_json(theirs.letter);
+CREATE TABLE theirs.trap (code text);
+INSERT INTO theirs.trap VALUES ('a'), ('a');
+CREATE TRIGGER take BEFORE DELETE ON theirs.trap FOR EACH ROW EXECUTE FUNCTION theirs.take();
+RESET ROLE;
+SET client_min_messages = notice;
+CALL idem_dedupe('theirs.trap', '{code}', dry_run => true);
+CALL idem_dedupe('theirs.trap', '{code}', unique_index => false);
+CREATE TABLE mixed (code text) PARTITION BY LIST (code);
+CREATE TABLE theirs.part PARTITION OF mixed DEFAULT;
+ALTER TABLE theirs.part OWNER TO dedupe_other;
+CALL idem_dedupe('mixed', '{code}', unique_index => false);
+DROP TABLE mixed;
+CREATE TABLE lettered (id int PRIMARY KEY, letter theirs.letter);
+INSERT INTO lettered VALUES (1, 'a'), (2, 'a'), (3, NULL), (4, NULL);
+\set VERBOSITY terse
+CALL idem_dedupe('lettered', '{letter}', ignore => '{id}', dry_run => true);
+\set VERBOSITY default
+CALL idem_dedupe('lettered', '{letter}', ignore => '{id}', unique_index => false);
+SELECT idem_key FROM lettered_removed ORDER BY id;
+GRANT REFERENCES ON lettered TO dedupe_other;
+SET ROLE dedupe_other;
+CREATE TABLE theirs.child (id int CONSTRAINT to_lettered REFERENCES public.lettered);
+CREATE INDEX ON theirs.child (id);
+RESET ROLE;
+CALL idem_dedupe('lettered', '{letter}', ignore => '{id}', unique_index => false);
+CALL idem_dedupe('lettered', '{letter}', ignore => '{id}', on_references => 'repoint', dry_run => true);
+DROP TABLE theirs.child;
+SET ROLE dedupe_owner;
+CREATE TABLE swapped (code text);
+INSERT INTO swapped VALUES ('a'), ('a');
+CALL idem_dedupe('swapped', '{code}', quarantine => 'theirs.gone', unique_index => false);
+SET ROLE dedupe_other;
+DROP TABLE theirs.gone;
+CREATE TABLE theirs.gone (idem_job int8, idem_key jsonb, idem_removed_at timestamptz, code text);
+INSERT INTO theirs.gone VALUES (1, NULL, NULL, 'evil');
+CREATE TRIGGER take BEFORE DELETE ON theirs.gone FOR EACH ROW EXECUTE FUNCTION theirs.take();
+GRANT ALL ON theirs.gone TO PUBLIC;
+SET ROLE dedupe_owner;
+CALL idem_dedupe_undo('swapped');
+RESET ROLE;
+TABLE loot;
+
+-- the list of jobs: nothing of a table's owner runs, and no table hides the others
+SET ROLE dedupe_other;
+CREATE FUNCTION theirs.swap() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    ALTER TABLE theirs.b_dedupe RENAME TO b_old;
+    CREATE VIEW theirs.b_dedupe AS SELECT 1::int8 AS job_id, 1::oid AS target, 4711::int8 AS target_name;
+    RETURN true;
+END $$;
+CREATE TABLE theirs.a_dedupe OF public.idem_dedupe_job;
+INSERT INTO theirs.a_dedupe (job_id, target_name) VALUES (1, 'hidden by a policy');
+ALTER TABLE theirs.a_dedupe ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY swap ON theirs.a_dedupe USING (theirs.swap());
+CREATE TABLE theirs.b_dedupe OF public.idem_dedupe_job;
+INSERT INTO theirs.b_dedupe (job_id, target_name) VALUES (1, 'b');
+CREATE TABLE theirs.c_dedupe OF public.idem_dedupe_job;
+INSERT INTO theirs.c_dedupe (job_id, target_name) VALUES (1, 'c');
+REVOKE ALL ON theirs.c_dedupe FROM dedupe_other;
+CREATE TABLE theirs.d_dedupe (job_id bigint, gone int, target oid, target_name text, arguments text, phase text, round int, rows_found bigint, rows_tried bigint, rows_removed bigint,
+    rows_repointed bigint, quarantine text, index_name text, files text, started_at timestamptz, updated_at timestamptz, finished_at timestamptz, run_by text);
+ALTER TABLE theirs.d_dedupe DROP gone;
+INSERT INTO theirs.d_dedupe (job_id, target_name) VALUES (1, 'd');
+ALTER TABLE theirs.d_dedupe OF public.idem_dedupe_job;
+RESET ROLE;
+SELECT target FROM idem_dedupe_status WHERE quarantine IS NULL ORDER BY 1;
+SELECT relkind FROM pg_class WHERE oid = 'theirs.b_dedupe'::regclass;
+
+-- one quarantine of two tables: no job has the number of another
+CREATE TABLE first (code text);
+CREATE TABLE second (code text);
+INSERT INTO first VALUES ('x'), ('x');
+INSERT INTO second VALUES ('y'), ('y'), ('y');
+CALL idem_dedupe('first', '{code}', quarantine => 'both_gone', unique_index => false);
+CALL idem_dedupe('second', '{code}', quarantine => 'both_gone', unique_index => false);
+CALL idem_dedupe_undo('first');
+SELECT (SELECT array_agg(code) FROM first) AS first, (SELECT array_agg(code) FROM second) AS second, (SELECT array_agg(code) FROM both_gone) AS gone;
+DROP TABLE second_dedupe;
+INSERT INTO second VALUES ('z'), ('z');
+CALL idem_dedupe('second', '{code}', quarantine => 'both_gone', unique_index => false);
+CALL idem_dedupe_undo('second');
+SELECT array_agg(code ORDER BY code) FROM second;
+-- a table that has taken another's name has not its jobs
+ALTER TABLE first RENAME TO first_old;
+ALTER TABLE second RENAME TO first;
+CALL idem_dedupe_undo('first');
+
+-- names that leave no room, and those of a job's own columns; keys that are no columns
+CREATE TABLE a23456789012345678901234567890123456789012345678901x (code text);
+CALL idem_dedupe('a23456789012345678901234567890123456789012345678901x', '{code}', unique_index => false);
+ALTER TABLE a23456789012345678901234567890123456789012345678901x RENAME TO a23456789012345678901234567890123456789012345678901;
+CALL idem_dedupe('a23456789012345678901234567890123456789012345678901', '{code}', unique_index => false);
+CREATE TABLE clash_n (code text, idem_place int);
+CALL idem_dedupe('clash_n', '{code}', unique_index => false);
+CALL idem_dedupe('strikes', '{d}', unique_index => false);
+CALL idem_dedupe('strikes', '{tableoid,id}', unique_index => false);
+
+-- a quarantine keeps what a row has, and keeps it after a crash
+CREATE TABLE money (code text, amount numeric(12,2), note text COLLATE "C");
+INSERT INTO money VALUES ('x', 1.25), ('x', 1.25);
+CALL idem_dedupe('money', '{code}', unique_index => false);
+ALTER TABLE money ALTER amount TYPE numeric(12,4);
+CALL idem_dedupe('money', '{code}', unique_index => false);
+ALTER TABLE money_removed ALTER amount TYPE numeric(12,4);
+ALTER TABLE money_removed ALTER note TYPE text COLLATE "default";
+CALL idem_dedupe('money', '{code}', unique_index => false);
+ALTER TABLE money_removed DROP note;
+CALL idem_dedupe('money', '{code}', unique_index => false);
+ALTER TABLE money_removed ADD note text COLLATE "C" GENERATED ALWAYS AS (code) STORED;
+CALL idem_dedupe('money', '{code}', unique_index => false);
+ALTER TABLE money_removed ALTER note DROP EXPRESSION, SET UNLOGGED;
+CALL idem_dedupe('money', '{code}', unique_index => false);
+CALL idem_dedupe('money', '{code}', quarantine => 'pg_temp.money_gone', unique_index => false);
+-- the same name in another schema is another quarantine, and another job
+CREATE SCHEMA elsewhere;
+CREATE TABLE stuck (code text);
+INSERT INTO stuck VALUES ('a'), ('a');
+CREATE TRIGGER keep_a BEFORE DELETE ON stuck FOR EACH ROW EXECUTE FUNCTION keep_a();
+CALL idem_dedupe('stuck', '{code}', quarantine => 'stuck_gone', unique_index => false);
+DROP TRIGGER keep_a ON stuck;
+SET search_path = elsewhere, public;
+CALL idem_dedupe('stuck', '{code}', quarantine => 'stuck_gone', unique_index => false);
+RESET search_path;
+SELECT job_id, phase, quarantine FROM idem_dedupe_status WHERE target = 'public.stuck' ORDER BY 1;
+-- an undo that fails leaves no lock
+DO $$ BEGIN CALL idem_dedupe_undo('clash_n'); EXCEPTION WHEN OTHERS THEN RAISE NOTICE '%', SQLERRM; END $$;
+DO $$ BEGIN CALL idem_dedupe_undo('heir'); CALL idem_dedupe_undo('heir'); EXCEPTION WHEN OTHERS THEN RAISE NOTICE '%', SQLERRM; END $$;
+SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object';
+
 SET client_min_messages = warning;
 DROP TABLE nologin, nologin_removed, nologin_dedupe;
 DROP TABLE owned, owned_removed, owned_gone, owned_dedupe;
+DROP TABLE swapped, swapped_dedupe, lettered, lettered_removed, lettered_dedupe;
+DROP SCHEMA theirs, elsewhere CASCADE;
 REVOKE ALL ON SCHEMA public FROM dedupe_owner, dedupe_other;
 DROP ROLE dedupe_owner, dedupe_other;

@@ -239,7 +239,7 @@ run_job(const Call *call)
 
 	idem_next_transaction();
 	table = idem_open_table(call->relid, call->schema, &call->table);
-	idem_lock_table(table);
+	idem_lock_table(table, true);
 	job = idem_open_job(table, call->quarantine, describe_call(call));
 	idem_begin_job(table, job);
 	idem_next_transaction();

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "clean/find.h"
 #include "portability/instr_time.h"
@@ -16,6 +18,7 @@
 #include "server/statement.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 
 /* So many keys are shown. */
 #define EXAMPLES 10
@@ -35,6 +38,36 @@ idem_append_key_row(StringInfo sql, const IdemTable *table, bool of_keeper)
 	appendStringInfoString(sql, "ROW(");
 	for (i = 0; i < table->nkeys; i++)
 		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", of_keeper ? table->keys[i].of_keeper : table->keys[i].of_row);
+	appendStringInfoChar(sql, ')');
+}
+
+/*
+ * True for a type of which JSON is made by the server alone: for one that somebody has made, or
+ * has one of these in it, it asks for a cast to json, which would run as the caller.
+ */
+static bool
+has_own_json(Oid type)
+{
+	type = getBaseType(type);
+	return type < FirstNormalObjectId && type != RECORDOID && type != RECORDARRAYOID;
+}
+
+void
+idem_append_key_array(StringInfo sql, const IdemTable *table)
+{
+	int i;
+
+	appendStringInfoString(sql, "pg_catalog.jsonb_build_array(");
+	for (i = 0; i < table->nkeys; i++)
+	{
+		const char *key = table->keys[i].of_row;
+
+		appendStringInfoString(sql, i > 0 ? ", " : "");
+		if (has_own_json(table->keys[i].type))
+			appendStringInfoString(sql, key);
+		else
+			appendStringInfo(sql, "CASE WHEN pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 THEN pg_catalog.format('%%s', %s) END", key, key);
+	}
 	appendStringInfoChar(sql, ')');
 }
 
@@ -175,10 +208,9 @@ append_numbered(StringInfo sql, const IdemTable *table)
 	appendStringInfoString(sql, " AS hash, pg_catalog.row_number() OVER w AS number,"
 								" pg_catalog.first_value(d.ctid) OVER w AS keeper, pg_catalog.first_value(d.xmin) OVER w AS keeper_born, ");
 	append_alike(sql, table, "d", "d", "pg_catalog.first_value(", ") OVER w");
-	appendStringInfoString(sql, " AS same, pg_catalog.jsonb_build_array(");
-	for (i = 0; i < table->nkeys; i++)
-		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", table->keys[i].of_row);
-	appendStringInfoString(sql, ") AS key, pg_catalog.num_nulls(");
+	appendStringInfoString(sql, " AS same, ");
+	idem_append_key_array(sql, table);
+	appendStringInfoString(sql, " AS key, pg_catalog.num_nulls(");
 	for (i = 0; i < table->nkeys; i++)
 		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", table->keys[i].of_row);
 	appendStringInfoString(sql, ") OPERATOR(pg_catalog.>) 0 AS has_null, pg_catalog.pg_column_size(ROW(d.*)) AS size");
@@ -342,6 +374,8 @@ idem_find(const IdemTable *table, IdemJob *job, bool everything)
 	const char *candidates = everything ? idem_build_repeated(table)
 										: psprintf("SELECT r.hash FROM %s r WHERE r.round OPERATOR(pg_catalog.=) %d AND r.skipped", job->rows, job->round);
 
+	idem_hold_job(job);
+	relation_close(idem_open_owned(table->relid), NoLock);
 	if (everything)
 		idem_make_row_list(table, job);
 	job->files = idem_table_files(table);

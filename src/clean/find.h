@@ -23,6 +23,12 @@ typedef struct IdemFound
 /* Appends: ROW(k, …) of the keys, as alias d or k has them. */
 extern void idem_append_key_row(StringInfo sql, const IdemTable *table, bool of_keeper);
 
+/*
+ * Appends: jsonb_build_array(k, …) of alias d; a key of a type that is not the server's own is
+ * the text that its output function makes.
+ */
+extern void idem_append_key_array(StringInfo sql, const IdemTable *table);
+
 /* Appends: hash_record_extended(ROW(k, …), 0), or 0 where no key can be hashed. */
 extern void idem_append_key_hash(StringInfo sql, const IdemTable *table, bool of_keeper);
 

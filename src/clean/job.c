@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
@@ -28,6 +29,65 @@ static Oid
 our_type(const IdemTable *table, const char *type)
 {
 	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(type), ObjectIdGetDatum(table->schema));
+}
+
+/* Fails for a table that is another's. */
+static void
+check_owner(Relation rel)
+{
+	if (rel->rd_rel->relowner != GetUserId())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s is not owned by role \"%s\"", idem_qualified_name(rel), GetUserNameFromId(GetUserId(), false)),
+				 errhint("SET ROLE %s, or ALTER TABLE %s OWNER TO CURRENT_USER;", quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, true)), idem_qualified_name(rel))));
+}
+
+/* Fails before a lock is taken on what is another's. */
+static void
+check_name(const RangeVar *name, Oid relid, Oid old, void *arg)
+{
+	HeapTuple tuple = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
+	bool other = HeapTupleIsValid(tuple) && ((Form_pg_class) GETSTRUCT(tuple))->relowner != GetUserId();
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (other)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table %s is not owned by role \"%s\"", quote_qualified_identifier(name->schemaname, name->relname), GetUserNameFromId(GetUserId(), false)),
+				 errhint("ALTER TABLE %s OWNER TO CURRENT_USER;", quote_qualified_identifier(name->schemaname, name->relname))));
+}
+
+/*
+ * Locks a table of ours by its name until the end of the transaction, and fails unless it still
+ * is a table of the caller's: whoever owns its schema may have put another in its place.
+ */
+static Oid
+hold_table(const char *name, LOCKMODE mode, bool missing_ok)
+{
+	RangeVar *relation = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(name)));
+	Oid relid = RangeVarGetRelidExtended(relation, mode, missing_ok ? RVR_MISSING_OK : 0, check_name, NULL);
+	Relation rel;
+
+	if (!OidIsValid(relid))
+		return InvalidOid;
+	rel = relation_open(relid, NoLock);
+	check_owner(rel);
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not a table any more", name),
+				 errhint("Rename it: a job makes a table of that name.")));
+	relation_close(rel, NoLock);
+	return relid;
+}
+
+void
+idem_hold_job(const IdemJob *job)
+{
+	(void) hold_table(job->jobs, RowExclusiveLock, false);
+	(void) hold_table(job->rows, RowExclusiveLock, true);
+	(void) hold_table(job->quarantine, RowExclusiveLock, false);
 }
 
 /*
@@ -43,11 +103,13 @@ has_table(const IdemTable *table, Oid namespace, const char *name, const char *t
 	if (!OidIsValid(relid))
 		return false;
 	rel = idem_open_relation(relid);
-	if (rel->rd_rel->relowner != GetUserId())
+	check_owner(rel);
+	if (rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("table %s is not owned by role \"%s\"", idem_qualified_name(rel), GetUserNameFromId(GetUserId(), false)),
-				 errhint("SET ROLE %s, or ALTER TABLE %s OWNER TO CURRENT_USER;", quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, true)), idem_qualified_name(rel))));
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table %s is not logged", idem_qualified_name(rel)),
+				 errdetail("Its rows would be gone after a crash."),
+				 errhint("ALTER TABLE %s SET LOGGED;", idem_qualified_name(rel))));
 	if (rel->rd_rel->relkind != RELKIND_RELATION || (type && rel->rd_rel->reloftype != our_type(table, type)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
@@ -77,6 +139,7 @@ static void
 check_quarantine(const IdemTable *table, const char *name, Oid relid)
 {
 	static const char *const ours[] = {"idem_job", "idem_key", "idem_removed_at"};
+	Relation rel = relation_open(relid, NoLock);
 	int i;
 
 	for (i = 0; i < lengthof(ours); i++)
@@ -90,17 +153,29 @@ check_quarantine(const IdemTable *table, const char *name, Oid relid)
 	}
 	for (i = 0; i < table->ncolumns; i++)
 	{
-		const char *column = table->columns[i].name;
-		AttrNumber attno = get_attnum(relid, table->columns[i].plain_name);
+		const IdemColumn *wanted = &table->columns[i];
+		const char *column = wanted->name;
+		const char *type = format_type_with_typemod(wanted->type, wanted->typmod);
+		AttrNumber attno = get_attnum(relid, wanted->plain_name);
+		Form_pg_attribute att = attno > 0 ? TupleDescAttr(RelationGetDescr(rel), attno - 1) : NULL;
 
-		if (attno > 0 && get_atttype(relid, attno) == table->columns[i].type)
+		if (att && att->attgenerated != '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("column %s of quarantine %s is generated", column, name),
+					 errdetail("It would not take the value of a row that is removed."),
+					 errhint("Name another quarantine: it will be made.")));
+		if (att && att->atttypid == wanted->type && att->atttypmod == wanted->typmod && att->attcollation == wanted->collation)
 			continue;
+		if (OidIsValid(wanted->collation) && wanted->collation != get_typcollation(wanted->type))
+			type = psprintf("%s COLLATE %s", type, generate_collation_name(wanted->collation));
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("quarantine %s has no column %s as %s has", name, column, table->name),
-				 attno > 0 ? errhint("ALTER TABLE %s ALTER %s TYPE %s; or name another quarantine.", name, column, format_type_be(table->columns[i].type))
-						   : errhint("ALTER TABLE %s ADD %s %s;", name, column, format_type_be(table->columns[i].type))));
+				 attno > 0 ? errhint("ALTER TABLE %s ALTER %s TYPE %s; or name another quarantine.", name, column, type)
+						   : errhint("ALTER TABLE %s ADD %s %s;", name, column, type)));
 	}
+	relation_close(rel, NoLock);
 }
 
 /*
@@ -123,6 +198,11 @@ open_quarantine(const IdemTable *table, const char *quarantine)
 		relname = relation->relname;
 	}
 	name = quote_qualified_identifier(get_namespace_name(namespace), relname);
+	if (isAnyTempNamespace(namespace))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("quarantine \"%s\" would be temporary", relname),
+				 errhint("Name its schema: quarantine => %s.", quote_literal_cstr(quote_qualified_identifier(table->nspname, relname)))));
 	if (has_table(table, namespace, relname, NULL))
 		check_quarantine(table, name, get_relname_relid(relname, namespace));
 	else
@@ -160,13 +240,14 @@ idem_open_job(const IdemTable *table, const char *quarantine, const char *argume
 static bool
 resume_job(const IdemTable *table, IdemJob *job)
 {
-	static const Oid types[] = {TEXTOID, OIDOID};
-	Datum args[] = {CStringGetTextDatum(job->arguments), ObjectIdGetDatum(table->relid)};
+	static const Oid types[] = {TEXTOID, OIDOID, TEXTOID};
+	Datum args[] = {CStringGetTextDatum(job->arguments), ObjectIdGetDatum(table->relid), CStringGetTextDatum(job->quarantine)};
 	Datum values[9];
 	bool nulls[9];
 
 	if (!idem_fetch(idem_make_statement(psprintf("SELECT job_id, phase, round, rows_tried, rows_found, rows_removed, rows_repointed, files, index_name FROM %s"
 												 " WHERE finished_at IS NULL AND arguments OPERATOR(pg_catalog.=) $1 AND target OPERATOR(pg_catalog.=) $2"
+												 " AND quarantine OPERATOR(pg_catalog.=) $3"
 												 " ORDER BY job_id DESC LIMIT 1",
 												 job->jobs),
 										lengthof(types), types, IDEM_SNAPSHOT_NEW),
@@ -185,13 +266,13 @@ resume_job(const IdemTable *table, IdemJob *job)
 	return true;
 }
 
-/* Ends all other jobs that have no end. */
+/* Ends all other jobs of the table that have no end. */
 static void
-abandon_jobs(const IdemJob *job)
+abandon_jobs(const IdemTable *table, const IdemJob *job)
 {
 	idem_run_once(psprintf("UPDATE %s SET phase = 'abandoned', finished_at = pg_catalog.clock_timestamp()"
-						   " WHERE finished_at IS NULL AND job_id OPERATOR(pg_catalog.<>) " INT64_FORMAT,
-						   job->jobs, job->id));
+						   " WHERE finished_at IS NULL AND target OPERATOR(pg_catalog.=) %u AND job_id OPERATOR(pg_catalog.<>) " INT64_FORMAT,
+						   job->jobs, table->relid, job->id));
 }
 
 void
@@ -209,18 +290,21 @@ idem_begin_job(const IdemTable *table, IdemJob *job)
 
 	if (!resume_job(table, job))
 	{
+		/* who has chosen before has committed: its number is seen */
+		(void) hold_table(job->quarantine, ShareRowExclusiveLock, false);
 		if (!idem_fetch(idem_make_statement(psprintf("INSERT INTO %s (job_id, target, target_name, arguments, phase, round, rows_found, rows_tried, rows_removed,"
 													 " rows_repointed, quarantine, started_at, updated_at, run_by)"
-													 " SELECT COALESCE(pg_catalog.max(j.job_id), 0) OPERATOR(pg_catalog.+) 1, $1, $2, $3, 'finding', 0, 0, 0, 0, 0, $4,"
-													 " pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), CURRENT_USER FROM %s j RETURNING job_id",
-													 job->jobs, job->jobs),
+													 " SELECT GREATEST((SELECT pg_catalog.max(j.job_id) FROM %s j), (SELECT pg_catalog.max(q.idem_job) FROM %s q),"
+													 " (SELECT pg_catalog.max(o.job_id) FROM %s() o WHERE o.quarantine OPERATOR(pg_catalog.=) $4), 0) OPERATOR(pg_catalog.+) 1,"
+													 " $1, $2, $3, 'finding', 0, 0, 0, 0, 0, $4, pg_catalog.clock_timestamp(), pg_catalog.clock_timestamp(), CURRENT_USER RETURNING job_id",
+													 job->jobs, job->jobs, job->quarantine, quote_qualified_identifier(get_namespace_name(table->schema), "idem_dedupe_jobs")),
 											lengthof(types), types, IDEM_SNAPSHOT_NEW),
 						args, NULL, 1, &value, &isnull))
 			elog(ERROR, "a row of %s has been swallowed", job->jobs);
 		job->id = DatumGetInt64(value);
 		job->phase = "finding";
 	}
-	abandon_jobs(job);
+	abandon_jobs(table, job);
 }
 
 void
@@ -257,6 +341,7 @@ idem_advance_job(IdemJob *job, const char *phase, int round, int64 position)
 	bool isnull[lengthof(types)] = {false};
 
 	isnull[10] = job->files == NULL;
+	idem_hold_job(job);
 	if (idem_run(idem_make_statement(psprintf("UPDATE %s SET phase = $5, round = $6, rows_tried = $7, rows_found = $8, rows_removed = $9, rows_repointed = $10, files = $11,"
 											  " updated_at = pg_catalog.clock_timestamp(), finished_at = CASE WHEN $5 OPERATOR(pg_catalog.=) 'done' THEN pg_catalog.clock_timestamp() END"
 											  " WHERE job_id OPERATOR(pg_catalog.=) $1 AND phase OPERATOR(pg_catalog.=) $2 AND round OPERATOR(pg_catalog.=) $3"
@@ -279,6 +364,7 @@ idem_book_index(IdemJob *job, const char *index)
 	static const Oid types[] = {INT8OID, TEXTOID};
 	Datum args[] = {Int64GetDatum(job->id), CStringGetTextDatum(index)};
 
+	idem_hold_job(job);
 	(void) idem_run(idem_make_statement(psprintf("UPDATE %s SET index_name = $2, updated_at = pg_catalog.clock_timestamp() WHERE job_id OPERATOR(pg_catalog.=) $1", job->jobs),
 										lengthof(types), types, IDEM_SNAPSHOT_NEW),
 					args, NULL);
@@ -288,22 +374,22 @@ idem_book_index(IdemJob *job, const char *index)
 IdemJob *
 idem_find_job(const IdemTable *table, int64 id)
 {
-	static const Oid types[] = {INT8OID};
+	static const Oid types[] = {INT8OID, OIDOID};
 	IdemJob *job = palloc0(sizeof(IdemJob));
 	char *jobs = own_name(table, "dedupe");
-	Datum arg = Int64GetDatum(id);
+	Datum args[] = {Int64GetDatum(id), ObjectIdGetDatum(table->relid)};
 	Datum values[3];
 	bool nulls[3];
 
 	job->jobs = quote_qualified_identifier(table->nspname, jobs);
 	job->rows = quote_qualified_identifier(table->nspname, own_name(table, "dedupe_rows"));
 	if (!has_table(table, get_namespace_oid(table->nspname, false), jobs, "idem_dedupe_job") ||
-		!idem_fetch(idem_make_statement(psprintf("SELECT job_id, quarantine, index_name FROM %s WHERE phase OPERATOR(pg_catalog.<>) 'undone'"
+		!idem_fetch(idem_make_statement(psprintf("SELECT job_id, quarantine, index_name FROM %s WHERE phase OPERATOR(pg_catalog.<>) 'undone' AND target OPERATOR(pg_catalog.=) $2"
 												 " AND CASE WHEN $1 OPERATOR(pg_catalog.=) 0 THEN rows_removed OPERATOR(pg_catalog.>) 0 ELSE job_id OPERATOR(pg_catalog.=) $1 END"
 												 " ORDER BY job_id DESC LIMIT 1",
 												 job->jobs),
 										lengthof(types), types, IDEM_SNAPSHOT_NEW),
-					&arg, NULL, lengthof(values), values, nulls))
+					args, NULL, lengthof(values), values, nulls))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA),
 				 errmsg("there is no job of %s that could be undone", table->name),
@@ -311,6 +397,7 @@ idem_find_job(const IdemTable *table, int64 id)
 	job->id = DatumGetInt64(values[0]);
 	job->quarantine = TextDatumGetCString(values[1]);
 	job->index = nulls[2] ? NULL : TextDatumGetCString(values[2]);
+	idem_hold_job(job);
 	return job;
 }
 
@@ -320,7 +407,7 @@ idem_book_undone(const IdemTable *table, const IdemJob *job)
 	idem_run_once(psprintf("UPDATE %s SET phase = 'undone', updated_at = pg_catalog.clock_timestamp(), finished_at = pg_catalog.clock_timestamp()"
 						   " WHERE job_id OPERATOR(pg_catalog.=) " INT64_FORMAT,
 						   job->jobs, job->id));
-	abandon_jobs(job);
+	abandon_jobs(table, job);
 	idem_drop_row_list(table, job);
 }
 
@@ -351,12 +438,12 @@ table_tag(const IdemTable *table)
 }
 
 void
-idem_lock_table(const IdemTable *table)
+idem_lock_table(const IdemTable *table, bool beyond)
 {
 	LOCKTAG tag = table_tag(table);
 
-	/* held beyond commits; the server releases it if the call ends by an error */
-	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+	/* beyond commits the server releases it if the call ends by an error that nobody catches */
+	if (LockAcquire(&tag, ExclusiveLock, beyond, true) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("%s is being cleaned by another session", table->name),

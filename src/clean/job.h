@@ -34,6 +34,12 @@ typedef struct IdemJob
 extern IdemJob *idem_open_job(const IdemTable *table, const char *quarantine, const char *arguments);
 
 /*
+ * Locks them until the end of the transaction, and raises 42501 unless they still are the
+ * caller's: to be called in each transaction before anything is done with them.
+ */
+extern void idem_hold_job(const IdemJob *job);
+
+/*
  * Continues the job that an earlier call with the same arguments has left, or begins one;
  * what was begun with others is abandoned.
  */
@@ -62,8 +68,11 @@ extern void idem_book_undone(const IdemTable *table, const IdemJob *job);
 /* The files of the table and its partitions, to be compared with job->files. */
 extern const char *idem_table_files(const IdemTable *table);
 
-/* Keeps other sessions from cleaning the same table, until the end of the call; 55006 if one does. */
-extern void idem_lock_table(const IdemTable *table);
+/*
+ * Keeps other sessions from cleaning the same table, until the end of the transaction or, with
+ * beyond, until idem_unlock_table; 55006 if one does.
+ */
+extern void idem_lock_table(const IdemTable *table, bool beyond);
 extern void idem_unlock_table(const IdemTable *table);
 
 #endif /* IDEM_CLEAN_JOB_H */

@@ -75,18 +75,6 @@ choose_rows(Batch *batch)
 	batch->end = nulls[1] ? 0 : DatumGetInt64(values[1]);
 }
 
-/* Appends: jsonb_build_array(k, …) */
-static void
-append_key_array(StringInfo sql, const IdemTable *table)
-{
-	int i;
-
-	appendStringInfoString(sql, "pg_catalog.jsonb_build_array(");
-	for (i = 0; i < table->nkeys; i++)
-		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", table->keys[i].of_row);
-	appendStringInfoChar(sql, ')');
-}
-
 /* Appends: prefix c, … of all columns */
 static void
 append_columns(StringInfo sql, const IdemTable *table, const char *prefix)
@@ -160,7 +148,7 @@ build_remove(const Batch *batch, const char *leaf)
 	appendStringInfo(&sql, ", g AS (DELETE FROM ONLY %s d USING v, k WHERE ", leaf);
 	append_condition(&sql, batch);
 	appendStringInfoString(&sql, " RETURNING v.n AS idem_n, ");
-	append_key_array(&sql, table);
+	idem_append_key_array(&sql, table);
 	appendStringInfoString(&sql, " AS idem_key, ");
 	append_columns(&sql, table, "d.");
 	appendStringInfo(&sql, "), q AS (INSERT INTO %s (idem_job, idem_key, idem_removed_at, ", batch->job->quarantine);
@@ -267,11 +255,14 @@ run_batch(void *arg)
 	Batch *batch = arg;
 	Relation leaf;
 
+	idem_hold_job(batch->job);
 	choose_rows(batch);
 	if (!OidIsValid(batch->leaf))
 		return;
 	/* nobody rewrites it from here on */
 	leaf = try_relation_open(batch->leaf, RowExclusiveLock);
+	if (leaf)
+		idem_require_own(leaf);
 	batch->rewritten = leaf == NULL || strcmp(idem_table_files(batch->table), batch->job->files) != 0;
 	if (!batch->rewritten)
 	{
@@ -387,6 +378,7 @@ idem_count_left(const IdemJob *job)
 	Datum value;
 	bool isnull;
 
+	idem_hold_job(job);
 	(void) idem_fetch(idem_make_statement(psprintf("SELECT pg_catalog.count(*) FROM %s r WHERE r.round OPERATOR(pg_catalog.=) %d AND r.skipped", job->rows, job->round),
 										  0, NULL, IDEM_SNAPSHOT_NEW),
 					  NULL, NULL, 1, &value, &isnull);

@@ -41,6 +41,9 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+/* What the longest name of a table beside it leaves. */
+#define LONGEST_NAME (NAMEDATALEN - sizeof("_dedupe_rows"))
+
 /* A clause of the user's, as an argument of parse_clause. */
 typedef struct Clause
 {
@@ -120,10 +123,27 @@ column_expression(Relation rel, const char *name)
 	return (Node *) makeVar(1, attno, att->atttypid, att->atttypmod, att->attcollation, 0);
 }
 
+/* True for an expression that has the whole row, or a system column, in it. */
+static bool
+has_no_column(Node *expr)
+{
+	Bitmapset *columns = NULL;
+	int column;
+
+	pull_varattnos(expr, 1, &columns);
+	column = bms_next_member(columns, -1);
+	return column >= 0 && column + FirstLowInvalidHeapAttributeNumber <= 0;
+}
+
 /* Fails for keys that cannot have an index. */
 static void
 check_key(const IdemCleanKey *key, const char *text)
 {
+	if (has_no_column(key->expr))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("key \"%s\" is a system column or the whole row", text),
+				 errhint("Name the columns.")));
 	if (!OidIsValid(lookup_type_cache(key->type, TYPECACHE_LT_OPR)->lt_opr))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -248,6 +268,23 @@ set_ignored(IdemTable *table, ArrayType *ignore)
 	}
 }
 
+/* Fails for a name that a column of the quarantine has, or one of a statement of ours. */
+static void
+check_column_name(const IdemTable *table, const char *name)
+{
+	static const char *const ours[] = {"idem_job", "idem_key", "idem_removed_at", "idem_place", "idem_born", "idem_keys", "idem_n"};
+	int i;
+
+	for (i = 0; i < lengthof(ours); i++)
+	{
+		if (strcmp(name, ours[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column \"%s\" of %s has the name of one of its quarantine's", name, table->name),
+					 errhint("Rename it.")));
+	}
+}
+
 /* Reads the columns. */
 static void
 set_columns(IdemTable *table, Relation rel)
@@ -268,14 +305,22 @@ set_columns(IdemTable *table, Relation rel)
 			.has_equality = OidIsValid(lookup_type_cache(att->atttypid, TYPECACHE_EQ_OPR)->eq_opr),
 			.is_generated = att->attgenerated != '\0',
 			.type = att->atttypid,
+			.typmod = att->atttypmod,
+			.collation = att->attcollation,
 		};
-		if (strncmp(NameStr(att->attname), "idem_", 5) == 0 &&
-			(strcmp(NameStr(att->attname), "idem_job") == 0 || strcmp(NameStr(att->attname), "idem_key") == 0 || strcmp(NameStr(att->attname), "idem_removed_at") == 0))
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("column \"%s\" of %s has the name of one of its quarantine's", NameStr(att->attname), table->name),
-					 errhint("Rename it.")));
+		check_column_name(table, NameStr(att->attname));
 	}
+}
+
+/* Fails for a table that is not the caller's own: what its owner attaches to it would run as him. */
+static void
+check_owner(Relation rel)
+{
+	if (rel->rd_rel->relowner != GetUserId())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table %s", idem_qualified_name(rel)),
+				 errhint("Let its owner call it, or SET ROLE %s.", quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, true)))));
 }
 
 Relation
@@ -283,12 +328,14 @@ idem_open_owned(Oid relid)
 {
 	Relation rel = idem_open_permitted(relid);
 
-	if (!idem_owns_relation(relid, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", idem_qualified_name(rel)),
-				 errhint("Let its owner call it, or SET ROLE %s.", quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, true)))));
+	check_owner(rel);
 	return rel;
+}
+
+void
+idem_require_own(Relation rel)
+{
+	check_owner(rel);
 }
 
 /* Fails for what is no table of the user's. */
@@ -300,6 +347,12 @@ check_kind(const IdemTable *table, Relation rel)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("%s is not a table", table->name),
 				 errhint("Only the rows of tables can be removed one by one.")));
+	if (strlen(table->relname) > LONGEST_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("name of %s is too long", table->name),
+				 errdetail("Tables beside it have its name and \"_dedupe_rows\": no more than %d bytes are left for it.", (int) LONGEST_NAME),
+				 errhint("ALTER TABLE %s RENAME TO …;", table->name)));
 	if (IsSystemRelation(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -414,6 +467,7 @@ check_parts(const IdemTable *table)
 	{
 		Relation part = relation_open(lfirst_oid(lc), NoLock);
 
+		check_owner(part);
 		if (part->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 			check_partition_key(table, part);
 		else
@@ -439,6 +493,29 @@ finds_references(Relation index, const AttrNumber *columns, int n)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Fails for a child of another's, or one with partitions of another's: his triggers and
+ * policies would run as the caller.
+ */
+static void
+check_child_owner(const IdemTable *table, Relation child, const char *constraint)
+{
+	ListCell *lc;
+
+	foreach (lc, find_all_inheritors(RelationGetRelid(child), AccessShareLock, NULL))
+	{
+		Relation part = relation_open(lfirst_oid(lc), NoLock);
+
+		if (part->rd_rel->relowner != GetUserId())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("foreign key \"%s\" refers to %s from %s, which role \"%s\" does not own", constraint, table->name, idem_qualified_name(part), GetUserNameFromId(GetUserId(), false)),
+					 errdetail("Triggers and policies of another's would run with the rights of who calls."),
+					 errhint("ALTER TABLE %s OWNER TO %s; or let its owner drop the foreign key, and add it again afterwards.", idem_qualified_name(part), quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+		relation_close(part, NoLock);
+	}
 }
 
 /* Fails unless an index of the child finds the rows of a foreign key. */
@@ -513,6 +590,7 @@ read_reference(IdemTable *table, HeapTuple tuple)
 	int i;
 	Relation child = table_open(form->conrelid, AccessShareLock);
 
+	check_child_owner(table, child, NameStr(form->conname));
 	DeconstructFkConstraintRow(tuple, &n, columns, referred, operators, others, more, &nset, set_columns);
 	*reference = (IdemReference){
 		.child = idem_qualified_name(child),

@@ -40,6 +40,8 @@ typedef struct IdemColumn
 	bool is_ignored;	/* does not make rows different */
 	bool is_generated;
 	Oid type;
+	int32 typmod;
+	Oid collation;
 } IdemColumn;
 
 /* A foreign key to the table or to a partition of it. */
@@ -95,7 +97,8 @@ extern IdemTable *idem_open_table(Oid relid, Oid schema, const IdemTableArgs *ar
 /* The same for who only puts rows back: its name and columns. */
 extern IdemTable *idem_open_plain_table(Oid relid, Oid schema);
 
-/* Raises 42501 unless the caller owns the table; the lock stays until the end of the transaction. */
+/* Raises 42501 unless the table is the current role's own; the lock stays until the end of the transaction. */
 extern Relation idem_open_owned(Oid relid);
+extern void idem_require_own(Relation rel);
 
 #endif /* IDEM_CLEAN_TABLE_H */

@@ -5,7 +5,10 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/relation.h"
 #include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "clean/job.h"
@@ -15,13 +18,13 @@
 #include "load/call.h"
 #include "miscadmin.h"
 #include "server/compat.h"
-#include "server/query.h"
-#include "server/scope.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(idem_dedupe_undo);
@@ -104,57 +107,83 @@ idem_dedupe_undo(PG_FUNCTION_ARGS)
 	idem_require_writable("put rows back");
 	idem_connect(true);
 	table = idem_open_plain_table(PG_GETARG_OID(0), get_func_namespace(fcinfo->flinfo->fn_oid));
-	idem_lock_table(table);
+	idem_lock_table(table, false);
 	job = idem_find_job(table, PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1));
 	check_index(table, job);
 	rows = put_back(table, job);
 	idem_book_undone(table, job);
 	ereport(NOTICE,
 			(errmsg("job %lld of %s: rows put back: %lld", (long long) job->id, table->name, (long long) rows)));
-	idem_unlock_table(table);
 	idem_finish();
 	PG_RETURN_VOID();
 }
 
-/* Takes the rows of the result. */
-typedef struct Receiver
-{
-	DestReceiver pub;
-	ReturnSetInfo *rsinfo;
-	const char *sql;
-} Receiver;
-
+/* True if a table has the columns of the result, and nothing decides which rows are seen. */
 static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
+is_readable(Relation rel, Oid type, TupleDesc desc)
 {
-	ReturnSetInfo *rsinfo = ((Receiver *) self)->rsinfo;
+	TupleDesc found = RelationGetDescr(rel);
+	int i;
 
-	slot_getallattrs(slot);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, slot->tts_values, slot->tts_isnull);
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP || rel->rd_rel->relrowsecurity ||
+		rel->rd_rel->reloftype != type || rel->rd_rel->relam != HEAP_TABLE_AM_OID || found->natts != desc->natts ||
+		!idem_can_set_role(GetUserId(), rel->rd_rel->relowner))
+		return false;
+	for (i = 0; i < found->natts; i++)
+	{
+		if (TupleDescAttr(found, i)->attisdropped || TupleDescAttr(found, i)->atttypid != TupleDescAttr(desc, i)->atttypid)
+			return false;
+	}
 	return true;
 }
 
+/*
+ * Returns the jobs of a table, if the caller may become its owner.  They are read without a
+ * statement: nothing of the owner's runs, and no error of one table hides the others.
+ */
 static void
-read_jobs(void *arg)
+return_jobs(ReturnSetInfo *rsinfo, Oid type, Oid relid)
 {
-	Receiver *receiver = arg;
+	Relation rel = try_relation_open(relid, AccessShareLock);
+	TableScanDesc scan;
+	TupleTableSlot *slot;
 
-	idem_run_into(idem_make_statement(receiver->sql, 0, NULL, IDEM_SNAPSHOT_CALLER), NULL, &receiver->pub);
+	if (rel == NULL)
+		return;
+	if (is_readable(rel, type, rsinfo->setDesc))
+	{
+		slot = table_slot_create(rel, NULL);
+		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		{
+			slot_getallattrs(slot);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, slot->tts_values, slot->tts_isnull);
+		}
+		table_endscan(scan);
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	relation_close(rel, NoLock);
 }
 
-/* Returns the jobs of a table, read as its owner, if the caller may become him. */
-static void
-return_jobs(ReturnSetInfo *rsinfo, Form_pg_class form)
+/* The relations of a type that the caller may become the owner of. */
+static List *
+list_tables(Oid type)
 {
-	IdemIdentity identity = {.role = form->relowner, .restricted = true};
-	Receiver receiver = {
-		.pub = {receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
-		.rsinfo = rsinfo,
-		.sql = psprintf("SELECT j.* FROM ONLY %s j", quote_qualified_identifier(get_namespace_name(form->relnamespace), NameStr(form->relname))),
-	};
+	Relation relations = table_open(RelationRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(relations, InvalidOid, false, NULL, 0, NULL);
+	List *result = NIL;
+	HeapTuple tuple;
 
-	if (form->relkind == RELKIND_RELATION && form->relpersistence != RELPERSISTENCE_TEMP && idem_can_set_role(GetUserId(), form->relowner))
-		idem_run_as(&identity, read_jobs, &receiver);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (form->reloftype == type && form->relkind == RELKIND_RELATION && idem_can_set_role(GetUserId(), form->relowner))
+			result = lappend_oid(result, form->oid);
+	}
+	systable_endscan(scan);
+	table_close(relations, AccessShareLock);
+	return result;
 }
 
 /* SQL: idem_dedupe_jobs() returns setof idem_dedupe_job */
@@ -164,23 +193,13 @@ idem_dedupe_jobs(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = castNode(ReturnSetInfo, fcinfo->resultinfo);
 	Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
 	Oid type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("idem_dedupe_job"), ObjectIdGetDatum(schema));
-	Relation relations;
-	SysScanDesc scan;
-	HeapTuple tuple;
+	ListCell *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
-	idem_connect(true);
-	relations = table_open(RelationRelationId, AccessShareLock);
-	scan = systable_beginscan(relations, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	if (OidIsValid(type))
 	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
-
-		if (OidIsValid(type) && form->reloftype == type)
-			return_jobs(rsinfo, form);
+		foreach (lc, list_tables(type))
+			return_jobs(rsinfo, type, lfirst_oid(lc));
 	}
-	systable_endscan(scan);
-	table_close(relations, AccessShareLock);
-	idem_finish();
 	return (Datum) 0;
 }
