@@ -164,7 +164,7 @@ idem_write_letter(IdemLetters *letters, const IdemRun *run, int64 run_id, const 
 {
 	const Oid types[] = {TEXTOID, letters->table.type->range, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
 	bool isnull[lengthof(types)] = {false};
-	pg_uuid_t row_id;
+	pg_uuid_t row_id = {0};
 	Datum args[] = {CStringGetTextDatum(run->pipeline), idem_window_datum(letters->table.type, run->window),
 					UUIDPGetDatum(&row_id), CStringGetTextDatum(letter->stage),
 					CStringGetTextDatum(unpack_sql_state(letter->sqlerrcode)), CStringGetTextDatum(letter->message),
