@@ -135,6 +135,68 @@ CALL load('[0,10)', target => 'altered', keys => NULL, source => 'SELECT 7::bigi
 \echo :SQLSTATE
 SELECT count(*) FROM altered;
 
+-- the newest row of a key is refused: the one before it is loaded
+CREATE TABLE versions (id int PRIMARY KEY, w int, v int, rev int);
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.v = 666 THEN RAISE EXCEPTION 'refused' USING ERRCODE = '23514'; END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON versions FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE PROCEDURE refused(mode text, rows text, target regclass DEFAULT 'versions', keys text[] DEFAULT '{id}', columns text DEFAULT 'id, w, v, rev', version text DEFAULT 'rev') LANGUAGE plpgsql AS $$ BEGIN
+    CALL idem_load_window('led', target, format('SELECT * FROM (VALUES %s) v (%s) WHERE w >= $1 AND w < $2', rows, columns), '[0,10)', mode, keys => keys, window_column => 'w', version_column => version, pipeline => 'v', force => true, dead_letters => 'dead');
+END $$;
+CREATE VIEW refusals AS SELECT record ->> 'id' AS id, record, stage, times, state FROM dead WHERE pipeline = 'v' AND state = 'open' ORDER BY letter_id;
+SET client_min_messages = warning;
+CALL refused('upsert', '(1, 1, 666, 2), (1, 1, 5, 1), (3, 3, 3, 1)');
+SELECT * FROM versions ORDER BY id;
+SELECT * FROM runs ORDER BY run_id DESC LIMIT 1;
+TRUNCATE versions;
+SELECT idem_adopt('led', 'v', 'versions');
+CALL refused('reload', '(1, 1, 666, 2), (1, 1, 5, 1), (3, 3, 3, 1)');
+SELECT * FROM versions ORDER BY id;
+SELECT * FROM runs ORDER BY run_id DESC LIMIT 1;
+SELECT * FROM refusals;
+-- a row that a cast refuses at first and not later is loaded, or a letter; never neither
+CREATE SEQUENCE tries;
+CREATE FUNCTION tried(v int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN v <> 1 OR nextval('letters.tries') > 1; END $$;
+CREATE DOMAIN trying AS int CHECK (tried(VALUE));
+ALTER TABLE versions ADD tried trying;
+TRUNCATE versions;
+CALL refused('reload', '(1, 1, 1, 1, 1), (2, 2, 666, 1, 0), (3, 3, 3, 1, 0)', columns => 'id, w, v, rev, tried');
+SELECT (SELECT array_agg(id ORDER BY id) FROM versions) AS loaded, (SELECT array_agg(id ORDER BY id) FROM refusals) AS dead;
+SELECT adds_up FROM runs ORDER BY run_id DESC LIMIT 1;
+-- rows that want others, which a trigger looks for: tried again when those are there
+CREATE TABLE wants (id int PRIMARY KEY, w int, wants int);
+CREATE FUNCTION wanted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.wants IS NOT NULL AND NOT EXISTS (SELECT FROM letters.wants WHERE id = NEW.wants) THEN RAISE EXCEPTION 'it is not there' USING ERRCODE = '23503'; END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER wanted AFTER INSERT OR UPDATE ON wants FOR EACH ROW EXECUTE FUNCTION wanted();
+SELECT idem_adopt('led', 'v', 'wants');
+CALL refused('reload', '(1, 1, 2), (2, 1, 3), (3, 1, 4), (4, 1, NULL), (5, 1, 99), (6, 1, 5)', target => 'wants', columns => 'id, w, wants', version => NULL);
+SELECT array_agg(id ORDER BY id) FROM wants;
+SELECT array_agg(id ORDER BY id) FROM refusals;
+-- a target that refers to itself is loaded as a whole, or fails
+CREATE TABLE tree (id int PRIMARY KEY, w int, parent int REFERENCES tree);
+SELECT idem_adopt('led', 'v', 'tree');
+CALL idem_load_window('led', 'tree', 'SELECT g AS id, 1 AS w, CASE g WHEN 601 THEN ''x'' ELSE (1 + (g + 299) % 600)::text END AS parent FROM generate_series(1, 601) g WHERE 1 >= $1 AND 1 < $2', '[0,10)', 'reload', keys => '{id}', window_column => 'w', pipeline => 'v', force => true, dead_letters => 'dead');
+SELECT count(*) FROM tree;
+SELECT id, stage FROM refusals;
+CALL refused('upsert', '(700, 1, 701), (701, 1, 700), (702, 1, 99999)', target => 'tree', columns => 'id, w, parent', version => NULL);
+\echo :SQLSTATE
+SELECT count(*) FROM tree;
+-- equal rows without keys, of which a unique index lets one in
+CREATE TABLE equals (id int UNIQUE, w int, v int);
+SELECT idem_adopt('led', 'v', 'equals');
+CALL refused('reload', '(1, 1, 1), (1, 1, 1), (3, 3, 3), (1, 1, 1)', target => 'equals', keys => NULL, columns => 'id, w, v', version => NULL);
+SELECT * FROM equals ORDER BY id;
+SELECT id, stage, times FROM refusals;
+SELECT source, ins, dead, adds_up FROM runs ORDER BY run_id DESC LIMIT 1;
+CALL refused('reload', '(1, 1, 1), (1, 1, 1), (3, 3, 3), (1, 1, 1)', target => 'equals', keys => NULL, columns => 'id, w, v', version => NULL);
+SELECT * FROM equals ORDER BY id;
+SELECT source, ins, same, dead, adds_up FROM runs ORDER BY run_id DESC LIMIT 1;
+SET client_min_messages = notice;
+
 -- a trigger that keeps a letter from being written
 CREATE TABLE silent (id int PRIMARY KEY, w int, v int CHECK (v > 0));
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;

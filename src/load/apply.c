@@ -142,8 +142,7 @@ idem_restart_piece(IdemApply *apply, IdemPiece *piece)
 	idem_begin_watch(apply->collapse);
 	run->digest = (IdemDigest){0};
 	run->duplicate_rows = 0;
-	if (!piece->keeps_counts)
-		run->inserted_rows = run->updated_rows = run->deleted_rows = run->unchanged_rows = 0;
+	run->inserted_rows = run->updated_rows = run->deleted_rows = run->unchanged_rows = 0;
 }
 
 /* Adds a row to the piece's sum, and to its map. */

@@ -100,8 +100,6 @@ typedef struct IdemPiece
 	bool refused;		/* or something else was wrong with one: the statement says what */
 	char *reason;		/* for the method, in words */
 	Tuplestorestate *own; /* of its rows, if those are to be freed when it begins again */
-	struct IdemSettling *settling; /* of rows that were written in parts, and stay: */
-	bool keeps_counts;			   /* what was counted of them too */
 	IdemRun *run;		/* takes the counts and the method */
 } IdemPiece;
 

@@ -4,7 +4,12 @@
  *
  * A part is written in a subtransaction.  One that is refused is halved until a row is alone;
  * the longer none is, the larger are the next.  Of rows that only one of can be
- * there, by another unique index for example, the first stays.
+ * there, by another unique index for example, the first stays.  A row may be refused for want
+ * of one that is written later, so those that were refused are tried again, as long as that
+ * helps.
+ *
+ * Nothing of it stays: the others are applied as any rows are, all together, when it is known
+ * which those are.
  *
  * This file must not know sources, letters or transactions.
  */
@@ -29,12 +34,23 @@ typedef struct Careful
 	IdemApply *apply;
 	IdemPiece *piece;
 	const IdemRows *part;
-	IdemRefused refused;
+	int64 most;		  /* rows that may be refused */
+	IdemRows refused; /* in this round, */
+	List *errors;	  /* and why each was */
+	IdemRefused report;
 	void *arg;
-	bool stays;
-	int64 nrefused;
+	int64 nreported;
 	bool stopped;
 } Careful;
+
+/* True for an error that is a row's. */
+static bool
+is_of_row(const ErrorData *error)
+{
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION;
+}
 
 /* Writes a part. */
 static void
@@ -54,7 +70,6 @@ try_part(Careful *careful, const IdemRows *part)
 {
 	IdemRun before = *careful->piece->run;
 	ErrorData *error;
-	int category;
 
 	careful->part = part;
 	error = idem_try(write_part, careful, CurrentMemoryContext);
@@ -62,8 +77,7 @@ try_part(Careful *careful, const IdemRows *part)
 		return NULL;
 	idem_hide_rows();
 	*careful->piece->run = before;
-	category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-	if (category != ERRCODE_DATA_EXCEPTION && category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+	if (!is_of_row(error))
 		ReThrowError(error);
 	return error;
 }
@@ -98,9 +112,9 @@ write_or_halve(Careful *careful, IdemRows *part, TupleTableSlot *slot)
 	if (part->count == 1)
 	{
 		(void) tuplestore_gettupleslot(part->store, true, false, slot);
-		slot_getallattrs(slot);
-		careful->stopped = !careful->refused(careful->arg, slot, "write", error);
-		careful->nrefused++;
+		tuplestore_puttupleslot(careful->refused.store, slot);
+		careful->errors = lappend(careful->errors, error);
+		careful->stopped = ++careful->refused.count > careful->most;
 		ExecClearTuple(slot);
 	}
 	else
@@ -113,20 +127,21 @@ write_or_halve(Careful *careful, IdemRows *part, TupleTableSlot *slot)
 		idem_free_rows(&half);
 		(void) write_or_halve(careful, &rest, slot);
 		idem_free_rows(&rest);
+		FreeErrorData(error);
 	}
-	FreeErrorData(error);
 	return false;
 }
 
-/* Writes all rows of the piece. */
+/* Writes rows, and collects those that are refused. */
 static void
-write_parts(Careful *careful)
+write_parts(Careful *careful, const IdemRows *rows)
 {
-	const IdemRows *rows = &careful->piece->rows;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(rows->desc, &TTSOpsMinimalTuple);
 	int64 size = FIRST_ROWS;
 	int64 good = 0;
 
+	careful->refused = idem_make_rows(rows->desc);
+	careful->errors = NIL;
 	tuplestore_rescan(rows->store);
 	for (;;)
 	{
@@ -163,58 +178,58 @@ delete_old(Careful *careful)
 		(void) idem_delete_everywhere(apply, piece, &piece->rows);
 }
 
+/* Reports the rows that are refused in the end. */
+static void
+report_refused(Careful *careful)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(careful->refused.desc, &TTSOpsMinimalTuple);
+	ListCell *lc;
+
+	tuplestore_rescan(careful->refused.store);
+	foreach (lc, careful->errors)
+	{
+		(void) tuplestore_gettupleslot(careful->refused.store, true, false, slot);
+		slot_getallattrs(slot);
+		careful->report(careful->arg, slot, "write", lfirst(lc));
+		careful->nreported++;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
 /* All of it, to be taken back. */
 static void
 try_all(void *arg)
 {
 	Careful *careful = arg;
+	const IdemPiece *piece = careful->piece;
+	int64 before = piece->rows.count;
 
-	delete_old(careful);
-	write_parts(careful);
+	if (careful->apply->reload && (!piece->empty || idem_may_move(careful->apply->target)))
+		delete_old(careful);
+	write_parts(careful, &piece->rows);
+	while (!careful->stopped && careful->refused.count > 0 && careful->refused.count < before)
+	{
+		IdemRows again = careful->refused;
+
+		before = again.count;
+		write_parts(careful, &again);
+		idem_free_rows(&again);
+	}
+	report_refused(careful);
 }
 
-bool
-idem_is_careful_first(const IdemApply *apply, const IdemPiece *piece)
+void
+idem_find_refused(IdemApply *apply, IdemPiece *piece, int64 most, IdemRefused refused, void *arg)
 {
-	return piece->empty && !idem_may_move(apply->target) && !idem_is_direct(apply->target, ACL_INSERT);
-}
-
-bool
-idem_write_carefully(IdemApply *apply, IdemPiece *piece, IdemRefused refused, void *arg)
-{
-	Careful careful = {.apply = apply, .piece = piece, .refused = refused, .arg = arg};
+	Careful careful = {.apply = apply, .piece = piece, .most = most, .report = refused, .arg = arg};
 	IdemRun before;
 	ErrorData *error;
 
 	idem_collapse_piece(apply, piece);
 	before = *piece->run;
-	careful.stays = !apply->reload || (piece->empty && !idem_may_move(apply->target));
-	if (careful.stays)
-	{
-		piece->settling = palloc0(sizeof(IdemSettling));
-		idem_begin_settling(apply, piece, piece->settling);
-		write_parts(&careful);
-		return true;
-	}
 	error = idem_try_out(try_all, &careful, CurrentMemoryContext);
 	idem_hide_rows();
 	*piece->run = before;
-	if (error && careful.nrefused == 0)
-		return false;
-	if (error)
+	if (error && (careful.nreported > 0 || !is_of_row(error)))
 		ReThrowError(error);
-	return false;
-}
-
-void
-idem_end_careful(IdemApply *apply, IdemPiece *piece)
-{
-	IdemRun *run = piece->run;
-
-	idem_collapse_piece(apply, piece);
-	idem_end_settling(apply, piece, piece->settling);
-	run->method = "careful";
-	run->unchanged_rows = Max(0, piece->rows.count - run->inserted_rows - run->updated_rows);
-	apply->written += run->inserted_rows + run->updated_rows;
-	idem_free_rows(&piece->rows);
 }

@@ -7,24 +7,15 @@
 
 #include "load/apply.h"
 
-/* Called for a row that is refused, with its stage and the error; false: no more are looked for. */
-typedef bool (*IdemRefused)(void *arg, TupleTableSlot *slot, const char *stage, const ErrorData *error);
+/* Called for a row that is refused, with its stage and the error. */
+typedef void (*IdemRefused)(void *arg, TupleTableSlot *slot, const char *stage, const ErrorData *error);
 
 /*
- * True if a piece is best written so at once: nothing is there that it might leave alone, and
- * only the target itself can say what it refuses.
+ * Writes a piece's rows in parts, finds those that are refused for errors of the classes 22 and
+ * 23, and takes back what was written; any other error is raised.  If more than so many are
+ * refused no more are looked for.  Not for a target that refers to itself, whose rows are right
+ * or wrong together.
  */
-extern bool idem_is_careful_first(const IdemApply *apply, const IdemPiece *piece);
-
-/*
- * Writes a piece's rows in parts and finds those that are refused for errors of the classes
- * 22 and 23; any other is raised.  True if what was written stays and counts: for an upsert,
- * and for an empty window.  Else it is taken back, for only the method itself knows what a
- * reload leaves.
- */
-extern bool idem_write_carefully(IdemApply *apply, IdemPiece *piece, IdemRefused refused, void *arg);
-
-/* Ends what stays, when the piece has only the rows that were not refused; as idem_apply_piece ends. */
-extern void idem_end_careful(IdemApply *apply, IdemPiece *piece);
+extern void idem_find_refused(IdemApply *apply, IdemPiece *piece, int64 most, IdemRefused refused, void *arg);
 
 #endif /* IDEM_LOAD_CAREFUL_H */

@@ -4,8 +4,9 @@
  *
  * Rows are made and checked some at a time in a subtransaction, which begins again after a
  * row that fails: then a row costs what it costs in any load.  What only the target can
- * say, its method says of all rows together, and then they are written in parts, each in a
+ * say, its method says of all rows together; if it objects they are written in parts, each in a
  * subtransaction, a part that fails by halves, until the rows that are to blame are alone.
+ * That is taken back, and the others are applied as ever.
  *
  * Rows that were found so late are known by their hash.  The source's rows are read once
  * more, for a letter is of the source's row and not of what was made of it; the source
@@ -48,6 +49,8 @@ typedef struct Row
 typedef struct Bad
 {
 	IdemDigest key; /* its hash */
+	int64 times;	/* so many equal ones are bad, where there are no keys; */
+	int64 left;		/* and have not passed yet */
 	const char *stage;
 	ErrorData *error;
 } Bad;
@@ -72,8 +75,8 @@ typedef struct Sift
 	Row rows[BATCH_ROWS];
 	List *bad;
 	HTAB *known; /* the same by their hashes; NULL if there are none */
+	int64 nbad;	 /* how many */
 	int64 limit;
-	bool applied; /* by a method */
 } Sift;
 
 /* True for an error that is a row's. */
@@ -271,17 +274,36 @@ make_batch(Sift *sift)
 	}
 }
 
-/* Why a row that has been made is bad after all; NULL if it is not. */
+/*
+ * Why a row that has been made is bad after all; NULL if it is not.  Without keys equal rows
+ * are as many rows, and no more of them are bad than were refused.
+ */
 static const Bad *
 find_bad(Sift *sift, TupleTableSlot *slot)
 {
 	IdemDigest hash;
+	Bad *bad;
 
 	if (sift->known == NULL)
 		return NULL;
 	idem_make_image(&sift->image, slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
 	hash = idem_hash_image(&sift->image, &sift->load->apply->key);
-	return hash_search(sift->known, &hash, HASH_FIND, NULL);
+	bad = hash_search(sift->known, &hash, HASH_FIND, NULL);
+	return bad && (sift->load->target->nkeys > 0 || bad->left-- > 0) ? bad : NULL;
+}
+
+/* None of the bad rows has passed. */
+static void
+restart_bad(Sift *sift)
+{
+	HASH_SEQ_STATUS status;
+	Bad *bad;
+
+	if (sift->known == NULL)
+		return;
+	hash_seq_init(&status, sift->known);
+	while ((bad = hash_seq_search(&status)) != NULL)
+		bad->left = bad->times;
 }
 
 /* Gives the rows that are alive to the piece. */
@@ -341,6 +363,7 @@ pass_rows(Sift *sift)
 	load->dead = NIL;
 	MemoryContextReset(load->dead_context);
 	tuplestore_rescan(sift->raw.store);
+	restart_bad(sift);
 	while (fill_batch(sift))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -351,8 +374,8 @@ pass_rows(Sift *sift)
 	idem_check_target(load->target);
 }
 
-/* Notes a row that has been made as bad; false if there are too many, which is said when they become letters. */
-static bool
+/* Notes a row that has been made as bad; too many are an error when they become letters. */
+static void
 note_bad(void *arg, TupleTableSlot *slot, const char *stage, const ErrorData *error)
 {
 	Sift *sift = arg;
@@ -369,6 +392,7 @@ note_bad(void *arg, TupleTableSlot *slot, const char *stage, const ErrorData *er
 	bad = hash_search(sift->known, &hash, HASH_ENTER, &found);
 	if (!found)
 	{
+		bad->times = 0;
 		bad->stage = stage;
 		bad->error = palloc0(sizeof(ErrorData));
 		bad->error->sqlerrcode = error->sqlerrcode;
@@ -376,8 +400,12 @@ note_bad(void *arg, TupleTableSlot *slot, const char *stage, const ErrorData *er
 		bad->error->constraint_name = error->constraint_name ? pstrdup(error->constraint_name) : NULL;
 		bad->error->column_name = error->column_name ? pstrdup(error->column_name) : NULL;
 	}
+	if (!found || sift->load->target->nkeys == 0)
+	{
+		bad->times++;
+		sift->nbad++;
+	}
 	MemoryContextSwitchTo(old);
-	return hash_get_num_entries(sift->known) <= sift->limit;
 }
 
 /* Notes a row whose key other rows have too, which differ. */
@@ -390,14 +418,7 @@ note_conflict(void *arg, TupleTableSlot *slot)
 		.message = psprintf("source has different rows for key %s", idem_describe_row(sift->load->target, sift->load->apply->desc, slot)),
 	};
 
-	(void) note_bad(sift, slot, "duplicate", &error);
-}
-
-/* How many rows are known to be bad. */
-static int64
-count_bad(const Sift *sift)
-{
-	return sift->known ? hash_get_num_entries(sift->known) : 0;
+	note_bad(sift, slot, "duplicate", &error);
 }
 
 static void
@@ -421,7 +442,7 @@ static bool
 find_conflicts(Sift *sift)
 {
 	IdemPiece *piece = sift->piece;
-	int64 before = count_bad(sift);
+	int64 before = sift->nbad;
 	ErrorData *error = idem_try(collapse_rows, sift, sift->context);
 
 	if (error == NULL)
@@ -434,80 +455,58 @@ find_conflicts(Sift *sift)
 		ReThrowError(error);
 	pass_rows(sift);
 	idem_find_conflicts(sift->load->apply->collapse, &piece->rows, note_conflict, sift);
-	if (count_bad(sift) == before)
+	if (sift->nbad == before)
 		ReThrowError(error);
 	return false;
 }
 
 /*
- * Finds the rows that the target refuses, and true if the others are written now; or false.
- * Of an error that is no row's, or of no row that can be found, it fails.
+ * Finds rows that the target refuses.  Of an error that is no row's, or of no row that can be
+ * found, it fails; and where rows of the target refer to each other, so that none can be
+ * blamed by itself.
  */
-static bool
+static void
 find_culprits(Sift *sift, ErrorData *error)
 {
-	int64 before = count_bad(sift);
-	bool written;
+	IdemApply *apply = sift->load->apply;
+	int64 before = sift->nbad;
 
 	idem_hide_rows();
 	if (error->sqlerrcode != ERRCODE_CARDINALITY_VIOLATION && !is_of_row(error))
 		ReThrowError(error);
 	pass_rows(sift);
-	if (!find_conflicts(sift))
-		return false;
-	written = idem_write_carefully(sift->load->apply, sift->piece, note_bad, sift);
-	if (count_bad(sift) == before && !written)
-		ReThrowError(error);
-	return written;
-}
-
-/* Writes the rows that the target does not refuse, in parts, at once; or finds that some are in conflict. */
-static bool
-write_first(Sift *sift)
-{
-	return find_conflicts(sift) && idem_write_carefully(sift->load->apply, sift->piece, note_bad, sift);
-}
-
-/* Applies the rows that are alive; true if they have been written in parts. */
-static bool
-apply_once(Sift *sift, int round)
-{
-	bool first = idem_is_careful_first(sift->load->apply, sift->piece);
-	ErrorData *error = first ? NULL : idem_try(apply_rows, sift, sift->context);
-
-	if (first)
-		return write_first(sift);
-	if (error == NULL)
+	if (find_conflicts(sift) && apply->target->refers_to_itself)
 	{
-		sift->applied = true;
-		return false;
-	}
-	if (round == MAX_ROUNDS)
+		if (error->hint == NULL)
+			error->hint = psprintf("Target %s refers to itself, so that its rows are not tried one by one: correct the source.", apply->target->name);
 		ReThrowError(error);
-	return find_culprits(sift, error);
+	}
+	if (sift->nbad == before)
+		idem_find_refused(apply, sift->piece, sift->limit - before, note_bad, sift);
+	if (sift->nbad == before)
+		ReThrowError(error);
 }
 
-/* Applies the rows that are alive, whatever has to be found out for it. */
+/*
+ * Applies the rows that are alive, whatever has to be found out for it.  What is applied and
+ * what are letters in the end comes from one pass, for the next may make other rows of them.
+ */
 static void
 apply_alive(Sift *sift)
 {
-	int64 known;
+	ErrorData *error;
 	int round = 0;
-	bool written;
 
-	do
+	for (;;)
 	{
-		known = count_bad(sift);
 		pass_rows(sift);
-		written = apply_once(sift, round++);
-	} while (!written && !sift->applied);
-	if (sift->applied)
-		return;
-	/* what is written stays: the rows pass once more, for the letters */
-	sift->piece->keeps_counts = true;
-	if (count_bad(sift) > known)
-		pass_rows(sift);
-	idem_end_careful(sift->load->apply, sift->piece);
+		error = idem_try(apply_rows, sift, sift->context);
+		if (error == NULL)
+			return;
+		if (round++ == MAX_ROUNDS)
+			ReThrowError(error);
+		find_culprits(sift, error);
+	}
 }
 
 /* How many may be dead. */
