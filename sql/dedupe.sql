@@ -361,6 +361,19 @@ SET search_path = elsewhere, public;
 CALL idem_dedupe('stuck', '{code}', quarantine => 'stuck_gone', unique_index => false);
 RESET search_path;
 SELECT job_id, phase, quarantine FROM idem_dedupe_status WHERE target = 'public.stuck' ORDER BY 1;
+-- a job is not gone on with if another table has had the name since: the list of rows is not its own
+INSERT INTO stuck VALUES ('a');
+CREATE TRIGGER keep_a BEFORE DELETE ON stuck FOR EACH ROW EXECUTE FUNCTION keep_a();
+CALL idem_dedupe('stuck', '{code}', unique_index => false);
+DROP TRIGGER keep_a ON stuck;
+ALTER TABLE stuck RENAME TO stuck_first;
+CREATE TABLE stuck (code text);
+INSERT INTO stuck VALUES ('b'), ('b');
+CALL idem_dedupe('stuck', '{code}', unique_index => false);
+ALTER TABLE stuck RENAME TO stuck_second;
+ALTER TABLE stuck_first RENAME TO stuck;
+CALL idem_dedupe('stuck', '{code}', unique_index => false);
+SELECT array_agg(code) FROM stuck;
 -- an undo that fails leaves no lock
 DO $$ BEGIN CALL idem_dedupe_undo('clash_n'); EXCEPTION WHEN OTHERS THEN RAISE NOTICE '%', SQLERRM; END $$;
 DO $$ BEGIN CALL idem_dedupe_undo('heir'); CALL idem_dedupe_undo('heir'); EXCEPTION WHEN OTHERS THEN RAISE NOTICE '%', SQLERRM; END $$;

@@ -201,6 +201,7 @@ build_index(const IdemTable *table, IdemJob *job, const Call *call)
 
 	for (builds = 1;; builds++)
 	{
+		idem_check_unchanged(table, &job->changes);
 		idem_advance_job(job, "indexing", job->round, job->position);
 		idem_next_transaction();
 		if (idem_build_index(table, job))

@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "clean/find.h"
@@ -375,7 +374,7 @@ idem_find(const IdemTable *table, IdemJob *job, bool everything)
 										: psprintf("SELECT r.hash FROM %s r WHERE r.round OPERATOR(pg_catalog.=) %d AND r.skipped", job->rows, job->round);
 
 	idem_hold_job(job);
-	relation_close(idem_open_owned(table->relid), NoLock);
+	idem_check_unchanged(table, &job->changes);
 	if (everything)
 		idem_make_row_list(table, job);
 	job->files = idem_table_files(table);

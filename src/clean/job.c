@@ -236,7 +236,10 @@ idem_open_job(const IdemTable *table, const char *quarantine, const char *argume
 	return job;
 }
 
-/* Takes the job up again that was begun with the same arguments; false if there is none. */
+/*
+ * Takes the job up again that was begun with the same arguments; false if there is none.  If
+ * another table has had the name since, and a job, the list of rows is that one's.
+ */
 static bool
 resume_job(const IdemTable *table, IdemJob *job)
 {
@@ -245,11 +248,12 @@ resume_job(const IdemTable *table, IdemJob *job)
 	Datum values[9];
 	bool nulls[9];
 
-	if (!idem_fetch(idem_make_statement(psprintf("SELECT job_id, phase, round, rows_tried, rows_found, rows_removed, rows_repointed, files, index_name FROM %s"
+	if (!idem_fetch(idem_make_statement(psprintf("SELECT job_id, phase, round, rows_tried, rows_found, rows_removed, rows_repointed, files, index_name FROM %s j"
 												 " WHERE finished_at IS NULL AND arguments OPERATOR(pg_catalog.=) $1 AND target OPERATOR(pg_catalog.=) $2"
 												 " AND quarantine OPERATOR(pg_catalog.=) $3"
+												 " AND NOT EXISTS (SELECT FROM %s o WHERE o.job_id OPERATOR(pg_catalog.>) j.job_id AND o.target OPERATOR(pg_catalog.<>) $2)"
 												 " ORDER BY job_id DESC LIMIT 1",
-												 job->jobs),
+												 job->jobs, job->jobs),
 										lengthof(types), types, IDEM_SNAPSHOT_NEW),
 					args, NULL, lengthof(values), values, nulls))
 		return false;

@@ -28,6 +28,7 @@ typedef struct IdemJob
 	const char *index;		/* that was built, qualified and quoted; NULL: none */
 	const char *files;		/* which files the table had when they were found */
 	bool resumed;			/* begun by an earlier call */
+	uint64 changes;			/* of the catalogs, when the table was looked at last */
 } IdemJob;
 
 /* The tables' names; creates those of jobs and the quarantine.  They must be the caller's. */

@@ -14,6 +14,7 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "clean/find.h"
 #include "clean/remove.h"
@@ -92,7 +93,8 @@ append_columns(StringInfo sql, const IdemTable *table, const char *prefix)
  *     k AS MATERIALIZED (SELECT k.ctid AS idem_place, k.xmin AS idem_born, ROW(k, …) AS idem_keys, k.*
  *         FROM ONLY leaf k WHERE k.ctid = ANY (ARRAY(SELECT keeper FROM v)) FOR KEY SHARE SKIP LOCKED)
  *
- * and those that go, if only free ones are to be taken
+ * or FOR NO KEY UPDATE, where what refers to a row is changed before the row goes; and those
+ * that go, if only free ones are to be taken
  *
  *     , l AS MATERIALIZED (SELECT d.ctid AS idem_place FROM ONLY leaf d WHERE … FOR UPDATE SKIP LOCKED)
  */
@@ -108,7 +110,8 @@ append_batch(StringInfo sql, const Batch *batch, const char *leaf)
 	idem_append_key_row(sql, table, true);
 	appendStringInfoString(sql, " AS idem_keys, ");
 	append_columns(sql, table, "k.");
-	appendStringInfo(sql, " FROM ONLY %s k WHERE k.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.keeper FROM v)) FOR KEY SHARE SKIP LOCKED)", leaf);
+	appendStringInfo(sql, " FROM ONLY %s k WHERE k.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.keeper FROM v)) FOR %s SKIP LOCKED)",
+					 leaf, table->repoint ? "NO KEY UPDATE" : "KEY SHARE");
 	if (batch->careful)
 		appendStringInfo(sql, ", l AS MATERIALIZED (SELECT d.ctid AS idem_place FROM ONLY %s d WHERE d.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT v.place FROM v)) FOR UPDATE SKIP LOCKED)", leaf);
 }
@@ -195,6 +198,47 @@ build_repoint(const Batch *batch, const char *leaf, const IdemReference *referen
 	return sql.data;
 }
 
+/*
+ * Locks the rows that go and those that are kept, so that until the end of the transaction both
+ * are what they were when what refers to them was changed.  Returns how many go.
+ */
+static int64
+lock_rows(const Batch *batch, const char *leaf, const Datum *args)
+{
+	static const Oid types[] = {INT4OID, INT8OID, INT8OID};
+	StringInfoData sql;
+	Datum value = 0;
+	bool isnull;
+
+	initStringInfo(&sql);
+	append_batch(&sql, batch, leaf);
+	appendStringInfo(&sql, " SELECT pg_catalog.count(*) FROM ONLY %s d, v, k WHERE ", leaf);
+	append_condition(&sql, batch);
+	(void) idem_fetch(idem_make_statement(sql.data, lengthof(types), types, IDEM_SNAPSHOT_NEW), args, NULL, 1, &value, &isnull);
+	return DatumGetInt64(value);
+}
+
+/* Fails if what referred to a row refers to another now, and the row is still there. */
+static void
+check_repointed(const Batch *batch, int64 locked, int64 removed)
+{
+	const IdemTable *table = batch->table;
+	int i;
+
+	/* of a table that refers to itself the change moves rows that are to go: the next round has them */
+	for (i = 0; i < table->nreferences; i++)
+	{
+		if (table->references[i].is_own)
+			return;
+	}
+	if (removed < locked)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("%lld rows of %s were not removed, but what referred to them refers to others", (long long) (locked - removed), table->name),
+				 errdetail("A trigger has kept or changed them; nothing of this batch is left."),
+				 errhint("Disable the trigger, of %s or of a table that refers to it, and make the same call again.", table->name)));
+}
+
 /* Has what refers to the rows that go refer to those that are kept. */
 static void
 repoint(Batch *batch, const char *leaf, const Datum *args)
@@ -236,7 +280,10 @@ remove_rows(Batch *batch, Relation leaf)
 	IdemJob *job = batch->job;
 	Datum args[] = {Int32GetDatum(job->round), Int64GetDatum(job->position), Int64GetDatum(batch->end), Int64GetDatum(job->id)};
 	Removal removal = {.args = args};
+	int64 locked;
 
+	batch->careful |= batch->table->repoint;
+	locked = batch->table->repoint ? lock_rows(batch, name, args) : 0;
 	repoint(batch, name, args);
 	removal.sql = build_remove(batch, name);
 	idem_run_under(settings, run_removal, &removal);
@@ -245,7 +292,16 @@ remove_rows(Batch *batch, Relation leaf)
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("quarantine %s has not taken all rows", job->quarantine),
 				 errhint("ALTER TABLE %s DISABLE TRIGGER USER;", job->quarantine)));
+	if (batch->table->repoint)
+		check_repointed(batch, locked, DatumGetInt64(removal.counts[0]));
 	job->removed += DatumGetInt64(removal.counts[0]);
+}
+
+/* True for the table or a partition of it: the list of rows may be that of a table that had its name. */
+static bool
+is_part(const IdemTable *table, Oid leaf)
+{
+	return leaf == table->relid || (table->partitioned && list_member_oid(find_all_inheritors(table->relid, AccessShareLock, NULL), leaf));
 }
 
 /* Runs a batch: what it says of the job is in the same transaction. */
@@ -259,11 +315,12 @@ run_batch(void *arg)
 	choose_rows(batch);
 	if (!OidIsValid(batch->leaf))
 		return;
-	/* nobody rewrites it from here on */
+	/* nobody changes or rewrites it from here on */
+	idem_check_unchanged(batch->table, &batch->job->changes);
 	leaf = try_relation_open(batch->leaf, RowExclusiveLock);
 	if (leaf)
 		idem_require_own(leaf);
-	batch->rewritten = leaf == NULL || strcmp(idem_table_files(batch->table), batch->job->files) != 0;
+	batch->rewritten = leaf == NULL || !is_part(batch->table, batch->leaf) || strcmp(idem_table_files(batch->table), batch->job->files) != 0;
 	if (!batch->rewritten)
 	{
 		remove_rows(batch, leaf);

@@ -601,6 +601,8 @@ read_reference(IdemTable *table, HeapTuple tuple)
 		.types = palloc(n * sizeof(Oid)),
 		.referred_types = palloc(n * sizeof(Oid)),
 		.operators = palloc(n * sizeof(Oid)),
+		.is_own = list_member_oid(find_all_inheritors(table->relid, NoLock, NULL), form->conrelid),
+		.action = form->confdeltype,
 	};
 	for (i = 0; i < n; i++)
 	{
@@ -684,6 +686,7 @@ idem_open_table(Oid relid, Oid schema, const IdemTableArgs *args)
 	Relation rel = idem_open_owned(relid);
 	IdemTable *table = make_table(rel, schema);
 
+	table->args = args;
 	table->conflicts = args->conflicts;
 	table->repoint = args->repoint;
 	check_kind(table, rel);
@@ -695,6 +698,7 @@ idem_open_table(Oid relid, Oid schema, const IdemTableArgs *args)
 		set_ignored(table, args->ignore);
 	check_parts(table);
 	set_references(table);
+	table->fingerprint = idem_describe_table(table, rel);
 	relation_close(rel, NoLock);
 	return table;
 }

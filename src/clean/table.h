@@ -55,6 +55,8 @@ typedef struct IdemReference
 	Oid *types;				/* of the child's columns */
 	Oid *referred_types;
 	Oid *operators;			/* referred = column */
+	bool is_own;			/* the child is the table, or a part of it */
+	char action;			/* ON DELETE */
 } IdemReference;
 
 /* What there is to clean, and how. */
@@ -76,6 +78,8 @@ typedef struct IdemTable
 	const char *order; /* ", d.tableoid, d.ctid" and before it what is kept, of alias d */
 	IdemConflicts conflicts;
 	bool repoint; /* what refers to a row that goes refers to the one that stays */
+	const struct IdemTableArgs *args; /* of the call */
+	const char *fingerprint; /* of all that has been looked up */
 } IdemTable;
 
 /* How it is asked for. */
@@ -93,6 +97,16 @@ typedef struct IdemTableArgs
  * cleaned.  Needs idem_connect; the result lives as long as the current memory context.
  */
 extern IdemTable *idem_open_table(Oid relid, Oid schema, const IdemTableArgs *args);
+
+/*
+ * Locks the table as a DELETE does, until the end of the transaction, and raises 55000 if it is
+ * not what it was when it was looked up: its name, owner, columns, triggers, rules, what refers
+ * to it.  It is looked up again only if catalogs have changed since *changes, which is set.
+ */
+extern void idem_check_unchanged(const IdemTable *table, uint64 *changes);
+
+/* All that is known of a table, as text. */
+extern const char *idem_describe_table(const IdemTable *table, Relation rel);
 
 /* The same for who only puts rows back: its name and columns. */
 extern IdemTable *idem_open_plain_table(Oid relid, Oid schema);

@@ -121,6 +121,74 @@ $writer->query_safe('COMMIT');
 is($node->safe_psql('postgres', q{SELECT count(*) || ' ' || count(DISTINCT k) || ' ' || count(*) FILTER (WHERE id = 507) FROM t}), '500 500 1', 'and none is lost');
 $writer->quit;
 
+# the table is changed meanwhile: the call ends before it removes what it does not know, and the same call goes on, or says what is to be done
+foreach my $try (
+	[ 'a column', q{ALTER TABLE t ADD note text; UPDATE t SET note = 'note ' || id}, q{SELECT count(note) || ' ' || (SELECT count(*) FROM t_removed) FROM t}, '1000 0', qr/quarantine public.t_removed has no column note/ ],
+	[ 'a foreign key', q{ALTER TABLE t ADD UNIQUE (id); CREATE TABLE kid (id int REFERENCES t (id) ON DELETE CASCADE); CREATE INDEX ON kid (id); INSERT INTO kid SELECT id FROM t},
+		q{SELECT count(*) || ' ' || (SELECT count(*) FROM t_removed) FROM kid}, '1000 0', qr/is ON DELETE CASCADE/ ],
+	[ 'another name', q{BEGIN; ALTER TABLE t RENAME TO old; CREATE TABLE t (LIKE old); INSERT INTO t VALUES (1, 1, 'other'), (1, 2, 'another'); COMMIT},
+		q{SELECT count(*) || ' ' || (SELECT count(*) FROM t_removed) || ' ' || (SELECT count(*) FROM t) FROM old}, '1000 0 2', qr/differ/ ])
+{
+	my ($what, $change, $query, $expected, $message) = @$try;
+	begin_call(1, 'removing', "$call)");
+	$node->safe_psql('postgres', $change);
+	$holder->query_safe('SELECT pg_advisory_unlock_all()');
+	await_true($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE query LIKE 'CALL idem_dedupe%' AND state = 'active' AND pid <> pg_backend_pid()", 'the call ends');
+	is($node->safe_psql('postgres', $query), $expected, "$what: nothing is removed");
+	$cleaner->quit;
+	$holder->quit;
+	($rc, $out, $err) = $node->psql('postgres', "$call)");
+	like($err, $message, "$what: what to do is said");
+	is($node->safe_psql('postgres', $query), $expected, "$what: and nothing is removed");
+	$node->safe_psql('postgres', 'DROP TABLE IF EXISTS kid, old');
+}
+# a trigger that is gone is a change too, and the same call goes on
+begin_call(1, 'removing', "$call)");
+$node->safe_psql('postgres', 'DROP TRIGGER wait_here ON t');
+await_true($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE query LIKE 'CALL idem_dedupe%' AND state = 'active' AND pid <> pg_backend_pid()", 'the call ends');
+$cleaner->quit;
+$holder->quit;
+is($node->safe_psql('postgres', 'SELECT phase FROM t_dedupe'), 'removing', 'it has not gone on');
+$node->safe_psql('postgres', "$call)");
+is($node->safe_psql('postgres', $proof), 't', 'the same call does');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM t_dedupe'), '1', 'as the same job');
+
+# what refers to a row is changed, and somebody changes the row before it is deleted: he waits
+$node->safe_psql('postgres', q{
+	CREATE TABLE p (id int PRIMARY KEY, code text);
+	INSERT INTO p VALUES (1, 'a'), (2, 'a');
+	CREATE TABLE c (cid int PRIMARY KEY, pid int REFERENCES p);
+	CREATE INDEX ON c (pid);
+	INSERT INTO c VALUES (10, 1), (20, 2);
+	CREATE FUNCTION wait_for_writer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		WHILE NOT EXISTS (SELECT FROM p WHERE code = 'b') AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'UPDATE p SET%' AND wait_event_type = 'Lock') LOOP
+			PERFORM pg_sleep(0.01);
+			PERFORM pg_stat_clear_snapshot();
+		END LOOP;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER wait_for_writer BEFORE UPDATE ON c FOR EACH ROW EXECUTE FUNCTION wait_for_writer();
+});
+$cleaner = $node->background_psql('postgres', on_error_stop => 0);
+$cleaner->query_until(qr/begun/, "\\echo begun\nCALL idem_dedupe('p', '{code}', ignore => '{id}', on_references => 'repoint', unique_index => false);\n");
+await_true($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE 'CALL idem_dedupe%'", 'references are being changed');
+$node->safe_psql('postgres', q{UPDATE p SET code = 'b' WHERE id = 2});
+await_true($node, 'SELECT finished_at IS NOT NULL FROM p_dedupe', 'the call ends');
+$cleaner->quit;
+is($node->safe_psql('postgres', q{SELECT string_agg(id || code, ' ') || ' ' || (SELECT string_agg(cid || '>' || pid, ' ' ORDER BY cid) FROM c) || ' ' || (SELECT count(*) FROM p_removed) FROM p}),
+	'1a 10>1 20>1 1', 'no row is left that something referred to');
+# a trigger that changes it: nothing of the batch is left
+$node->safe_psql('postgres', q{
+	DROP TRIGGER wait_for_writer ON c;
+	INSERT INTO p VALUES (3, 'a');
+	INSERT INTO c VALUES (30, 3);
+	CREATE FUNCTION change_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE p SET code = 'c' WHERE id = OLD.pid; RETURN NEW; END $$;
+	CREATE TRIGGER change_it BEFORE UPDATE ON c FOR EACH ROW EXECUTE FUNCTION change_it();
+});
+($rc, $out, $err) = $node->psql('postgres', "CALL idem_dedupe('p', '{code}', ignore => '{id}', on_references => 'repoint', unique_index => false)");
+like($err, qr/1 rows of public.p were not removed, but what referred to them refers to others/, 'a trigger that changes what is to go is an error');
+is($node->safe_psql('postgres', q{SELECT pid || ' ' || (SELECT code FROM p WHERE id = 3) FROM c WHERE cid = 30}), '3 a', 'and nothing has been changed');
+
 # killed, in each phase
 foreach my $try ([ 2, 'finding', "CALL idem_dedupe('t', '{wait_to_find(k)}', unique_index => false, ignore => '{id}')" ], [ 1, 'removing', "$call)" ])
 {
