@@ -203,6 +203,10 @@ CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NU
 CREATE TRIGGER nothing BEFORE INSERT ON dead FOR EACH ROW EXECUTE FUNCTION nothing();
 CALL load('[0,10)', target => 'silent', source => 'SELECT 1 AS id, 1 AS w, -1 AS v WHERE 1 >= $1 AND 1 < $2');
 \echo :SQLSTATE
+-- a window that fails is booked even if its letters are not
+CALL idem_load_window('led', 'silent', 'SELECT i AS id, i AS w, -1 AS v FROM generate_series(1, 3) i WHERE i >= $1 AND i < $2', '[0,10)', 'reload', keys => '{id}', window_column => 'w', pipeline => 'silent', dead_letters => 'dead', max_dead => '2');
+\echo :SQLSTATE
+SELECT state, error_code FROM led WHERE pipeline = 'silent';
 DROP TRIGGER nothing ON dead;
 -- letters of windows that are loaded again in parts, or together
 CREATE FUNCTION part(win text, id int, at int, v int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN

@@ -52,6 +52,27 @@ typedef struct FailureRecord
 	IdemFailure failure;
 } FailureRecord;
 
+static void
+post_letters(void *arg)
+{
+	FailureRecord *record = arg;
+
+	idem_post_failed_letters(record->load, record->failure.run, record->failure.run_id);
+}
+
+/* Writes the letters of a failure, which is to be booked even if they cannot be written. */
+static void
+try_to_post_letters(FailureRecord *record)
+{
+	ErrorData *error = idem_try(post_letters, record, CurrentMemoryContext);
+
+	if (error)
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not write the dead letters of window %s of pipeline \"%s\": %s",
+						idem_window_text(record->load->type, record->failure.run->window), record->load->pipeline, error->message)));
+}
+
 /* Writes a failure to the ledger, as the load's identity. */
 static void
 record_failure_as(void *arg)
@@ -65,7 +86,7 @@ record_failure_as(void *arg)
 						failure);
 	failure->run_id = idem_record_failure(load->ledger, failure);
 	if (load->too_many && failure->run_id != 0)
-		idem_post_failed_letters(load, failure->run, failure->run_id);
+		try_to_post_letters(record);
 	load->too_many = false;
 	if (load->request->notify)
 		idem_notify_failure(load->type, failure);
