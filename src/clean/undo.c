@@ -5,9 +5,9 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -20,6 +20,7 @@
 #include "server/compat.h"
 #include "server/statement.h"
 #include "server/transaction.h"
+#include "storage/shmem.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -145,22 +146,24 @@ static void
 return_jobs(ReturnSetInfo *rsinfo, Oid type, Oid relid)
 {
 	Relation rel = try_relation_open(relid, AccessShareLock);
-	TableScanDesc scan;
-	TupleTableSlot *slot;
+	TupleDesc desc = rsinfo->setDesc;
+	SysScanDesc scan;
+	HeapTuple tuple;
 
 	if (rel == NULL)
 		return;
-	if (is_readable(rel, type, rsinfo->setDesc))
+	if (is_readable(rel, type, desc))
 	{
-		slot = table_slot_create(rel, NULL);
-		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
-		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		Datum *values = palloc(mul_size(desc->natts, sizeof(Datum)));
+		bool *nulls = palloc(desc->natts);
+
+		scan = systable_beginscan(rel, InvalidOid, false, GetActiveSnapshot(), 0, NULL);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
-			slot_getallattrs(slot);
-			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, slot->tts_values, slot->tts_isnull);
+			heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
+			tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
 		}
-		table_endscan(scan);
-		ExecDropSingleTupleTableSlot(slot);
+		systable_endscan(scan);
 	}
 	relation_close(rel, NoLock);
 }
