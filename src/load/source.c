@@ -484,6 +484,18 @@ is_identity(List *projection)
 	return true;
 }
 
+/* How many of the target's columns the source has. */
+static int
+count_in_source(const IdemTarget *target)
+{
+	int n = 0;
+	int i;
+
+	for (i = 0; i < target->ncolumns; i++)
+		n += target->columns[i].in_source;
+	return n;
+}
+
 /* Builds the projection from the query's rows to the target's types. */
 static void
 build_projection(IdemSource *source)
@@ -495,7 +507,8 @@ build_projection(IdemSource *source)
 	int i;
 	int j;
 
-	source->desc = CreateTemplateTupleDesc(from->natts);
+	/* of its final size: where a descriptor's columns lie depends on it (18) */
+	source->desc = CreateTemplateTupleDesc(count_in_source(target));
 	for (i = 0; i < target->ncolumns; i++)
 	{
 		const IdemColumn *column = &target->columns[i];
@@ -519,7 +532,6 @@ build_projection(IdemSource *source)
 				 errmsg("source has no column that can be written to target %s", target->name),
 				 errdetail("Generated columns are made by the target."),
 				 errhint("Have the source return the columns that they are generated from.")));
-	source->desc->natts = n;
 	idem_finalize_desc(source->desc);
 	source->as_is = n == from->natts && is_identity(source->projection);
 }

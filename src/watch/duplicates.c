@@ -499,6 +499,7 @@ make_rows_desc(const Search *search)
 		TupleDescInitEntry(desc, ++n, NameStr(att->attname), att->atttypid, att->atttypmod, 0);
 		TupleDescInitEntryCollation(desc, n, att->attcollation);
 	}
+	idem_finalize_desc(desc);
 	return desc;
 }
 
