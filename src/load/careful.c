@@ -43,15 +43,6 @@ typedef struct Careful
 	bool stopped;
 } Careful;
 
-/* True for an error that is a row's. */
-static bool
-is_of_row(const ErrorData *error)
-{
-	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION;
-}
-
 /* Writes a part. */
 static void
 write_part(void *arg)
@@ -77,7 +68,7 @@ try_part(Careful *careful, const IdemRows *part)
 		return NULL;
 	idem_hide_rows();
 	*careful->piece->run = before;
-	if (!is_of_row(error))
+	if (!idem_is_of_row(error->sqlerrcode))
 		ReThrowError(error);
 	return error;
 }
@@ -230,6 +221,6 @@ idem_find_refused(IdemApply *apply, IdemPiece *piece, int64 most, IdemRefused re
 	error = idem_try_out(try_all, &careful, CurrentMemoryContext);
 	idem_hide_rows();
 	*piece->run = before;
-	if (error && (careful.nreported > 0 || !is_of_row(error)))
+	if (error && (careful.nreported > 0 || !idem_is_of_row(error->sqlerrcode)))
 		ReThrowError(error);
 }

@@ -28,6 +28,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "server/compat.h"
 #include "server/settings.h"
+#include "server/transaction.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -482,8 +483,6 @@ idem_close_heap(IdemHeap *heap)
 bool
 idem_is_objection(const ErrorData *error)
 {
-	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
-		   category == ERRCODE_PLPGSQL_ERROR || error->sqlerrcode == ERRCODE_OBJECT_IN_USE;
+	return idem_is_of_row(error->sqlerrcode) || ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_PLPGSQL_ERROR ||
+		   error->sqlerrcode == ERRCODE_OBJECT_IN_USE;
 }

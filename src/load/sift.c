@@ -79,15 +79,6 @@ typedef struct Sift
 	int64 limit;
 } Sift;
 
-/* True for an error that is a row's. */
-static bool
-is_of_row(const ErrorData *error)
-{
-	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION;
-}
-
 IdemMaxDead
 idem_read_max_dead(const char *text)
 {
@@ -266,7 +257,7 @@ make_batch(Sift *sift)
 		const char *column = idem_take_making(sift->maker);
 		Row *row = &sift->rows[making ? sift->made++ : sift->checked++];
 
-		if (!is_of_row(error))
+		if (!idem_is_of_row(error->sqlerrcode))
 			ReThrowError(error);
 		row->made = NULL;
 		bury(sift, row, !making ? "constraint" : column ? "cast" : "window", column, error);
@@ -472,7 +463,7 @@ find_culprits(Sift *sift, ErrorData *error)
 	int64 before = sift->nbad;
 
 	idem_hide_rows();
-	if (error->sqlerrcode != ERRCODE_CARDINALITY_VIOLATION && !is_of_row(error))
+	if (error->sqlerrcode != ERRCODE_CARDINALITY_VIOLATION && !idem_is_of_row(error->sqlerrcode))
 		ReThrowError(error);
 	pass_rows(sift);
 	if (find_conflicts(sift) && apply->target->refers_to_itself)

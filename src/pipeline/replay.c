@@ -91,15 +91,6 @@ report_letter(Replay *replay, int64 letter_id, const ErrorData *error)
 	tuplestore_putvalues(replay->result->setResult, replay->result->setDesc, values, nulls);
 }
 
-/* True for an error that is the row's. */
-static bool
-is_of_row(const ErrorData *error)
-{
-	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION;
-}
-
 static void
 replay_as(void *arg)
 {
@@ -120,7 +111,7 @@ replay_as(void *arg)
 		replay->request.on_schema_change = IDEM_SCHEMA_IGNORE;
 		replay->request.dead_letters = replay->relid;
 		error = idem_try(load_record, replay, CurrentMemoryContext);
-		if (error && !is_of_row(error))
+		if (error && !idem_is_of_row(error->sqlerrcode))
 			ReThrowError(error);
 		idem_end_letter(letters, letter_id, error);
 		report_letter(replay, letter_id, error);

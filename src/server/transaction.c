@@ -115,6 +115,14 @@ idem_is_cancel(int sqlerrcode)
 		   sqlerrcode == ERRCODE_CANNOT_CONNECT_NOW;
 }
 
+bool
+idem_is_of_row(int sqlerrcode)
+{
+	int category = ERRCODE_TO_CATEGORY(sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION;
+}
+
 /* Does work in a subtransaction, which is ended so unless it fails. */
 static ErrorData *
 try_work(void (*work)(void *arg), void *arg, MemoryContext context, void (*end)(void))

@@ -30,6 +30,9 @@ extern void idem_drop_snapshot(void);
  */
 extern bool idem_is_cancel(int sqlerrcode);
 
+/* True for an error that is a row's: of its data, or of a constraint (classes 22 and 23). */
+extern bool idem_is_of_row(int sqlerrcode);
+
 /*
  * Does work in a subtransaction.  If it fails, all of it is rolled back, nested SPI
  * levels included, and the error returned, copied to context; else NULL.  A cancel is
