@@ -104,28 +104,12 @@ run_for_caller(Alone *alone)
 	alone->done = true;
 }
 
-/* Attaches to the segment, for as long as the process lives; NULL if the caller has gone. */
-static Alone *
-attach_segment(uint32 handle)
-{
-	MemoryContext context = CurrentMemoryContext;
-	dsm_segment *segment;
-
-	StartTransactionCommand();
-	segment = dsm_attach(handle);
-	if (segment)
-		dsm_pin_mapping(segment);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	return segment ? dsm_segment_address(segment) : NULL;
-}
-
 /* Main function of the worker's process. */
 void
 idem_alone_main(Datum arg)
 {
 	const IdemWorkerArgs *args = idem_begin_process("idem index");
-	Alone *alone = attach_segment(args->segment);
+	Alone *alone = idem_attach_segment(args->segment);
 
 	if (alone)
 	{

@@ -239,22 +239,6 @@ load_windows(const char *name, Backfill *shared)
 	idem_end_work();
 }
 
-/* Attaches to the segment, for as long as the process lives; NULL if the caller has gone. */
-static Backfill *
-attach_segment(uint32 handle)
-{
-	MemoryContext context = CurrentMemoryContext;
-	dsm_segment *segment;
-
-	StartTransactionCommand();
-	segment = dsm_attach(handle);
-	if (segment)
-		dsm_pin_mapping(segment);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	return segment ? dsm_segment_address(segment) : NULL;
-}
-
 /* Loads windows until there are none left, or what there is of them has an error. */
 static void
 load_part(const char *pipeline, Backfill *shared)
@@ -283,7 +267,7 @@ void
 idem_backfill_main(Datum arg)
 {
 	const IdemWorkerArgs *args = idem_begin_process("idem backfill");
-	Backfill *shared = attach_segment(args->segment);
+	Backfill *shared = idem_attach_segment(args->segment);
 
 	pgstat_report_activity(STATE_RUNNING, psprintf("pipeline %s", args->name));
 	if (shared)

@@ -11,6 +11,7 @@
 #include "server/compat.h"
 #include "server/schedule.h"
 #include "server/shared.h"
+#include "storage/dsm.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -250,4 +251,19 @@ idem_begin_process(const char *application)
 							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "idem process", ALLOCSET_DEFAULT_SIZES));
 	return args;
+}
+
+void *
+idem_attach_segment(uint32 handle)
+{
+	MemoryContext context = CurrentMemoryContext;
+	dsm_segment *segment;
+
+	StartTransactionCommand();
+	segment = dsm_attach(handle);
+	if (segment)
+		dsm_pin_mapping(segment);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return segment ? dsm_segment_address(segment) : NULL;
 }

@@ -50,7 +50,7 @@ typedef struct IdemWorkerArgs
 {
 	Oid database;
 	Oid role;		 /* whose session it is */
-	uint32 segment;	 /* handle of what a backfill's workers share */
+	uint32 segment;	 /* handle of what it shares, with a backfill's other workers or its caller */
 	char name[96];	 /* of the pipeline; or the path of the database's files */
 } IdemWorkerArgs;
 
@@ -66,5 +66,11 @@ extern const IdemWorkerArgs *idem_worker_args(void);
  * The current memory context is then one that lives as long as the process.
  */
 extern const IdemWorkerArgs *idem_begin_process(const char *application);
+
+/*
+ * What such a process shares with who has started it, from the handle that it was given: for
+ * as long as it lives; NULL if that one has gone.
+ */
+extern void *idem_attach_segment(uint32 handle);
 
 #endif /* IDEM_SERVER_SCHEDULE_H */
