@@ -12,7 +12,6 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "fmgr.h"
 #include "ledger/access.h"
 #include "ledger/letters.h"
@@ -271,25 +270,18 @@ idem_end_letter(IdemLetters *letters, int64 letter_id, const ErrorData *error)
 /*
  * Runs the DDL:
  *
- * CREATE SEQUENCE s.d_letter_id_seq;
- * CREATE TABLE s.d OF idem_dead_letter (letter_id WITH OPTIONS DEFAULT nextval('s.d_letter_id_seq') PRIMARY KEY, …);
+ * CREATE TABLE s.d OF idem_dead_letter (letter_id …, …);
  * CREATE UNIQUE INDEX ON s.d (pipeline, row_id) WHERE state = 'open';
  */
 static void
 create_table(const char *schema, const char *name, const char *type)
 {
-	const char *table = quote_qualified_identifier(schema, name);
-	const char *sequence = quote_qualified_identifier(schema, ChooseRelationName(name, "letter_id", "seq",
-																				 get_namespace_oid(schema, false), false));
+	const char *table = idem_create_typed_table(
+		schema, name, type, "letter_id",
+		"window_range WITH OPTIONS NOT NULL, row_id WITH OPTIONS NOT NULL,"
+		" record WITH OPTIONS NOT NULL, times WITH OPTIONS NOT NULL,"
+		" state WITH OPTIONS NOT NULL CHECK (state OPERATOR(pg_catalog.=) ANY ('{open,replayed,gone,discarded}'))");
 
-	idem_run_once(psprintf("CREATE SEQUENCE %s", sequence));
-	idem_run_once(psprintf("CREATE TABLE %s OF %s ("
-						   "letter_id WITH OPTIONS DEFAULT pg_catalog.nextval(%s::pg_catalog.regclass) PRIMARY KEY,"
-						   " pipeline WITH OPTIONS NOT NULL, window_range WITH OPTIONS NOT NULL, row_id WITH OPTIONS NOT NULL,"
-						   " record WITH OPTIONS NOT NULL, times WITH OPTIONS NOT NULL,"
-						   " state WITH OPTIONS NOT NULL CHECK (state OPERATOR(pg_catalog.=) ANY ('{open,replayed,gone,discarded}')))",
-						   table, type, quote_literal_cstr(sequence)));
-	idem_run_once(psprintf("ALTER SEQUENCE %s OWNED BY %s.letter_id", sequence, table));
 	idem_run_once(psprintf("CREATE UNIQUE INDEX ON %s (pipeline, row_id) WHERE (state OPERATOR(pg_catalog.=) 'open')", table));
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem dead letters: rows that could not be loaded'", table));
 }

@@ -338,42 +338,45 @@ require_range_type(Oid range)
 	return type;
 }
 
+const char *
+idem_create_typed_table(const char *schema, const char *name, const char *type, const char *id, const char *more)
+{
+	const char *table = quote_qualified_identifier(schema, name);
+	const char *sequence = quote_qualified_identifier(schema, ChooseRelationName(name, id, "seq",
+																				 get_namespace_oid(schema, false), false));
+
+	idem_run_once(psprintf("CREATE SEQUENCE %s", sequence));
+	idem_run_once(psprintf("CREATE TABLE %s OF %s (%s WITH OPTIONS DEFAULT pg_catalog.nextval(%s::pg_catalog.regclass) PRIMARY KEY,"
+						   " pipeline WITH OPTIONS NOT NULL, %s)",
+						   table, type, id, quote_literal_cstr(sequence), more));
+	idem_run_once(psprintf("ALTER SEQUENCE %s OWNED BY %s.%s", sequence, table, id));
+	return table;
+}
+
 /*
  * Runs the DDL of a ledger:
  *
- * CREATE SEQUENCE s.l_run_id_seq;
- * CREATE TABLE s.l OF idem_ledger (run_id WITH OPTIONS DEFAULT nextval('s.l_run_id_seq')
- *     PRIMARY KEY, … EXCLUDE USING gist (pipeline WITH =, window_range WITH &&)
+ * CREATE TABLE s.l OF idem_ledger (run_id …, … EXCLUDE USING gist (pipeline WITH =, window_range WITH &&)
  *     WHERE (state IN ('running', 'complete')));
- * ALTER SEQUENCE s.l_run_id_seq OWNED BY s.l.run_id;
  * CREATE INDEX ON s.l USING gist (pipeline, window_range) WHERE (state IN ('failed', 'superseded'));
  * CREATE INDEX ON s.l (pipeline, run_id);
- *
- * Typed tables cannot have identity columns, hence the sequence.
  */
 static void
 run_ledger_ddl(const char *schema, const char *name, const IdemRangeType *type,
 			   const char *type_schema)
 {
-	const char *table = quote_qualified_identifier(schema, name);
-	const char *sequence = quote_qualified_identifier(schema, ChooseRelationName(name, "run_id", "seq",
-																				 get_namespace_oid(schema, false), false));
 	const char *finite = type->bound == INT8OID ? "" : " AND pg_catalog.isfinite(pg_catalog.lower(window_range))"
 													   " AND pg_catalog.isfinite(pg_catalog.upper(window_range))";
+	const char *table = idem_create_typed_table(
+		schema, name, quote_qualified_identifier(type_schema, type->ledger), "run_id",
+		psprintf("state WITH OPTIONS NOT NULL, window_range WITH OPTIONS NOT NULL CHECK ("
+				 "pg_catalog.lower_inc(window_range) AND NOT pg_catalog.upper_inc(window_range)"
+				 " AND NOT pg_catalog.upper_inf(window_range)%s),"
+				 " EXCLUDE USING gist (pipeline WITH OPERATOR(pg_catalog.=),"
+				 " window_range WITH OPERATOR(pg_catalog.&&))"
+				 " WHERE (state OPERATOR(pg_catalog.=) ANY ('{running,complete}'))",
+				 finite));
 
-	idem_run_once(psprintf("CREATE SEQUENCE %s", sequence));
-	idem_run_once(psprintf("CREATE TABLE %s OF %s ("
-						   "run_id WITH OPTIONS DEFAULT pg_catalog.nextval(%s::pg_catalog.regclass) PRIMARY KEY,"
-						   " pipeline WITH OPTIONS NOT NULL, state WITH OPTIONS NOT NULL,"
-						   " window_range WITH OPTIONS NOT NULL CHECK ("
-						   "pg_catalog.lower_inc(window_range) AND NOT pg_catalog.upper_inc(window_range)"
-						   " AND NOT pg_catalog.upper_inf(window_range)%s),"
-						   " EXCLUDE USING gist (pipeline WITH OPERATOR(pg_catalog.=),"
-						   " window_range WITH OPERATOR(pg_catalog.&&))"
-						   " WHERE (state OPERATOR(pg_catalog.=) ANY ('{running,complete}')))",
-						   table, quote_qualified_identifier(type_schema, type->ledger),
-						   quote_literal_cstr(sequence), finite));
-	idem_run_once(psprintf("ALTER SEQUENCE %s OWNED BY %s.run_id", sequence, table));
 	idem_run_once(psprintf("CREATE INDEX ON %s USING gist (pipeline, window_range)"
 						   " WHERE (state OPERATOR(pg_catalog.=) ANY ('{failed,superseded}'))",
 						   table));

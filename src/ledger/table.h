@@ -29,6 +29,18 @@ extern void idem_check_ledger(IdemLedger *ledger);
  */
 extern bool idem_may_claim_range(const IdemLedger *ledger);
 
+/*
+ * Creates a table of one of our types, with a sequence of its own for its id, by which it is a
+ * primary key (typed tables cannot have identity columns); more are further columns and
+ * constraints.  Returns its qualified name.
+ *
+ * CREATE SEQUENCE s.t_id_seq;
+ * CREATE TABLE s.t OF type (id WITH OPTIONS DEFAULT nextval('s.t_id_seq') PRIMARY KEY, pipeline WITH OPTIONS NOT NULL, more);
+ * ALTER SEQUENCE s.t_id_seq OWNED BY s.t.id;
+ */
+extern const char *idem_create_typed_table(const char *schema, const char *name, const char *type,
+										   const char *id, const char *more);
+
 /* Raises 42804 for a range of another type than the ledger's. */
 extern void idem_check_range_type(const IdemLedger *ledger, Oid range);
 

@@ -12,9 +12,9 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
-#include "commands/defrem.h"
 #include "nodes/makefuncs.h"
 #include "fmgr.h"
+#include "ledger/table.h"
 #include "miscadmin.h"
 #include "server/collect.h"
 #include "server/compat.h"
@@ -61,25 +61,13 @@ is_warning(int kind)
 }
 
 /*
- * CREATE SEQUENCE s.m_check_id_seq;
- * CREATE TABLE s.m OF idem_monitor (check_id WITH OPTIONS DEFAULT nextval('s.m_check_id_seq') PRIMARY KEY, …);
+ * SQL: idem_create_monitor(name text) returns regclass
+ *
+ * CREATE TABLE s.m OF idem_monitor (check_id …, …);
  * CREATE INDEX ON s.m (pipeline, window_range, check_id);
- * and the same of m_alerts, with a unique index (pipeline, kind) WHERE closed_at IS NULL
+ * CREATE TABLE s.m_alerts OF idem_alert (alert_id …, …);
+ * CREATE UNIQUE INDEX ON s.m_alerts (pipeline, kind) WHERE closed_at IS NULL;
  */
-static void
-create_table(const char *schema, const char *name, const char *type, const char *id, const char *constraints)
-{
-	const char *table = quote_qualified_identifier(schema, name);
-	const char *sequence = quote_qualified_identifier(schema, ChooseRelationName(name, id, "seq", get_namespace_oid(schema, false), false));
-
-	idem_run_once(psprintf("CREATE SEQUENCE %s", sequence));
-	idem_run_once(psprintf("CREATE TABLE %s OF %s (%s WITH OPTIONS DEFAULT pg_catalog.nextval(%s::pg_catalog.regclass) PRIMARY KEY,"
-						   " pipeline WITH OPTIONS NOT NULL, %s)",
-						   table, type, id, quote_literal_cstr(sequence), constraints));
-	idem_run_once(psprintf("ALTER SEQUENCE %s OWNED BY %s.%s", sequence, table, id));
-}
-
-/* SQL: idem_create_monitor(name text) returns regclass */
 Datum
 idem_create_monitor(PG_FUNCTION_ARGS)
 {
@@ -87,8 +75,8 @@ idem_create_monitor(PG_FUNCTION_ARGS)
 	RangeVar *relation = makeRangeVarFromNameList(textToQualifiedNameList(PG_GETARG_TEXT_PP(0)));
 	Oid namespace = RangeVarGetCreationNamespace(relation);
 	const char *schema = get_namespace_name(namespace);
-	const char *alerts = psprintf("%s_alerts", relation->relname);
-	const char *table = quote_qualified_identifier(schema, relation->relname);
+	const char *table;
+	const char *alerts;
 
 	if (strlen(relation->relname) > MAX_NAME)
 		ereport(ERROR,
@@ -97,13 +85,12 @@ idem_create_monitor(PG_FUNCTION_ARGS)
 				 errhint("A name has at most %d bytes.", MAX_NAME)));
 	idem_require_writable("create a monitor");
 	idem_connect(true);
-	create_table(schema, relation->relname, quote_qualified_identifier(ours, "idem_monitor"), "check_id",
-				 "window_range WITH OPTIONS NOT NULL, result WITH OPTIONS NOT NULL");
+	table = idem_create_typed_table(schema, relation->relname, quote_qualified_identifier(ours, "idem_monitor"), "check_id",
+									"window_range WITH OPTIONS NOT NULL, result WITH OPTIONS NOT NULL");
 	idem_run_once(psprintf("CREATE INDEX ON %s (pipeline, window_range, check_id)", table));
-	create_table(schema, alerts, quote_qualified_identifier(ours, "idem_alert"), "alert_id",
-				 psprintf("kind WITH OPTIONS NOT NULL, windows WITH OPTIONS NOT NULL,"
-						  " FOREIGN KEY (last_check) REFERENCES %s ON DELETE SET NULL", table));
-	alerts = quote_qualified_identifier(schema, alerts);
+	alerts = idem_create_typed_table(schema, psprintf("%s_alerts", relation->relname), quote_qualified_identifier(ours, "idem_alert"), "alert_id",
+									 psprintf("kind WITH OPTIONS NOT NULL, windows WITH OPTIONS NOT NULL,"
+											  " FOREIGN KEY (last_check) REFERENCES %s ON DELETE SET NULL", table));
 	idem_run_once(psprintf("CREATE UNIQUE INDEX ON %s (pipeline, kind) WHERE closed_at IS NULL", alerts));
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem monitor: a row for each check'", table));
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem monitor: alerts'", alerts));
