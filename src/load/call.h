@@ -28,6 +28,20 @@ extern void idem_read_window_argument(FunctionCallInfo fcinfo, int arg, bool is_
 									  IdemRequest *request);
 extern IdemOnBusy idem_read_on_busy(FunctionCallInfo fcinfo, int arg);
 
+/* The arguments that begin a load and a check, in order, and reads them. */
+enum
+{
+	IDEM_ARG_LEDGER,
+	IDEM_ARG_TARGET,
+	IDEM_ARG_SOURCE,
+	IDEM_ARG_WINDOW_RANGE,
+	IDEM_ARG_MODE,
+	IDEM_ARG_KEYS,
+	IDEM_ARG_WINDOW_COLUMN,
+	IDEM_ARG_PIPELINE,
+};
+extern IdemRequest idem_read_request(FunctionCallInfo fcinfo, bool is_text);
+
 /* The values of on_schema_change, in the order of their enum, and NULL. */
 extern const char *const idem_schema_changes[];
 

@@ -25,18 +25,10 @@ PG_FUNCTION_INFO_V1(idem_load_window_text);
 PG_FUNCTION_INFO_V1(idem_load);
 PG_FUNCTION_INFO_V1(idem_load_text);
 
-/* The arguments, in order. */
+/* The arguments, in order, from those on that a check has too. */
 enum
 {
-	ARG_LEDGER,
-	ARG_TARGET,
-	ARG_SOURCE,
-	ARG_WINDOW_RANGE,
-	ARG_MODE,
-	ARG_KEYS,
-	ARG_WINDOW_COLUMN,
-	ARG_PIPELINE,
-	ARG_STEP,
+	ARG_STEP = IDEM_ARG_PIPELINE + 1,
 	ARG_VERSION_COLUMN,
 	ARG_AUDIT,
 	ARG_LOOKBACK,
@@ -49,28 +41,6 @@ enum
 	ARG_MAX_DEAD,
 };
 
-static const char *const argument_names[] = {
-	"ledger",
-	"target",
-	"source",
-	"window_range",
-	"mode",
-	"keys",
-	"window_column",
-	"pipeline",
-	"step",
-	"version_column",
-	"audit",
-	"lookback",
-	"force",
-	"time_zone",
-	"on_busy",
-	"on_error",
-	"on_schema_change",
-	"dead_letters",
-	"max_dead",
-};
-
 void
 idem_require_argument(FunctionCallInfo fcinfo, int arg, const char *name)
 {
@@ -78,13 +48,6 @@ idem_require_argument(FunctionCallInfo fcinfo, int arg, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument %s must not be NULL", name)));
-}
-
-/* The same for one of the load's arguments. */
-static void
-require_argument(FunctionCallInfo fcinfo, int arg)
-{
-	idem_require_argument(fcinfo, arg, argument_names[arg]);
 }
 
 char *
@@ -149,31 +112,40 @@ read_on_schema_change(FunctionCallInfo fcinfo, int arg)
 	return (IdemOnSchemaChange) idem_choice_argument(fcinfo, arg, "on_schema_change", idem_schema_changes);
 }
 
-/* Reads the arguments. */
-static IdemRequest
-read_request(FunctionCallInfo fcinfo, bool is_text)
+IdemRequest
+idem_read_request(FunctionCallInfo fcinfo, bool is_text)
 {
+	static const char *const needed[] = {"ledger", "target", "source"};
 	static const char *const modes[] = {"upsert", "reload", NULL};
-	static const char *const on_error[] = {"stop", "continue", NULL};
 	IdemRequest request = {.schema = get_func_namespace(fcinfo->flinfo->fn_oid)};
 	int arg;
 
-	for (arg = ARG_LEDGER; arg <= ARG_SOURCE; arg++)
-		require_argument(fcinfo, arg);
-	request.ledger = PG_GETARG_OID(ARG_LEDGER);
-	request.target = PG_GETARG_OID(ARG_TARGET);
-	request.source = idem_text_argument(fcinfo, ARG_SOURCE);
-	idem_read_window_argument(fcinfo, ARG_WINDOW_RANGE, is_text, &request);
-	request.reload = idem_choice_argument(fcinfo, ARG_MODE, "mode", modes) == 1;
-	if (!PG_ARGISNULL(ARG_KEYS))
-		request.keys = idem_read_keys(PG_GETARG_ARRAYTYPE_P(ARG_KEYS), &request.nkeys);
-	request.window_column = idem_text_argument(fcinfo, ARG_WINDOW_COLUMN);
-	request.pipeline = idem_text_argument(fcinfo, ARG_PIPELINE);
+	for (arg = IDEM_ARG_LEDGER; arg <= IDEM_ARG_SOURCE; arg++)
+		idem_require_argument(fcinfo, arg, needed[arg]);
+	request.ledger = PG_GETARG_OID(IDEM_ARG_LEDGER);
+	request.target = PG_GETARG_OID(IDEM_ARG_TARGET);
+	request.source = idem_text_argument(fcinfo, IDEM_ARG_SOURCE);
+	idem_read_window_argument(fcinfo, IDEM_ARG_WINDOW_RANGE, is_text, &request);
+	request.reload = idem_choice_argument(fcinfo, IDEM_ARG_MODE, "mode", modes) == 1;
+	if (!PG_ARGISNULL(IDEM_ARG_KEYS))
+		request.keys = idem_read_keys(PG_GETARG_ARRAYTYPE_P(IDEM_ARG_KEYS), &request.nkeys);
+	request.window_column = idem_text_argument(fcinfo, IDEM_ARG_WINDOW_COLUMN);
+	request.pipeline = idem_text_argument(fcinfo, IDEM_ARG_PIPELINE);
+	return request;
+}
+
+/* Reads all arguments. */
+static IdemRequest
+read_load(FunctionCallInfo fcinfo, bool is_text)
+{
+	static const char *const on_error[] = {"stop", "continue", NULL};
+	IdemRequest request = idem_read_request(fcinfo, is_text);
+
 	request.step = idem_text_argument(fcinfo, ARG_STEP);
 	request.version_column = idem_text_argument(fcinfo, ARG_VERSION_COLUMN);
 	request.audit = idem_text_argument(fcinfo, ARG_AUDIT);
 	request.lookback = idem_text_argument(fcinfo, ARG_LOOKBACK);
-	require_argument(fcinfo, ARG_FORCE);
+	idem_require_argument(fcinfo, ARG_FORCE, "force");
 	request.force = PG_GETARG_BOOL(ARG_FORCE);
 	request.identity.time_zone = idem_text_argument(fcinfo, ARG_TIME_ZONE);
 	request.on_busy = idem_read_on_busy(fcinfo, ARG_ON_BUSY);
@@ -181,7 +153,7 @@ read_request(FunctionCallInfo fcinfo, bool is_text)
 	request.on_schema_change = read_on_schema_change(fcinfo, ARG_ON_SCHEMA_CHANGE);
 	if (!PG_ARGISNULL(ARG_DEAD_LETTERS))
 		request.dead_letters = PG_GETARG_OID(ARG_DEAD_LETTERS);
-	require_argument(fcinfo, ARG_MAX_DEAD);
+	idem_require_argument(fcinfo, ARG_MAX_DEAD, "max_dead");
 	request.max_dead = idem_text_argument(fcinfo, ARG_MAX_DEAD);
 	return request;
 }
@@ -255,7 +227,7 @@ call_load(FunctionCallInfo fcinfo, bool is_text)
 	IdemSummary summary;
 
 	idem_connect(atomic);
-	request = read_request(fcinfo, is_text);
+	request = read_load(fcinfo, is_text);
 	idem_run_load(&request, atomic, NULL, NULL, &summary);
 	idem_notice_summary(&summary, atomic);
 	idem_finish();
@@ -293,7 +265,7 @@ select_load(FunctionCallInfo fcinfo, bool is_text)
 
 	InitMaterializedSRF(fcinfo, 0);
 	idem_connect(true);
-	request = read_request(fcinfo, is_text);
+	request = read_load(fcinfo, is_text);
 	idem_run_load(&request, true, report_row, fcinfo->resultinfo, &summary);
 	idem_finish();
 	return (Datum) 0;
