@@ -200,6 +200,10 @@ extern void idem_run_on_rows(IdemApply *apply, IdemCommand command, IdemPiece *p
 /* The same, without a receiver: returns how many rows it wrote, or returned. */
 extern uint64 idem_run_command(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand command);
 
+/* The same, and returns the rows that it returned, which are the target's. */
+extern IdemRows idem_collect_rows(IdemApply *apply, IdemCommand command, IdemPiece *piece,
+								  const IdemRows *rows, Snapshot since);
+
 /* Leaves one row a key in a piece's rows, unless it has been done or there are no keys. */
 extern void idem_collapse_piece(IdemApply *apply, IdemPiece *piece);
 

@@ -374,3 +374,30 @@ idem_run_on_rows(IdemApply *apply, IdemCommand command, IdemPiece *piece, const 
 {
 	(void) run_command(apply, command, piece, rows, since, receiver);
 }
+
+/* Collects rows. */
+typedef struct RowCollector
+{
+	IdemRowReceiver base;
+	IdemRows rows;
+} RowCollector;
+
+static bool
+collect_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	slot_getallattrs(slot);
+	idem_put_row(&((RowCollector *) self)->rows, slot->tts_values, slot->tts_isnull);
+	return true;
+}
+
+IdemRows
+idem_collect_rows(IdemApply *apply, IdemCommand command, IdemPiece *piece, const IdemRows *rows, Snapshot since)
+{
+	RowCollector collector = {
+		.base = {{collect_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone}, apply->target, apply->desc},
+		.rows = idem_make_rows(apply->desc),
+	};
+
+	idem_run_on_rows(apply, command, piece, rows, since, &collector.base.pub);
+	return collector.rows;
+}

@@ -11,10 +11,8 @@
  */
 #include "postgres.h"
 
-#include "executor/tuptable.h"
 #include "load/apply.h"
 #include "miscadmin.h"
-#include "server/query.h"
 
 /* How to delete, and how to see what is left; which rows, NULL is all of the window. */
 typedef struct Deletion
@@ -38,35 +36,6 @@ run_delete(void *arg)
 	deletion->deleted += idem_run_command(deletion->apply, deletion->piece, deletion->rows, deletion->command);
 }
 
-/* Collects the rows that a statement returns. */
-typedef struct RowReceiver
-{
-	IdemRowReceiver base;
-	IdemRows *rows;
-} RowReceiver;
-
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	slot_getallattrs(slot);
-	idem_put_row(((RowReceiver *) self)->rows, slot->tts_values, slot->tts_isnull);
-	return true;
-}
-
-/* The rows that a snapshot and our own changes since show to be left. */
-static IdemRows
-look_left(const Deletion *deletion, Snapshot since)
-{
-	IdemRows left = idem_make_rows(deletion->apply->desc);
-	RowReceiver receiver = {
-		.base = {{receive_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone}, deletion->apply->target, deletion->apply->desc},
-		.rows = &left,
-	};
-
-	idem_run_on_rows(deletion->apply, deletion->look, deletion->piece, deletion->rows, since, &receiver.base.pub);
-	return left;
-}
-
 /* True if a statement that deleted so many rows has left none. */
 static bool
 deleted_all(const Deletion *deletion, int64 deleted)
@@ -86,7 +55,7 @@ delete_round(Deletion *deletion)
 	if (deleted_all(deletion, deletion->deleted - before))
 		left = idem_make_rows(deletion->apply->desc);
 	else
-		left = look_left(deletion, since);
+		left = idem_collect_rows(deletion->apply, deletion->look, deletion->piece, deletion->rows, since);
 	idem_release_snapshot(since);
 	if (deletion->left.store)
 		idem_free_rows(&deletion->left);

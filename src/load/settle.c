@@ -102,42 +102,19 @@ idem_note_written(IdemApply *apply, IdemSettling *settling, const IdemDifference
 	add_rows(&settling->written, &difference->missing);
 }
 
-/* Collects the rows that a statement returns, or counts them only. */
-typedef struct RowReceiver
-{
-	IdemRowReceiver base;
-	IdemRows *rows; /* NULL: they are counted */
-	int64 count;
-} RowReceiver;
-
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	RowReceiver *receiver = (RowReceiver *) self;
-
-	receiver->count++;
-	if (receiver->rows == NULL)
-		return true;
-	slot_getallattrs(slot);
-	idem_put_row(receiver->rows, slot->tts_values, slot->tts_isnull);
-	return true;
-}
-
 /* Leaves of some rows those that we have not written. */
 static void
 leave_others(IdemApply *apply, IdemPiece *piece, IdemRows *rows, const IdemSettling *settling)
 {
-	IdemRows others = idem_make_rows(apply->desc);
-	RowReceiver receiver = {
-		.base = {{receive_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone}, apply->target, apply->desc},
-		.rows = &others,
-	};
+	IdemRows others;
 
 	if (rows->count > 0 && settling->written.store)
 	{
 		idem_show_written(&settling->written);
-		idem_run_on_rows(apply, IDEM_OTHERS, piece, rows, NULL, &receiver.base.pub);
+		others = idem_collect_rows(apply, IDEM_OTHERS, piece, rows, NULL);
 	}
+	else
+		others = idem_make_rows(apply->desc);
 	idem_free_rows(rows);
 	*rows = others;
 }
@@ -235,16 +212,30 @@ settle_rows(IdemApply *apply, IdemPiece *piece, IdemSettling *settling)
 	}
 }
 
+/* Counts the rows that a statement returns. */
+typedef struct CountReceiver
+{
+	DestReceiver pub;
+	int64 count;
+} CountReceiver;
+
+static bool
+count_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	((CountReceiver *) self)->count++;
+	return true;
+}
+
 /* How many rows are in the window, by a snapshot, without or with our own changes since. */
 static int64
 count_window(IdemApply *apply, IdemPiece *piece, Snapshot snapshot, bool ours)
 {
-	RowReceiver receiver = {
-		.base = {{receive_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone}},
+	CountReceiver receiver = {
+		.pub = {count_row, idem_start_receiver, idem_keep_receiver, idem_keep_receiver, DestNone},
 	};
 	IdemStatement *statement = idem_get_statement(apply, IDEM_WINDOW, piece->rows.count);
 
-	(ours ? idem_run_since : idem_run_at)(statement, snapshot, piece->bounds, &receiver.base.pub);
+	(ours ? idem_run_since : idem_run_at)(statement, snapshot, piece->bounds, &receiver.pub);
 	return receiver.count;
 }
 
