@@ -200,7 +200,7 @@ extern void idem_run_on_rows(IdemApply *apply, IdemCommand command, IdemPiece *p
 /* The same, without a receiver: returns how many rows it wrote, or returned. */
 extern uint64 idem_run_command(IdemApply *apply, IdemPiece *piece, const IdemRows *rows, IdemCommand command);
 
-/* The same, and returns the rows that it returned, which are the target's. */
+/* Runs a command on rows, and returns those that it returns, which are of the target. */
 extern IdemRows idem_collect_rows(IdemApply *apply, IdemCommand command, IdemPiece *piece,
 								  const IdemRows *rows, Snapshot since);
 

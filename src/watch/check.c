@@ -123,6 +123,7 @@ typedef struct TargetReceiver
 {
 	IdemRowReceiver base;
 	Window *window;
+	IdemRows *only;		   /* into which those go that only the target has; NULL: none */
 	MemoryContext context; /* reset for each row */
 } TargetReceiver;
 
@@ -156,12 +157,13 @@ make_statement(const Window *window, const char *sql)
 
 /* Reads the window in the target. */
 static void
-read_target(Window *window)
+read_target(Window *window, bool (*receive)(TupleTableSlot *slot, DestReceiver *self), IdemRows *only)
 {
 	TargetReceiver receiver = {
-		.base = {{receive_target_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone},
+		.base = {{receive, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone},
 				 window->checking->load.target, window->checking->load.apply->desc},
 		.window = window,
+		.only = only,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "idem window row", ALLOCSET_SMALL_SIZES),
 	};
 	StringInfoData sql;
@@ -248,7 +250,7 @@ read_window(Window *window)
 	if (target->window == NULL)
 		return;
 	check->target_rows = check->target_null_keys = 0;
-	read_target(window);
+	read_target(window, receive_target_row, NULL);
 	if (target->nkeys == 0)
 		check->target_null_keys = IDEM_NOT_COUNTED;
 	else if (target->has_arbiter)
@@ -295,82 +297,53 @@ compare_keys(Window *window)
 	window->check->different_rows = window->difference.changed.count;
 }
 
-/* Adds the source's rows to a multiset that has been begun after they were read. */
+/*
+ * Adds a row of a side to the multiset; or, where only is given, adds it to that if the other
+ * side does not have it.  What is made on the way is in a context that is reset.
+ */
 static void
-add_source_rows(Window *window, IdemRows *only)
+compare_row(Window *window, int side, TupleTableSlot *slot, IdemRows *only, MemoryContext context)
 {
 	IdemApply *apply = window->checking->load.apply;
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(apply->desc, &TTSOpsMinimalTuple);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "idem source row", ALLOCSET_SMALL_SIZES);
-
-	tuplestore_rescan(window->piece.rows.store);
-	while (tuplestore_gettupleslot(window->piece.rows.store, true, false, slot))
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-		IdemDigest hash;
-
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		idem_make_image(&window->image, apply->desc, slot->tts_values, slot->tts_isnull);
-		hash = idem_hash_image(&window->image, &apply->key);
-		MemoryContextSwitchTo(old);
-		if (only == NULL)
-			idem_add_row(window->multiset, IDEM_SOURCE, &hash);
-		else if (idem_take_only(window->multiset, IDEM_SOURCE, &hash))
-			idem_put_row(only, slot->tts_values, slot->tts_isnull);
-		MemoryContextReset(context);
-	}
-	MemoryContextDelete(context);
-	ExecDropSingleTupleTableSlot(slot);
-}
-
-/* Takes the target's rows into the multiset, or those of them that are not in the source. */
-typedef struct MultisetReceiver
-{
-	IdemRowReceiver base;
-	Window *window;
-	IdemRows *only;		   /* NULL: into the multiset */
-	MemoryContext context; /* reset for each row */
-} MultisetReceiver;
-
-static bool
-receive_multiset_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	MultisetReceiver *receiver = (MultisetReceiver *) self;
-	Window *window = receiver->window;
-	IdemApply *apply = window->checking->load.apply;
-	MemoryContext old = MemoryContextSwitchTo(receiver->context);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	IdemDigest hash;
 
 	slot_getallattrs(slot);
 	idem_make_image(&window->image, apply->desc, slot->tts_values, slot->tts_isnull);
 	hash = idem_hash_image(&window->image, &apply->key);
 	MemoryContextSwitchTo(old);
-	if (receiver->only == NULL)
-		idem_add_row(window->multiset, IDEM_TARGET, &hash);
-	else if (idem_take_only(window->multiset, IDEM_TARGET, &hash))
-		idem_put_row(receiver->only, slot->tts_values, slot->tts_isnull);
-	MemoryContextReset(receiver->context);
-	return true;
+	if (only == NULL)
+		idem_add_row(window->multiset, side, &hash);
+	else if (idem_take_only(window->multiset, side, &hash))
+		idem_put_row(only, slot->tts_values, slot->tts_isnull);
+	MemoryContextReset(context);
 }
 
-/* Adds the target's rows, or collects those that are in it only. */
+/* Compares the source's rows, which have been kept. */
 static void
-add_target_rows(Window *window, IdemRows *only)
+compare_source(Window *window, IdemRows *only)
 {
-	MultisetReceiver receiver = {
-		.base = {{receive_multiset_row, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone},
-				 window->checking->load.target, window->checking->load.apply->desc},
-		.window = window,
-		.only = only,
-		.context = AllocSetContextCreate(CurrentMemoryContext, "idem target row", ALLOCSET_SMALL_SIZES),
-	};
-	StringInfoData sql;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(window->checking->load.apply->desc, &TTSOpsMinimalTuple);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "idem source row", ALLOCSET_SMALL_SIZES);
 
-	initStringInfo(&sql);
-	idem_build_window(&sql, window->checking->load.apply);
-	idem_run_since(make_statement(window, sql.data), window->since, window->piece.bounds, &receiver.base.pub);
-	MemoryContextDelete(receiver.context);
+	tuplestore_rescan(window->piece.rows.store);
+	while (tuplestore_gettupleslot(window->piece.rows.store, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		compare_row(window, IDEM_SOURCE, slot, only, context);
+	}
+	MemoryContextDelete(context);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* Compares a row of the target. */
+static bool
+receive_compared_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	TargetReceiver *receiver = (TargetReceiver *) self;
+
+	compare_row(receiver->window, IDEM_TARGET, slot, receiver->only, receiver->context);
+	return true;
 }
 
 /* Compares rows that have no keys, and collects those of which differences are wanted. */
@@ -382,16 +355,16 @@ compare_multisets(Window *window)
 	int64 only[IDEM_SIDES];
 
 	window->multiset = idem_begin_multiset();
-	add_source_rows(window, NULL);
-	add_target_rows(window, NULL);
+	compare_source(window, NULL);
+	read_target(window, receive_compared_row, NULL);
 	idem_compare_multiset(window->multiset, max, only);
 	window->check->missing_rows = only[IDEM_SOURCE];
 	window->check->extra_rows = only[IDEM_TARGET];
 	window->difference = (IdemDifference){idem_make_rows(desc), idem_make_rows(desc), idem_make_rows(desc)};
 	if (max > 0)
 	{
-		add_source_rows(window, &window->difference.missing);
-		add_target_rows(window, &window->difference.gone);
+		compare_source(window, &window->difference.missing);
+		read_target(window, receive_compared_row, &window->difference.gone);
 	}
 	idem_end_multiset(window->multiset);
 	window->multiset = NULL;
