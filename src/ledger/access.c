@@ -35,62 +35,32 @@ idem_run_as_ledger_owner(const IdemLedger *ledger, void (*work)(void *arg), void
 	idem_run_as(&identity, work, arg);
 }
 
-/* A statement to be run on a ledger, as an argument of idem_run_as. */
-typedef struct LedgerRun
-{
-	IdemStatement *statement;
-	const Datum *args;
-	const bool *isnull;
-	int ncols; /* 0: to be run, not fetched */
-	Datum *values;
-	bool *nulls;
-	uint64 processed;
-	DestReceiver *receiver; /* NULL: its rows are not collected */
-	Snapshot since;			/* NULL: now */
-} LedgerRun;
-
-static void
-run_statement(void *arg)
-{
-	LedgerRun *run = arg;
-
-	if (run->receiver && run->since)
-		idem_run_since(run->statement, run->since, run->args, run->receiver);
-	else if (run->receiver)
-		idem_run_into(run->statement, run->args, run->receiver);
-	else if (run->ncols == 0)
-		run->processed = idem_run(run->statement, run->args, run->isnull);
-	else
-		run->processed = idem_fetch(run->statement, run->args, run->isnull, run->ncols,
-									run->values, run->nulls);
-}
-
 /* Runs one that reads. */
 static void
-run_reading(const IdemLedger *ledger, LedgerRun *run)
+run_reading(const IdemLedger *ledger, IdemTask *task)
 {
 	if (ledger->owner != GetUserId())
-		idem_check_statement(run->statement);
-	idem_run_as_ledger_owner(ledger, run_statement, run);
+		idem_check_statement(task->statement);
+	idem_run_as_ledger_owner(ledger, idem_run_task, task);
 }
 
 bool
 idem_read_ledger(const IdemLedger *ledger, IdemStatement *statement, const Datum *args,
 				 int ncols, Datum *values, bool *nulls)
 {
-	LedgerRun run = {statement, args, NULL, ncols, values, nulls};
+	IdemTask task = {statement, args, NULL, ncols, values, nulls};
 
-	run_reading(ledger, &run);
-	return run.processed > 0;
+	run_reading(ledger, &task);
+	return task.processed > 0;
 }
 
 void
 idem_read_ledger_rows(const IdemLedger *ledger, IdemStatement *statement, Snapshot since,
 					  const Datum *args, DestReceiver *receiver)
 {
-	LedgerRun run = {.statement = statement, .args = args, .receiver = receiver, .since = since};
+	IdemTask task = {.statement = statement, .args = args, .receiver = receiver, .since = since};
 
-	run_reading(ledger, &run);
+	run_reading(ledger, &task);
 }
 
 /* True if a ledger's owner has logged in himself, to whom no code can RESET the role. */
@@ -102,38 +72,38 @@ is_owners_session(const IdemLedger *ledger)
 
 /* Runs one that writes. */
 static void
-run_writing(const IdemLedger *ledger, LedgerRun *run)
+run_writing(const IdemLedger *ledger, IdemTask *task)
 {
 	IdemIdentity owner = {.role = ledger->owner, .restricted = true};
 
 	/* what his own trigger has SET stays, as after any other statement of his */
 	if (is_owners_session(ledger) || !idem_can_set_role(GetUserId(), ledger->owner))
 	{
-		run_statement(run);
+		idem_run_task(task);
 		return;
 	}
 	if (ledger->owner != GetUserId())
-		idem_check_statement(run->statement);
-	idem_run_as(&owner, run_statement, run);
+		idem_check_statement(task->statement);
+	idem_run_as(&owner, idem_run_task, task);
 }
 
 uint64
 idem_write_ledger(const IdemLedger *ledger, IdemStatement *statement, const Datum *args, const bool *isnull)
 {
-	LedgerRun run = {.statement = statement, .args = args, .isnull = isnull};
+	IdemTask task = {.statement = statement, .args = args, .isnull = isnull};
 
-	run_writing(ledger, &run);
-	return run.processed;
+	run_writing(ledger, &task);
+	return task.processed;
 }
 
 bool
 idem_write_ledger_row(const IdemLedger *ledger, IdemStatement *statement, const Datum *args,
 					  const bool *isnull, int ncols, Datum *values, bool *nulls)
 {
-	LedgerRun run = {statement, args, isnull, ncols, values, nulls};
+	IdemTask task = {statement, args, isnull, ncols, values, nulls};
 
-	run_writing(ledger, &run);
-	return run.processed > 0;
+	run_writing(ledger, &task);
+	return task.processed > 0;
 }
 
 void

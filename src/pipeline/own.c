@@ -45,33 +45,6 @@ idem_guard_table(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* A statement to be run, as an argument of idem_run_as. */
-typedef struct OwnRun
-{
-	IdemStatement *statement;
-	const Datum *args;
-	const bool *isnull;
-	DestReceiver *receiver; /* NULL: its rows are not collected */
-	int ncols;				/* 0: to be run, not fetched */
-	Datum *values;
-	bool *nulls;
-	uint64 processed;
-} OwnRun;
-
-static void
-run_own(void *arg)
-{
-	OwnRun *run = arg;
-
-	if (run->receiver)
-		idem_run_into(run->statement, run->args, run->receiver);
-	else if (run->ncols == 0)
-		run->processed = idem_run(run->statement, run->args, run->isnull);
-	else
-		run->processed = idem_fetch(run->statement, run->args, run->isnull, run->ncols,
-									run->values, run->nulls);
-}
-
 /* The owner of the table of pipelines. */
 static Oid
 tables_owner(const char *schema)
@@ -106,33 +79,33 @@ expand_template(const char *schema, const char *template)
 
 /* Runs what is to be run. */
 static void
-run_as_owner(const char *schema, const char *template, int nargs, const Oid *types, OwnRun *run)
+run_as_owner(const char *schema, const char *template, int nargs, const Oid *types, IdemTask *task)
 {
 	IdemIdentity identity = {.role = tables_owner(schema), .search_path = "pg_catalog, pg_temp"};
 
-	run->statement = idem_make_statement(expand_template(schema, template), nargs, types,
+	task->statement = idem_make_statement(expand_template(schema, template), nargs, types,
 										 IDEM_SNAPSHOT_NEW);
-	idem_run_as(&identity, run_own, run);
+	idem_run_as(&identity, idem_run_task, task);
 }
 
 uint64
 idem_run_own(const char *schema, const char *template, int nargs, const Oid *types,
 			 const Datum *args, const bool *isnull)
 {
-	OwnRun run = {.args = args, .isnull = isnull};
+	IdemTask task = {.args = args, .isnull = isnull};
 
-	run_as_owner(schema, template, nargs, types, &run);
-	return run.processed;
+	run_as_owner(schema, template, nargs, types, &task);
+	return task.processed;
 }
 
 bool
 idem_fetch_own(const char *schema, const char *template, int nargs, const Oid *types,
 			   const Datum *args, const bool *isnull, int ncols, Datum *values, bool *nulls)
 {
-	OwnRun run = {.args = args, .isnull = isnull, .ncols = ncols, .values = values, .nulls = nulls};
+	IdemTask task = {.args = args, .isnull = isnull, .ncols = ncols, .values = values, .nulls = nulls};
 
-	run_as_owner(schema, template, nargs, types, &run);
-	return run.processed > 0;
+	run_as_owner(schema, template, nargs, types, &task);
+	return task.processed > 0;
 }
 
 IdemCollector
@@ -140,10 +113,10 @@ idem_collect_own(const char *schema, const char *template, int nargs, const Oid 
 				 const Datum *args)
 {
 	IdemCollector collector;
-	OwnRun run = {.args = args, .receiver = &collector.pub};
+	IdemTask task = {.args = args, .receiver = &collector.pub};
 
 	idem_begin_collector(&collector);
-	run_as_owner(schema, template, nargs, types, &run);
+	run_as_owner(schema, template, nargs, types, &task);
 	return collector;
 }
 

@@ -346,6 +346,21 @@ execute_once(void *arg)
 }
 
 void
+idem_run_task(void *arg)
+{
+	IdemTask *task = arg;
+
+	if (task->receiver && task->since)
+		idem_run_since(task->statement, task->since, task->args, task->receiver);
+	else if (task->receiver)
+		idem_run_into(task->statement, task->args, task->receiver);
+	else if (task->ncols == 0)
+		task->processed = idem_run(task->statement, task->args, task->isnull);
+	else
+		task->processed = idem_fetch(task->statement, task->args, task->isnull, task->ncols, task->values, task->nulls);
+}
+
+void
 idem_run_once(const char *sql)
 {
 	MemoryContext old = CurrentMemoryContext;

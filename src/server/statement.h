@@ -99,6 +99,25 @@ extern void idem_run_at(IdemStatement *statement, Snapshot snapshot, const Datum
 extern bool idem_fetch(IdemStatement *statement, const Datum *args, const bool *isnull,
 					   int ncols, Datum *values, bool *nulls);
 
+/*
+ * A statement to be run, as an argument of idem_run_as: idem_run_task takes the first row,
+ * sends all to a receiver, or only counts them.
+ */
+typedef struct IdemTask
+{
+	IdemStatement *statement;
+	const Datum *args;
+	const bool *isnull;
+	int ncols; /* to be fetched; 0: none */
+	Datum *values;
+	bool *nulls;
+	DestReceiver *receiver; /* NULL: rows are not collected */
+	Snapshot since;			/* for a receiver; NULL: now */
+	uint64 processed;		/* rows that it returned or changed, or 1 for one that was fetched */
+} IdemTask;
+
+extern void idem_run_task(void *arg);
+
 /* Runs a statement that has no parameters and is used once. */
 extern void idem_run_once(const char *sql);
 

@@ -49,8 +49,18 @@ struct IdemMonitor
 };
 
 static const char *const kinds[IDEM_KINDS] = {
-	"duplicates", "surplus", "missing", "extra", "different", "growth",
-	"null_keys", "source_changed", "target_changed", "check_failed", "late", "blocked",
+	"duplicates",
+	"surplus",
+	"missing",
+	"extra",
+	"different",
+	"growth",
+	"null_keys",
+	"source_changed",
+	"target_changed",
+	"check_failed",
+	"late",
+	"blocked",
 };
 
 /* True for a kind by which nothing that was loaded has become wrong. */
@@ -90,7 +100,8 @@ idem_create_monitor(PG_FUNCTION_ARGS)
 	idem_run_once(psprintf("CREATE INDEX ON %s (pipeline, window_range, check_id)", table));
 	alerts = idem_create_typed_table(schema, psprintf("%s_alerts", relation->relname), quote_qualified_identifier(ours, "idem_alert"), "alert_id",
 									 psprintf("kind WITH OPTIONS NOT NULL, windows WITH OPTIONS NOT NULL,"
-											  " FOREIGN KEY (last_check) REFERENCES %s ON DELETE SET NULL", table));
+											  " FOREIGN KEY (last_check) REFERENCES %s ON DELETE SET NULL",
+											  table));
 	idem_run_once(psprintf("CREATE UNIQUE INDEX ON %s (pipeline, kind) WHERE closed_at IS NULL", alerts));
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem monitor: a row for each check'", table));
 	idem_run_once(psprintf("COMMENT ON TABLE %s IS 'idem monitor: alerts'", alerts));
@@ -204,36 +215,20 @@ check_same(const IdemMonitor *monitor)
 				 errhint("See who may change it, and try again.")));
 }
 
-/* A statement to be run as the owner, as an argument of idem_run_as. */
-typedef struct Run
+/* A statement on a monitor, used once. */
+static IdemStatement *
+make_statement(const char *sql, int nargs, const Oid *types)
 {
-	const char *sql;
-	int nargs;
-	const Oid *types;
-	const Datum *args;
-	const bool *isnull;
-	int ncols;
-	Datum *values;
-	bool *nulls;
-	bool found;
-} Run;
-
-static void
-run_as(void *arg)
-{
-	Run *run = arg;
-
-	run->found = idem_fetch(idem_make_statement(run->sql, run->nargs, run->types, IDEM_SNAPSHOT_NEW), run->args, run->isnull,
-							run->ncols, run->values, run->nulls);
+	return idem_make_statement(sql, nargs, types, IDEM_SNAPSHOT_NEW);
 }
 
 /* Runs a statement as the owner; false if it returns nothing. */
 static bool
-run(const IdemMonitor *monitor, Run *run)
+run(const IdemMonitor *monitor, IdemTask *task)
 {
 	check_same(monitor);
-	idem_run_as(&monitor->identity, run_as, run);
-	return run->found;
+	idem_run_as(&monitor->identity, idem_run_task, task);
+	return task->processed > 0;
 }
 
 IdemFindings
@@ -386,15 +381,14 @@ is_due(IdemMonitor *monitor, const IdemFindings *findings, Datum window, int kin
 					CStringGetTextDatum(kinds[kind])};
 	Datum count;
 	bool isnull;
-	Run streak = {
-		psprintf("SELECT count(*) FROM (SELECT result, growth FROM %s WHERE pipeline = $1 AND window_range = $2"
-				 " ORDER BY check_id DESC LIMIT $3) c WHERE CASE WHEN $4 = 'growth' THEN c.growth ELSE position($4 IN c.result) > 0 END",
-				 monitor->name),
-		lengthof(types), types, args, NULL, 1, &count, &isnull,
-	};
+	IdemTask streak = {NULL, args, NULL, 1, &count, &isnull};
 
 	if (findings->expect->open_after <= 1)
 		return true;
+	streak.statement = make_statement(psprintf("SELECT count(*) FROM (SELECT result, growth FROM %s WHERE pipeline = $1 AND window_range = $2"
+											   " ORDER BY check_id DESC LIMIT $3) c WHERE CASE WHEN $4 = 'growth' THEN c.growth ELSE position($4 IN c.result) > 0 END",
+											   monitor->name),
+									  lengthof(types), types);
 	return run(monitor, &streak) && DatumGetInt64(count) >= findings->expect->open_after;
 }
 
@@ -415,14 +409,36 @@ void
 idem_keep_check(IdemMonitor *monitor, Oid ledger, const IdemCheck *check, IdemFindings *findings)
 {
 	static const Oid types[] = {
-		REGCLASSOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
-		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BYTEAOID, BYTEAOID, BOOLOID, TIMESTAMPTZOID, FLOAT8OID, BOOLOID,
+		REGCLASSOID,
+		TEXTOID,
+		TEXTOID,
+		INT8OID,
+		TEXTOID,
+		TEXTOID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		INT8OID,
+		BYTEAOID,
+		BYTEAOID,
+		BOOLOID,
+		TIMESTAMPTZOID,
+		FLOAT8OID,
+		BOOLOID,
 	};
 	Datum args[lengthof(types)] = {ObjectIdGetDatum(ledger)};
 	bool isnull[lengthof(types)] = {false};
 	Datum values[2];
 	bool nulls[2];
-	Run keep = {build_keep(monitor), lengthof(types), types, args, isnull, 2, values, nulls};
+	IdemTask keep = {make_statement(build_keep(monitor), lengthof(types), types), args, isnull, 2, values, nulls};
 	int kind;
 
 	StaticAssertStmt(lengthof(types) == IDEM_CHECK_COLUMNS + 2, "a column of a check has no type");
@@ -453,12 +469,17 @@ idem_read_last_checks(IdemMonitor *monitor, const IdemRangeType *type, const cha
 	Datum args[] = {0, CStringGetTextDatum(pipeline)};
 	Datum values[2];
 	bool nulls[2];
-	Run read = {
-		psprintf("SELECT array_agg(COALESCE(l.checked_at, '-infinity') ORDER BY u.n), array_agg(COALESCE(l.bad, false) ORDER BY u.n)"
-				 " FROM unnest($1) WITH ORDINALITY u (w, n) LEFT JOIN LATERAL (SELECT c.checked_at, c.result <> 'ok' OR c.growth AS bad"
-				 " FROM %s c WHERE c.pipeline = $2 AND c.window_range = u.w ORDER BY c.check_id DESC LIMIT 1) l ON true",
-				 monitor->name),
-		lengthof(types), types, args, NULL, 2, values, nulls,
+	IdemTask read = {
+		make_statement(psprintf("SELECT array_agg(COALESCE(l.checked_at, '-infinity') ORDER BY u.n), array_agg(COALESCE(l.bad, false) ORDER BY u.n)"
+								" FROM unnest($1) WITH ORDINALITY u (w, n) LEFT JOIN LATERAL (SELECT c.checked_at, c.result <> 'ok' OR c.growth AS bad"
+								" FROM %s c WHERE c.pipeline = $2 AND c.window_range = u.w ORDER BY c.check_id DESC LIMIT 1) l ON true",
+								monitor->name),
+					   lengthof(types), types),
+		args,
+		NULL,
+		2,
+		values,
+		nulls,
 	};
 	Datum *times;
 	Datum *bad;
@@ -496,10 +517,10 @@ notify(const IdemMonitor *monitor, const IdemFindings *findings, int kind, int64
 }
 
 /* Appends CASE … END, which is what there is to tell of an alert: o has its windows w before, and n now. */
-#define EVENT(multirange)                                                                                    \
-	"CASE WHEN o.closed_at IS NOT NULL THEN 'opened' WHEN isempty(o.n) THEN 'closed'"                        \
-	" WHEN o.snoozed_until >= clock_timestamp() THEN NULL"                                                   \
-	" WHEN NOT o.w @> $5::" multirange " OR $6 > o.value THEN 'worse'"                                       \
+#define EVENT(multirange)                                                             \
+	"CASE WHEN o.closed_at IS NOT NULL THEN 'opened' WHEN isempty(o.n) THEN 'closed'" \
+	" WHEN o.snoozed_until >= clock_timestamp() THEN NULL"                            \
+	" WHEN NOT o.w @> $5::" multirange " OR $6 > o.value THEN 'worse'"                \
 	" WHEN o.notified_at < clock_timestamp() - interval '1 day' THEN 'reminder' END"
 
 /*
@@ -560,11 +581,11 @@ update_alert(IdemMonitor *monitor, const IdemFindings *findings, Datum complete,
 	const bool isnull[lengthof(types)] = {[lengthof(types) - 1] = findings->samples[kind] == 0};
 	Datum values[2];
 	bool nulls[2];
-	Run update = {build_update(monitor, type), lengthof(types), types, args, isnull, 2, values, nulls};
+	IdemTask update = {make_statement(build_update(monitor, type), lengthof(types), types), args, isnull, 2, values, nulls};
 
 	if (!run(monitor, &update))
 	{
-		update.sql = build_open(monitor, type, is_warning(kind));
+		update.statement = make_statement(build_open(monitor, type, is_warning(kind)), lengthof(types), types);
 		if (!run(monitor, &update))
 			return;
 	}
@@ -586,9 +607,13 @@ idem_update_alerts(IdemMonitor *monitor, const IdemFindings *findings, Datum com
 	Datum args[] = {CStringGetTextDatum(findings->pipeline)};
 	Datum value = 0;
 	bool isnull;
-	Run count = {
-		psprintf("SELECT count(*) FROM %s WHERE pipeline = $1 AND closed_at IS NULL", monitor->alerts),
-		lengthof(types), types, args, NULL, 1, &value, &isnull,
+	IdemTask count = {
+		make_statement(psprintf("SELECT count(*) FROM %s WHERE pipeline = $1 AND closed_at IS NULL", monitor->alerts), lengthof(types), types),
+		args,
+		NULL,
+		1,
+		&value,
+		&isnull,
 	};
 	int n;
 	IdemWindow *windows = idem_read_windows(findings->type, complete, &n);
@@ -622,12 +647,17 @@ idem_read_open_alerts(IdemMonitor *monitor, const char *pipeline)
 	Datum args[] = {CStringGetTextDatum(pipeline)};
 	Datum values[5];
 	bool nulls[5];
-	Run read = {
-		psprintf("SELECT COALESCE(array_agg(a.kind), '{}'), COALESCE(array_agg(a.value), '{}'), COALESCE(array_agg(a.opened_at), '{}'),"
-				 " COALESCE(array_agg(a.last_seen_at), '{}'), COALESCE(array_agg(a.acknowledged_by IS NOT NULL), '{}')"
-				 " FROM %s a WHERE a.pipeline = $1 AND a.closed_at IS NULL",
-				 monitor->alerts),
-		lengthof(types), types, args, NULL, 5, values, nulls,
+	IdemTask read = {
+		make_statement(psprintf("SELECT COALESCE(array_agg(a.kind), '{}'), COALESCE(array_agg(a.value), '{}'), COALESCE(array_agg(a.opened_at), '{}'),"
+								" COALESCE(array_agg(a.last_seen_at), '{}'), COALESCE(array_agg(a.acknowledged_by IS NOT NULL), '{}')"
+								" FROM %s a WHERE a.pipeline = $1 AND a.closed_at IS NULL",
+								monitor->alerts),
+					   lengthof(types), types),
+		args,
+		NULL,
+		5,
+		values,
+		nulls,
 	};
 
 	(void) run(monitor, &read);
@@ -640,32 +670,14 @@ idem_monitor_name(const IdemMonitor *monitor)
 	return monitor->name;
 }
 
-/* A statement whose rows are collected as the owner, as an argument of idem_run_as. */
-typedef struct Collecting
-{
-	const char *sql;
-	int nargs;
-	const Oid *types;
-	const Datum *args;
-	IdemCollector collector;
-} Collecting;
-
+/* Collects the rows of a statement, as the owner. */
 static void
-collect_as(void *arg)
+collect(const IdemMonitor *monitor, IdemStatement *statement, const Datum *args, IdemCollector *collector)
 {
-	Collecting *collecting = arg;
+	IdemTask task = {.statement = statement, .args = args, .receiver = &collector->pub};
 
-	idem_run_into(idem_make_statement(collecting->sql, collecting->nargs, collecting->types, IDEM_SNAPSHOT_NEW),
-				  collecting->args, &collecting->collector.pub);
-}
-
-/* Collects them. */
-static void
-collect(const IdemMonitor *monitor, Collecting *collecting)
-{
-	check_same(monitor);
-	idem_begin_collector(&collecting->collector);
-	idem_run_as(&monitor->identity, collect_as, collecting);
+	idem_begin_collector(collector);
+	(void) run(monitor, &task);
 }
 
 /* Who is to be told of each row, as an argument of idem_visit_rows. */
@@ -723,15 +735,15 @@ idem_visit_alerts(IdemMonitor *monitor, bool open, int max, void (*visit)(void *
 	static const Oid types[] = {INT4OID};
 	Datum args[] = {Int32GetDatum(max)};
 	Visitor visitor = {.alert = visit, .arg = arg};
-	Collecting collecting = {
+	IdemStatement *statement = make_statement(
 		psprintf("SELECT alert_id, pipeline, kind, windows, value, times, opened_at, last_seen_at, snoozed_until, closed_at, acknowledged_by"
 				 " FROM %s WHERE closed_at IS %s ORDER BY %s LIMIT $1",
 				 monitor->alerts, open ? "NULL" : "NOT NULL", open ? "alert_id" : "closed_at DESC"),
-		lengthof(types), types, args,
-	};
+		lengthof(types), types);
+	IdemCollector collector;
 
-	collect(monitor, &collecting);
-	idem_visit_rows(&collecting.collector, visit_alert, &visitor);
+	collect(monitor, statement, args, &collector);
+	idem_visit_rows(&collector, visit_alert, &visitor);
 }
 
 static void
@@ -759,16 +771,16 @@ idem_visit_last_checks(IdemMonitor *monitor, const IdemRangeType *type, const ch
 	const Oid types[] = {TEXTOID, type->range};
 	Datum args[] = {CStringGetTextDatum(pipeline), range};
 	Visitor visitor = {.type = type, .check = visit, .arg = arg};
-	Collecting collecting = {
+	IdemStatement *statement = make_statement(
 		psprintf("SELECT c.w, c.source_rows, c.target_rows, c.checked_at FROM (SELECT DISTINCT ON (window_range) window_range::%s AS w,"
 				 " source_rows, target_rows, checked_at FROM %s WHERE pipeline = $1 ORDER BY window_range, check_id DESC) c"
 				 " WHERE c.w && $2 ORDER BY c.w",
 				 type->name, monitor->name),
-		lengthof(types), types, args,
-	};
+		lengthof(types), types);
+	IdemCollector collector;
 
-	collect(monitor, &collecting);
-	idem_visit_rows(&collecting.collector, visit_check, &visitor);
+	collect(monitor, statement, args, &collector);
+	idem_visit_rows(&collector, visit_check, &visitor);
 }
 
 /* SQL: idem_acknowledge(monitor regclass, alert_id bigint, until timestamptz) */
@@ -781,7 +793,7 @@ idem_acknowledge(PG_FUNCTION_ARGS)
 	IdemMonitor *monitor;
 	Datum value;
 	bool no_value;
-	Run acknowledge = {NULL, lengthof(types), types, args, isnull, 1, &value, &no_value};
+	IdemTask acknowledge = {NULL, args, isnull, 1, &value, &no_value};
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -791,8 +803,9 @@ idem_acknowledge(PG_FUNCTION_ARGS)
 	idem_connect(true);
 	monitor = idem_open_monitor(PG_GETARG_OID(0), get_func_namespace(fcinfo->flinfo->fn_oid));
 	args[2] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
-	acknowledge.sql = psprintf("UPDATE %s SET acknowledged_by = $3, snoozed_until = $2 WHERE alert_id = $1 AND closed_at IS NULL RETURNING alert_id",
-							   monitor->alerts);
+	acknowledge.statement = make_statement(psprintf("UPDATE %s SET acknowledged_by = $3, snoozed_until = $2 WHERE alert_id = $1 AND closed_at IS NULL RETURNING alert_id",
+													monitor->alerts),
+										   lengthof(types), types);
 	if (!run(monitor, &acknowledge))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
