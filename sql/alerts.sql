@@ -74,6 +74,12 @@ BEGIN; CALL idem_reconcile('mon'); ROLLBACK;
 SELECT idem_alter_pipeline('bag', monitor => '-');
 SELECT name, monitor, checks FROM idem_pipeline ORDER BY name;
 CALL idem_reconcile('mon');
+-- a definition that comes without its monitor says so, and is not checked
+CREATE TEMP TABLE definition AS SELECT * FROM idem_pipeline WHERE name = 'bag';
+ALTER TABLE definition DROP owner_id;
+UPDATE definition SET name = 'restored', monitor = 'nowhere.mon';
+INSERT INTO idem_pipeline TABLE definition;
+SELECT monitor FROM idem_pipeline WHERE name = 'restored';
 SET client_min_messages = warning;
 SELECT idem_pipeline_calls('a') ~ 'monitor => ''alerts.mon'',\n    checks => ''{}''' AS complete;
 -- windows that are due for too long; and those that are blocked, until somebody tries again

@@ -379,8 +379,41 @@ DO $$ BEGIN CALL idem_dedupe_undo('clash_n'); EXCEPTION WHEN OTHERS THEN RAISE N
 DO $$ BEGIN CALL idem_dedupe_undo('heir'); CALL idem_dedupe_undo('heir'); EXCEPTION WHEN OTHERS THEN RAISE NOTICE '%', SQLERRM; END $$;
 SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'object';
 
+-- what keeps rows from their place, on the way to the quarantine and back: nothing is lost, and the hint says which trigger to disable
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TABLE kept_out (code text);
+INSERT INTO kept_out VALUES ('a'), ('a'), ('b');
+CREATE TABLE kept_out_gone (LIKE kept_out, idem_job bigint, idem_key jsonb, idem_removed_at timestamptz);
+CREATE TRIGGER nothing BEFORE INSERT ON kept_out_gone FOR EACH ROW EXECUTE FUNCTION nothing();
+CALL idem_dedupe('kept_out', '{code}', quarantine => 'kept_out_gone', unique_index => false);
+\echo :LAST_ERROR_SQLSTATE
+SELECT (SELECT count(*) FROM kept_out) AS kept, (SELECT count(*) FROM kept_out_gone) AS gone;
+ALTER TABLE kept_out_gone DISABLE TRIGGER USER;
+CALL idem_dedupe('kept_out', '{code}', quarantine => 'kept_out_gone', unique_index => false);
+CREATE TRIGGER nothing BEFORE INSERT ON kept_out FOR EACH ROW EXECUTE FUNCTION nothing();
+CALL idem_dedupe_undo('kept_out');
+\echo :LAST_ERROR_SQLSTATE
+SELECT (SELECT count(*) FROM kept_out) AS kept, (SELECT count(*) FROM kept_out_gone) AS gone;
+DROP TRIGGER nothing ON kept_out;
+-- a quarantine that is something else by now
+ALTER TABLE kept_out_gone RENAME TO kept_out_was;
+CREATE VIEW kept_out_gone AS SELECT * FROM kept_out_was;
+CALL idem_dedupe_undo('kept_out');
+\echo :LAST_ERROR_SQLSTATE
+DROP VIEW kept_out_gone;
+ALTER TABLE kept_out_was RENAME TO kept_out_gone;
+CALL idem_dedupe_undo('kept_out');
+SELECT count(*) FROM kept_out;
+-- rows whose places are not the server's own
+CREATE ACCESS METHOD other_heap TYPE TABLE HANDLER heap_tableam_handler;
+CREATE TABLE other_kind (code text) USING other_heap;
+CALL idem_dedupe('other_kind', '{code}');
+\echo :LAST_ERROR_SQLSTATE
+
 SET client_min_messages = warning;
 DROP TABLE nologin, nologin_removed, nologin_dedupe;
+DROP TABLE other_kind, kept_out, kept_out_gone, kept_out_dedupe;
+DROP ACCESS METHOD other_heap;
 DROP TABLE owned, owned_removed, owned_gone, owned_dedupe;
 DROP TABLE swapped, swapped_dedupe, lettered, lettered_removed, lettered_dedupe;
 DROP SCHEMA theirs, elsewhere CASCADE;
