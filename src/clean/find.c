@@ -425,5 +425,6 @@ idem_report(const IdemTable *table)
 					table->name, (long long) DatumGetInt64(values[1]), (long long) DatumGetInt64(values[2]), (long long) DatumGetInt64(values[3]),
 					(long long) rows, (long long) DatumGetInt64(values[4])),
 			 nulls[6] ? 0 : errdetail("Keys: %s.", TextDatumGetCString(values[6])),
-			 rows == 0 ? 0 : errhint("Finding took %.0f s. Removing takes about %lld s and %lld MB of WAL.", INSTR_TIME_GET_DOUBLE(took), (long long) (rows / ROWS_PER_SECOND + 1), (long long) (bytes / (1024 * 1024) + 1))));
+			 rows == 0 ? 0 : errhint("Finding took %.0f s. Removing takes about %lld s and %lld MB of WAL.", INSTR_TIME_GET_DOUBLE(took),
+									 (long long) (rows / ROWS_PER_SECOND + 1), (long long) (bytes / (1024 * 1024) + 1))));
 }

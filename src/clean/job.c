@@ -427,8 +427,7 @@ idem_table_files(const IdemTable *table)
 	if (!idem_fetch(idem_make_statement("SELECT pg_catalog.string_agg(pg_catalog.format('%s:%s', p.relid::pg_catalog.oid, pg_catalog.pg_relation_filenode(p.relid)), ' ' ORDER BY p.relid)"
 										" FROM pg_catalog.pg_partition_tree($1) p WHERE p.isleaf",
 										1, types, IDEM_SNAPSHOT_NEW),
-					&arg, NULL, 1, &value, &isnull) ||
-		isnull)
+					&arg, NULL, 1, &value, &isnull) || isnull)
 		return "";
 	return TextDatumGetCString(value);
 }

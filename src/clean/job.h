@@ -15,20 +15,20 @@
 typedef struct IdemJob
 {
 	int64 id;
-	const char *jobs; /* tables, qualified and quoted */
+	const char *jobs;		/* tables, qualified and quoted */
 	const char *rows;
 	const char *quarantine;
-	const char *arguments; /* of the call */
-	const char *phase;	   /* finding, removing, indexing, done, abandoned */
+	const char *arguments;	/* of the call */
+	const char *phase;		/* finding, removing, indexing, done, abandoned */
 	int round;
-	int64 position; /* the last row that has been tried */
-	int64 total;	/* rows found in this round */
+	int64 position;			/* the last row that has been tried */
+	int64 total;			/* rows found in this round */
 	int64 removed;
 	int64 repointed;
-	const char *index; /* that was built, qualified and quoted; NULL: none */
-	const char *files; /* which files the table had when they were found */
-	bool resumed;	   /* begun by an earlier call */
-	uint64 changes;	   /* of the catalogs, when the table was looked at last */
+	const char *index;		/* that was built, qualified and quoted; NULL: none */
+	const char *files;		/* which files the table had when they were found */
+	bool resumed;			/* begun by an earlier call */
+	uint64 changes;			/* of the catalogs, when the table was looked at last */
 } IdemJob;
 
 /* The tables' names; creates those of jobs and the quarantine.  They must be the caller's. */

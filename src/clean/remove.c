@@ -41,10 +41,10 @@ typedef struct Batch
 {
 	const IdemTable *table;
 	IdemJob *job;
-	int64 size;	  /* rows at most */
-	bool careful; /* leave the rows that somebody has locked */
-	Oid leaf;	  /* InvalidOid: there are no rows left */
-	int64 end;	  /* the last of them */
+	int64 size;		/* rows at most */
+	bool careful;	/* leave the rows that somebody has locked */
+	Oid leaf;		/* InvalidOid: there are no rows left */
+	int64 end;		/* the last of them */
 	bool rewritten;
 } Batch;
 

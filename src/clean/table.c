@@ -552,7 +552,7 @@ check_action(const IdemTable *table, const IdemReference *reference, char action
 {
 	static const char *const names[] = {"CASCADE", "SET NULL", "SET DEFAULT"};
 	const char *which = action == FKCONSTR_ACTION_CASCADE ? names[0] : action == FKCONSTR_ACTION_SETNULL ? names[1]
-																										 : names[2];
+																								  : names[2];
 	StringInfoData columns;
 	StringInfoData referred;
 	int i;

@@ -34,10 +34,10 @@ typedef struct IdemCleanKey
 /* A column. */
 typedef struct IdemColumn
 {
-	const char *name; /* quoted */
+	const char *name;		/* quoted */
 	const char *plain_name;
-	bool has_equality; /* of its type; else its bytes are compared */
-	bool is_ignored;   /* does not make rows different */
+	bool has_equality;	/* of its type; else its bytes are compared */
+	bool is_ignored;	/* does not make rows different */
 	bool is_generated;
 	Oid type;
 	int32 typmod;
@@ -50,13 +50,13 @@ typedef struct IdemReference
 	const char *child;		/* qualified and quoted */
 	const char *constraint; /* its name */
 	int ncolumns;
-	const char **columns;  /* of the child, quoted */
-	const char **referred; /* of the table */
-	Oid *types;			   /* of the child's columns */
+	const char **columns;	/* of the child, quoted */
+	const char **referred;	/* of the table */
+	Oid *types;				/* of the child's columns */
 	Oid *referred_types;
-	Oid *operators; /* referred = column */
-	bool is_own;	/* the child is the table, or a part of it */
-	char action;	/* ON DELETE */
+	Oid *operators;			/* referred = column */
+	bool is_own;			/* the child is the table, or a part of it */
+	char action;			/* ON DELETE */
 } IdemReference;
 
 /* What there is to clean, and how. */
@@ -77,17 +77,17 @@ typedef struct IdemTable
 	IdemReference *references;
 	const char *order; /* ", d.tableoid, d.ctid" and before it what is kept, of alias d */
 	IdemConflicts conflicts;
-	bool repoint;					  /* what refers to a row that goes refers to the one that stays */
+	bool repoint; /* what refers to a row that goes refers to the one that stays */
 	const struct IdemTableArgs *args; /* of the call */
-	const char *fingerprint;		  /* of all that has been looked up */
+	const char *fingerprint; /* of all that has been looked up */
 } IdemTable;
 
 /* How it is asked for. */
 typedef struct IdemTableArgs
 {
 	ArrayType *keys;
-	const char *keep;  /* NULL: none */
-	ArrayType *ignore; /* NULL: none */
+	const char *keep;	/* NULL: none */
+	ArrayType *ignore;	/* NULL: none */
 	IdemConflicts conflicts;
 	bool repoint;
 } IdemTableArgs;

@@ -51,7 +51,7 @@ begin_call(FunctionCallInfo fcinfo, bool is_text, bool for_writing)
 								   get_func_namespace(fcinfo->flinfo->fn_oid), for_writing);
 	if (is_text)
 		call.range = idem_parse_window(call.ledger->type,
-									   text_to_cstring(PG_GETARG_TEXT_PP(2)));
+									  text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	else
 	{
 		idem_check_range_type(call.ledger, RangeTypeGetOid(PG_GETARG_RANGE_P(2)));

@@ -110,9 +110,9 @@ keep_schema(void *arg, const Datum *values, const bool *nulls)
 }
 
 /* Columns of one that another lacks, or has as another type, as a text. */
-#define COLUMNS(one, other, text, condition)                                                                                                   \
-	"(SELECT pg_catalog.left(pg_catalog.string_agg(" text ", ', ' ORDER BY o.key), " MAX_TEXT ")"                                              \
-	" FROM pg_catalog.jsonb_each_text(CASE WHEN pg_catalog.jsonb_typeof(" one ") OPERATOR(pg_catalog.=) 'object' THEN " one " END) o"          \
+#define COLUMNS(one, other, text, condition)                                                                           \
+	"(SELECT pg_catalog.left(pg_catalog.string_agg(" text ", ', ' ORDER BY o.key), " MAX_TEXT ")"                      \
+	" FROM pg_catalog.jsonb_each_text(CASE WHEN pg_catalog.jsonb_typeof(" one ") OPERATOR(pg_catalog.=) 'object' THEN " one " END) o" \
 	" LEFT JOIN pg_catalog.jsonb_each_text(CASE WHEN pg_catalog.jsonb_typeof(" other ") OPERATOR(pg_catalog.=) 'object' THEN " other " END) p" \
 	" ON p.key OPERATOR(pg_catalog.=) o.key WHERE " condition ")"
 
@@ -123,11 +123,11 @@ keep_schema(void *arg, const Datum *values, const bool *nulls)
  * Every run has a digest of its source's columns; the columns themselves have those whose are
  * accepted, and those whose differ from them: what another run had is what was accepted last.
  */
-#define COLUMNS_OF_RUN                                                                                                                                                                                                 \
-	"COALESCE(" DETAIL("r", "source_schema") ", " DETAIL("r", "accepted_schema") ","                                                                                                                                   \
-																				 " (SELECT " DETAIL("a", "accepted_schema") " FROM ONLY %1$s a"                                                                        \
-																															" WHERE a.pipeline OPERATOR(pg_catalog.=) $1 AND a.run_id OPERATOR(pg_catalog.<) r.run_id" \
-																															" AND a.details OPERATOR(pg_catalog.?) 'accepted_schema' ORDER BY a.run_id DESC LIMIT 1))"
+#define COLUMNS_OF_RUN                                                                                 \
+	"COALESCE(" DETAIL("r", "source_schema") ", " DETAIL("r", "accepted_schema") ","                   \
+	" (SELECT " DETAIL("a", "accepted_schema") " FROM ONLY %1$s a"                                     \
+	" WHERE a.pipeline OPERATOR(pg_catalog.=) $1 AND a.run_id OPERATOR(pg_catalog.<) r.run_id"         \
+	" AND a.details OPERATOR(pg_catalog.?) 'accepted_schema' ORDER BY a.run_id DESC LIMIT 1))"
 
 IdemSchemaHistory *
 idem_read_schema_history(IdemLedger *ledger, const char *pipeline, int max, int *n)
@@ -137,18 +137,18 @@ idem_read_schema_history(IdemLedger *ledger, const char *pipeline, int max, int 
 	read_history(ledger,
 				 "SELECT c.window_range, c.finished_at,"
 				 " " COLUMNS("c.now", "c.before", "pg_catalog.concat(o.key, ' ', o.value)", "p.key IS NULL") ","
-																											 " " COLUMNS("c.before", "c.now", "pg_catalog.concat(o.key, ' ', o.value)", "p.key IS NULL") ","
-																																																		 " " COLUMNS("c.before", "c.now", "pg_catalog.concat(o.key, ': ', o.value, ' -> ', p.value)", "p.value OPERATOR(pg_catalog.<>) o.value") ","
-																																																																																				 " c.digest_before IS NULL FROM ("
-																																																																																				 "SELECT r.run_id, r.window_range, r.finished_at, r.digest_before, " COLUMNS_OF_RUN " AS now,"
-																																																																																				 " pg_catalog.lag(" COLUMNS_OF_RUN ") OVER (ORDER BY r.run_id) AS before FROM ("
-																																																																																				 "SELECT d.* FROM (SELECT s.run_id, s.window_range, s.finished_at, s.details, s.source_schema,"
-																																																																																				 " pg_catalog.lag(s.source_schema) OVER (ORDER BY s.run_id) AS digest_before"
-																																																																																				 " FROM ONLY %1$s s WHERE s.pipeline OPERATOR(pg_catalog.=) $1 AND s.source_schema IS NOT NULL"
-																																																																																				 " AND s.state OPERATOR(pg_catalog.=) ANY ('{complete,superseded}')) d"
-																																																																																				 " WHERE d.digest_before IS NULL OR d.digest_before OPERATOR(pg_catalog.<>) d.source_schema"
-																																																																																				 " ORDER BY d.run_id DESC LIMIT $2 OPERATOR(pg_catalog.+) 1) r) c"
-																																																																																				 " ORDER BY c.run_id DESC LIMIT $2",
+				 " " COLUMNS("c.before", "c.now", "pg_catalog.concat(o.key, ' ', o.value)", "p.key IS NULL") ","
+				 " " COLUMNS("c.before", "c.now", "pg_catalog.concat(o.key, ': ', o.value, ' -> ', p.value)", "p.value OPERATOR(pg_catalog.<>) o.value") ","
+				 " c.digest_before IS NULL FROM ("
+				 "SELECT r.run_id, r.window_range, r.finished_at, r.digest_before, " COLUMNS_OF_RUN " AS now,"
+				 " pg_catalog.lag(" COLUMNS_OF_RUN ") OVER (ORDER BY r.run_id) AS before FROM ("
+				 "SELECT d.* FROM (SELECT s.run_id, s.window_range, s.finished_at, s.details, s.source_schema,"
+				 " pg_catalog.lag(s.source_schema) OVER (ORDER BY s.run_id) AS digest_before"
+				 " FROM ONLY %1$s s WHERE s.pipeline OPERATOR(pg_catalog.=) $1 AND s.source_schema IS NOT NULL"
+				 " AND s.state OPERATOR(pg_catalog.=) ANY ('{complete,superseded}')) d"
+				 " WHERE d.digest_before IS NULL OR d.digest_before OPERATOR(pg_catalog.<>) d.source_schema"
+				 " ORDER BY d.run_id DESC LIMIT $2 OPERATOR(pg_catalog.+) 1) r) c"
+				 " ORDER BY c.run_id DESC LIMIT $2",
 				 pipeline, max, keep_schema, &reading);
 	*n = reading.n;
 	return reading.rows;

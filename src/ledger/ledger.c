@@ -84,11 +84,11 @@ void (*idem_window_reopened)(const char *schema, Oid ledger, const char *pipelin
 				  " AND n.state OPERATOR(pg_catalog.=) 'complete' LIMIT 1)"
 
 /* Whether a run l is the last that says which columns of the source were accepted. */
-#define LAST_ACCEPTED                                                                      \
-	"CASE WHEN pg_catalog.jsonb_exists(l.details, 'accepted_schema')"                      \
-	" THEN (SELECT true FROM ONLY @L n WHERE n.pipeline OPERATOR(pg_catalog.=) l.pipeline" \
-	" AND n.run_id OPERATOR(pg_catalog.>) l.run_id"                                        \
-	" AND CASE WHEN pg_catalog.jsonb_exists(n.details, 'accepted_schema') THEN"            \
+#define LAST_ACCEPTED                                                                            \
+	"CASE WHEN pg_catalog.jsonb_exists(l.details, 'accepted_schema')"                            \
+	" THEN (SELECT true FROM ONLY @L n WHERE n.pipeline OPERATOR(pg_catalog.=) l.pipeline"       \
+	" AND n.run_id OPERATOR(pg_catalog.>) l.run_id"                                              \
+	" AND CASE WHEN pg_catalog.jsonb_exists(n.details, 'accepted_schema') THEN"                  \
 	" n.target IS NOT DISTINCT FROM l.target ELSE false END LIMIT 1) IS NULL ELSE false END"
 
 /*
@@ -96,10 +96,10 @@ void (*idem_window_reopened)(const char *schema, Oid ledger, const char *pipelin
  * a time, because each of the GiST indexes has only some; and the newest run is a sum, which
  * the planner does not look for from the end of the table.
  */
-#define OF_PAST_RUNS(aggregate, state)               \
-	" (SELECT " aggregate " FROM ONLY @L n"          \
-	" WHERE n.pipeline OPERATOR(pg_catalog.=) $1"    \
-	" AND n.window_range OPERATOR(pg_catalog.&&) $2" \
+#define OF_PAST_RUNS(aggregate, state)                          \
+	" (SELECT " aggregate " FROM ONLY @L n"                     \
+	" WHERE n.pipeline OPERATOR(pg_catalog.=) $1"               \
+	" AND n.window_range OPERATOR(pg_catalog.&&) $2"            \
 	" AND n.state OPERATOR(pg_catalog.=) '" state "')"
 #define SUM "pg_catalog.concat(pg_catalog.count(*), ' ', pg_catalog.sum(n.run_id), ' ')"
 #define NEWEST "pg_catalog.max(n.run_id OPERATOR(pg_catalog.+) 0)"
@@ -123,15 +123,15 @@ void (*idem_window_reopened)(const char *schema, Oid ledger, const char *pipelin
  * Whether a run l was into the relation that these arguments tell of, as the third to the
  * sixth: OIDs are compared where both are of this database, else names.
  */
-#define IS_TARGET                                                            \
-	" CASE WHEN COALESCE(l.system_identifier, $5) OPERATOR(pg_catalog.=) $5" \
-	" AND COALESCE(l.database_oid, $6) OPERATOR(pg_catalog.=) $6"            \
-	" THEN l.target OPERATOR(pg_catalog.=) $3"                               \
+#define IS_TARGET                                                                   \
+	" CASE WHEN COALESCE(l.system_identifier, $5) OPERATOR(pg_catalog.=) $5"        \
+	" AND COALESCE(l.database_oid, $6) OPERATOR(pg_catalog.=) $6"                   \
+	" THEN l.target OPERATOR(pg_catalog.=) $3"                                      \
 	" ELSE COALESCE(l.target_name, '') OPERATOR(pg_catalog.=) $4 END"
 
 /* Whether that was in another database, from which the ledger has been restored. */
-#define IS_RESTORED                                                  \
-	" (COALESCE(l.system_identifier, $5) OPERATOR(pg_catalog.<>) $5" \
+#define IS_RESTORED                                                             \
+	" (COALESCE(l.system_identifier, $5) OPERATOR(pg_catalog.<>) $5"            \
 	" OR COALESCE(l.database_oid, $6) OPERATOR(pg_catalog.<>) $6)"
 
 /*
@@ -140,8 +140,8 @@ void (*idem_window_reopened)(const char *schema, Oid ledger, const char *pipelin
  * row: of the state as such a planner without statistics believes that it is rare, and
  * fetches and sorts all runs, by the index of the claims or this one.
  */
-#define COMPLETE_IN_ORDER(condition)                                                             \
-	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1"                                                \
+#define COMPLETE_IN_ORDER(condition)                                                           \
+	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1"                                              \
 	" AND CASE WHEN l.state OPERATOR(pg_catalog.=) 'complete' THEN " condition " ELSE false END" \
 	" ORDER BY l.run_id DESC"
 
@@ -284,10 +284,10 @@ idem_ledger_coverage(IdemLedger *ledger, const char *pipeline, Datum range)
 }
 
 /* What of the window is a gap, by the complete runs l that overlap it. */
-#define GAPS(reopened, postponed)                                  \
-	"pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"             \
-	" (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"   \
-	" OPERATOR(pg_catalog.-) pg_catalog.multirange(" reopened "))" \
+#define GAPS(reopened, postponed)                                                \
+	"pg_catalog.multirange($2) OPERATOR(pg_catalog.-)"                           \
+	" (COALESCE(pg_catalog.range_agg(l.window_range), '{}'::@M)"                 \
+	" OPERATOR(pg_catalog.-) pg_catalog.multirange(" reopened "))"               \
 	" OPERATOR(pg_catalog.-) " postponed
 
 /* Whether a complete run l was into another relation, or may have been. */
@@ -303,8 +303,9 @@ idem_ledger_gaps(IdemLedger *ledger, const char *pipeline, Datum range, Datum re
 	return read_value(ledger,
 					  get_statement(ledger, &ledger->statements->gaps,
 									ledger->read_snapshot,
-									"SELECT " GAPS("$3", "$4") " FROM ONLY @L l" WHERE_OVERLAPS
-															   " AND l.state OPERATOR(pg_catalog.=) 'complete'",
+									"SELECT " GAPS("$3", "$4")
+									" FROM ONLY @L l" WHERE_OVERLAPS
+									" AND l.state OPERATOR(pg_catalog.=) 'complete'",
 									lengthof(more), more),
 					  args);
 }
@@ -321,8 +322,8 @@ idem_gaps_of_target(IdemLedger *ledger, const char *pipeline, Datum range, Datum
 	if (!idem_read_ledger(ledger,
 						  get_statement(ledger, &ledger->statements->target_gaps, ledger->read_snapshot,
 										"SELECT " GAPS("$7", "$8") ", pg_catalog.bool_or(" IS_ELSEWHERE ")"
-																   " FROM ONLY @L l" WHERE_OVERLAPS
-																   " AND l.state OPERATOR(pg_catalog.=) 'complete'",
+										" FROM ONLY @L l" WHERE_OVERLAPS
+										" AND l.state OPERATOR(pg_catalog.=) 'complete'",
 										lengthof(more), more),
 						  args, lengthof(values), values, nulls) ||
 		nulls[0])
@@ -565,7 +566,8 @@ sum_runs(IdemLedger *ledger, const IdemRun *run, bool latest)
 										  get_statement(ledger,
 														latest ? &all->count_latest : &all->count,
 														latest ? IDEM_SNAPSHOT_LATEST : IDEM_SNAPSHOT_NEW,
-														"SELECT pg_catalog.concat(" OF_PAST_RUNS(SUM, "complete") "," OF_PAST_RUNS(SUM, "superseded") ")",
+														"SELECT pg_catalog.concat(" OF_PAST_RUNS(SUM, "complete") ","
+														OF_PAST_RUNS(SUM, "superseded") ")",
 														0, NULL),
 										  args));
 }
@@ -622,8 +624,8 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 }
 
 /* What the ledger says of a run beside its columns. */
-#define DETAILS(duplicates, zone, rerun, accepted, other)                          \
-	"pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("                  \
+#define DETAILS(duplicates, zone, rerun, accepted, other)                           \
+	"pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("                   \
 	"'duplicate_rows', " duplicates ", 'time_zone', " zone ", 'rerun', " rerun "," \
 	" 'accepted_schema', " accepted ", 'source_schema', " other "))"
 
@@ -631,15 +633,16 @@ idem_claim_window(IdemLedger *ledger, IdemRun *run, IdemOnBusy on_busy)
 #define DIGEST_VERSION(digest) "CASE WHEN " digest " IS NOT NULL THEN 1 END"
 
 /* Completes a run's row; more is what else is set of it. */
-#define COMPLETE_RUN(more)                                                                                                                                   \
-	"UPDATE ONLY @L SET " more "method = $4,"                                                                                                                \
-	" source_rows = $5, inserted_rows = $6, updated_rows = $7,"                                                                                              \
-	" deleted_rows = $8, unchanged_rows = $9, dead_rows = $18,"                                                                                              \
-	" source_digest = $11, digest_version = " DIGEST_VERSION("$11") ","                                                                                      \
-																	" finished_at = $14, source_schema = pg_catalog.decode($12, 'hex'),"                     \
-																	" details = " DETAILS("$10", "$13", "$15", "$16::pg_catalog.jsonb",                      \
-																						  "$17::pg_catalog.jsonb") " WHERE run_id OPERATOR(pg_catalog.=) $3" \
-																												   " AND state OPERATOR(pg_catalog.=) 'complete'"
+#define COMPLETE_RUN(more)                                                                 \
+	"UPDATE ONLY @L SET " more "method = $4,"                                              \
+	" source_rows = $5, inserted_rows = $6, updated_rows = $7,"                            \
+	" deleted_rows = $8, unchanged_rows = $9, dead_rows = $18,"                            \
+	" source_digest = $11, digest_version = " DIGEST_VERSION("$11") ","                    \
+	" finished_at = $14, source_schema = pg_catalog.decode($12, 'hex'),"                   \
+	" details = " DETAILS("$10", "$13", "$15", "$16::pg_catalog.jsonb",                    \
+						  "$17::pg_catalog.jsonb")                                         \
+	" WHERE run_id OPERATOR(pg_catalog.=) $3"                                              \
+	" AND state OPERATOR(pg_catalog.=) 'complete'"
 
 /* A text, or nothing. */
 static Datum
@@ -719,7 +722,7 @@ typedef struct RunValue
 	bool isnull;
 } RunValue;
 
-#define RUN_VALUE(name, none, datum)                                   \
+#define RUN_VALUE(name, none, datum)                                 \
 	static RunValue name(const IdemLedger *ledger, const IdemRun *run) \
 	{                                                                  \
 		return (RunValue){(none) ? (Datum) 0 : (datum), (none)};       \
@@ -827,13 +830,13 @@ insert_complete(IdemLedger *ledger, IdemRun *runs, int n)
 											 " SELECT $1, r.w, 'complete', $3, 1, $9,"
 											 " r.started, r.finished, r.method, r.source, r.inserted, r.updated,"
 											 " r.deleted, r.unchanged, 0, r.digest, " DIGEST_VERSION("r.digest") ", pg_catalog.decode(r.schema, 'hex'),"
-																												 " " DETAILS("r.duplicates", "$4", "NULL", "NULL", "$10::pg_catalog.jsonb") ", $5, $6, $7, $8"
-																																															" FROM ROWS FROM (pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
-																																															" pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
-																																															" pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19),"
-																																															" pg_catalog.unnest($20), pg_catalog.unnest($21), pg_catalog.unnest($22))"
-																																															" r(w, method, schema, digest, source, inserted, updated, deleted, unchanged, duplicates, started, finished)"
-																																															" RETURNING run_id) SELECT pg_catalog.array_agg(i.run_id ORDER BY i.run_id) FROM i",
+											 " " DETAILS("r.duplicates", "$4", "NULL", "NULL", "$10::pg_catalog.jsonb") ", $5, $6, $7, $8"
+											 " FROM ROWS FROM (pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
+											 " pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+											 " pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19),"
+											 " pg_catalog.unnest($20), pg_catalog.unnest($21), pg_catalog.unnest($22))"
+											 " r(w, method, schema, digest, source, inserted, updated, deleted, unchanged, duplicates, started, finished)"
+											 " RETURNING run_id) SELECT pg_catalog.array_agg(i.run_id ORDER BY i.run_id) FROM i",
 											 scalars - 2 + lengthof(run_arrays), more),
 							   args, none, 1, &run_ids, &isnull) ||
 		isnull)
@@ -921,7 +924,8 @@ idem_count_failures(IdemLedger *ledger, const IdemRun *run)
 												  " AND l.window_range OPERATOR(pg_catalog.=) $2"
 												  " AND l.state OPERATOR(pg_catalog.=) 'failed'"
 												  " AND (l.details OPERATOR(pg_catalog.->) 'unread') IS NULL"
-												  " AND l.run_id OPERATOR(pg_catalog.>) GREATEST(0," OF_PAST_RUNS(NEWEST, "complete") "," OF_PAST_RUNS(NEWEST, "superseded") ")",
+												  " AND l.run_id OPERATOR(pg_catalog.>) GREATEST(0,"
+												  OF_PAST_RUNS(NEWEST, "complete") "," OF_PAST_RUNS(NEWEST, "superseded") ")",
 												  0, NULL),
 									args));
 }
@@ -1248,7 +1252,9 @@ idem_last_schema(IdemLedger *ledger, const char *pipeline, Oid target, bool *dif
 	if (!idem_read_ledger(ledger,
 						  get_statement(ledger, &ledger->statements->last_schema, IDEM_SNAPSHOT_NEW,
 										"SELECT pg_catalog.encode(l.source_schema, 'hex'),"
-										" pg_catalog.jsonb_exists(l.details, 'source_schema') FROM ONLY @L l" COMPLETE_IN_ORDER(IS_TARGET " AND l.source_schema IS NOT NULL") " LIMIT 1",
+										" pg_catalog.jsonb_exists(l.details, 'source_schema') FROM ONLY @L l"
+										COMPLETE_IN_ORDER(IS_TARGET " AND l.source_schema IS NOT NULL")
+										" LIMIT 1",
 										lengthof(more), more),
 						  args, lengthof(values), values, nulls))
 		return NULL;
@@ -1257,8 +1263,8 @@ idem_last_schema(IdemLedger *ledger, const char *pipeline, Oid target, bool *dif
 }
 
 /* Runs l of the pipeline that say something of their columns, the newest first. */
-#define SCHEMAS_IN_ORDER(condition)               \
-	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1" \
+#define SCHEMAS_IN_ORDER(condition)                                           \
+	" WHERE l.pipeline OPERATOR(pg_catalog.=) $1"                             \
 	" AND CASE WHEN " condition " ORDER BY l.run_id DESC LIMIT 1"
 
 bool
@@ -1270,8 +1276,9 @@ idem_accepted_schema(IdemLedger *ledger, const char *pipeline, Oid target, Datum
 
 	return idem_read_ledger(ledger,
 							get_statement(ledger, &ledger->statements->accepted_schema, IDEM_SNAPSHOT_NEW,
-										  "SELECT l.details OPERATOR(pg_catalog.->) 'accepted_schema' FROM ONLY @L l" SCHEMAS_IN_ORDER("pg_catalog.jsonb_exists(l.details, 'accepted_schema')"
-																																	   " THEN " IS_TARGET " ELSE false END"),
+										  "SELECT l.details OPERATOR(pg_catalog.->) 'accepted_schema' FROM ONLY @L l"
+										  SCHEMAS_IN_ORDER("pg_catalog.jsonb_exists(l.details, 'accepted_schema')"
+														   " THEN " IS_TARGET " ELSE false END"),
 										  lengthof(more), more),
 							args, 1, columns, &isnull) &&
 		   !isnull;
@@ -1288,8 +1295,9 @@ idem_accept_columns(IdemLedger *ledger, const char *pipeline)
 										   " OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
 										   "'accepted_schema', l.details OPERATOR(pg_catalog.->) 'source_schema')"
 										   " WHERE pg_catalog.jsonb_exists(l.details, 'source_schema')"
-										   " AND l.run_id OPERATOR(pg_catalog.=) (SELECT l.run_id FROM ONLY @L l" SCHEMAS_IN_ORDER("pg_catalog.jsonb_exists_any(l.details, '{accepted_schema,source_schema}')"
-																																   " THEN true ELSE false END") ")",
+										   " AND l.run_id OPERATOR(pg_catalog.=) (SELECT l.run_id FROM ONLY @L l"
+										   SCHEMAS_IN_ORDER("pg_catalog.jsonb_exists_any(l.details, '{accepted_schema,source_schema}')"
+															" THEN true ELSE false END") ")",
 										   0, NULL),
 							 args, NULL) > 0;
 }
@@ -1303,7 +1311,9 @@ idem_last_zone(IdemLedger *ledger, const char *pipeline, Datum redone)
 
 	if (!idem_read_ledger(ledger,
 						  get_statement(ledger, &ledger->statements->last_zone, IDEM_SNAPSHOT_NEW,
-										"SELECT l.details OPERATOR(pg_catalog.->>) 'time_zone' FROM ONLY @L l" COMPLETE_IN_ORDER("NOT pg_catalog.range_contained_by(l.window_range, $2)") " LIMIT 1",
+										"SELECT l.details OPERATOR(pg_catalog.->>) 'time_zone' FROM ONLY @L l"
+										COMPLETE_IN_ORDER("NOT pg_catalog.range_contained_by(l.window_range, $2)")
+										" LIMIT 1",
 										0, NULL),
 						  args, 1, &value, &isnull) ||
 		isnull)

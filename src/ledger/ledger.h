@@ -78,12 +78,12 @@ typedef struct IdemRun
 	int64 updated_rows;
 	int64 deleted_rows;
 	int64 unchanged_rows;
-	int64 duplicate_rows;		 /* source rows that collapsed into others */
-	int64 dead_rows;			 /* source rows that became dead letters */
-	const char *source_schema;	 /* a digest of the source's columns and their types, in hex */
+	int64 duplicate_rows; /* source rows that collapsed into others */
+	int64 dead_rows;	  /* source rows that became dead letters */
+	const char *source_schema; /* a digest of the source's columns and their types, in hex */
 	const char *accepted_schema; /* these, as JSON, where they are accepted by this run; */
 	const char *other_schema;	 /* or differ from the accepted ones; NULL: neither */
-	const char *time_zone;		 /* under which it runs */
+	const char *time_zone;	   /* under which it runs */
 	TimestampTz finished_at;
 	bool rerun; /* its source has run before, for a batch that was rolled back or a row that could not be written as it came */
 	bool has_digest;

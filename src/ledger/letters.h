@@ -14,7 +14,7 @@
 /* A row that could not be loaded, and why. */
 typedef struct IdemLetter
 {
-	char row_id[16];	/* a digest of the record */
+	char row_id[16];   /* a digest of the record */
 	const char *record; /* the source's columns as text, JSON */
 	const char *stage;	/* at which it failed */
 	int sqlerrcode;

@@ -27,14 +27,14 @@
  */
 typedef enum IdemCommand
 {
-	IDEM_OCCUPIED, /* is there a row in the window, or, if rows are looked for everywhere, in the target? */
-	IDEM_WINDOW,   /* the window's rows */
-	IDEM_COMPARE,  /* rows and window, joined by key */
-	IDEM_LOOK,	   /* rows and target, joined by key */
-	IDEM_OTHERS,   /* rows that are not among those written */
-	IDEM_INSERT,   /* all rows */
+	IDEM_OCCUPIED,	  /* is there a row in the window, or, if rows are looked for everywhere, in the target? */
+	IDEM_WINDOW,	  /* the window's rows */
+	IDEM_COMPARE,	  /* rows and window, joined by key */
+	IDEM_LOOK,		  /* rows and target, joined by key */
+	IDEM_OTHERS,	  /* rows that are not among those written */
+	IDEM_INSERT,	  /* all rows */
 	IDEM_INSERT_COUNTED,
-	IDEM_INSERT_NEW, /* those whose keys are not there */
+	IDEM_INSERT_NEW,  /* those whose keys are not there */
 	IDEM_UPSERT,
 	IDEM_UPDATE,	  /* those that are in the window and differ */
 	IDEM_UPDATE_ANY,  /* those that are anywhere and differ */
@@ -53,28 +53,28 @@ typedef struct IdemApply
 	const IdemTarget *target;
 	const IdemRangeType *type;
 	IdemCollapse *collapse;
-	TupleDesc desc;						/* of the rows */
-	bool reload;						/* else upsert */
-	bool overriding;					/* the source has an identity column's values */
-	bool by_window;						/* rows are looked for in the window, not everywhere */
-	bool replaceable;					/* nobody notices if rows are replaced instead of updated */
-	bool acts;							/* what the load does to a row may change others */
-	bool checked;						/* that the user has the rights */
-	bool has_places;					/* rows can be written where they lie */
-	bool null_keys;						/* a row with a NULL key has been seen in this call */
-	int nnullable;						/* keys that can be NULL, */
-	int *nullable;						/* and their places in a row */
-	IdemKey key;						/* of the sums that tell whether a window is unchanged */
-	bool mismatched;					/* a window's sum has been another than its piece's */
-	bool mapped_in_vain;				/* a window had many more rows than its piece, or hardly one that was the same */
-	int64 written;						/* rows, by all pieces so far */
-	bool occupied;						/* the target, of which no window is looked for, has rows; */
-	bool all_new;						/* those of the last piece were not among them */
-	bool keys_repeat;					/* a piece had several rows of one key */
-	bool surprised;						/* a piece that was streamed had to be loaded otherwise */
-	MemoryContext statements;			/* of which the next are */
+	TupleDesc desc;	  /* of the rows */
+	bool reload;	  /* else upsert */
+	bool overriding;  /* the source has an identity column's values */
+	bool by_window;	  /* rows are looked for in the window, not everywhere */
+	bool replaceable; /* nobody notices if rows are replaced instead of updated */
+	bool acts;		  /* what the load does to a row may change others */
+	bool checked;	  /* that the user has the rights */
+	bool has_places;  /* rows can be written where they lie */
+	bool null_keys;	  /* a row with a NULL key has been seen in this call */
+	int nnullable;	  /* keys that can be NULL, */
+	int *nullable;	  /* and their places in a row */
+	IdemKey key;	  /* of the sums that tell whether a window is unchanged */
+	bool mismatched;  /* a window's sum has been another than its piece's */
+	bool mapped_in_vain; /* a window had many more rows than its piece, or hardly one that was the same */
+	int64 written;	  /* rows, by all pieces so far */
+	bool occupied;	  /* the target, of which no window is looked for, has rows; */
+	bool all_new;	  /* those of the last piece were not among them */
+	bool keys_repeat; /* a piece had several rows of one key */
+	bool surprised;	  /* a piece that was streamed had to be loaded otherwise */
+	MemoryContext statements; /* of which the next are */
 	IdemStatement *made[IDEM_COMMANDS]; /* NULL: not yet */
-	bool match_nulls;					/* they match NULL keys */
+	bool match_nulls; /* they match NULL keys */
 } IdemApply;
 
 typedef struct IdemStream IdemStream;
@@ -84,23 +84,23 @@ typedef struct IdemPiece
 {
 	Datum bounds[2];
 	IdemRows rows;
-	bool empty;		/* the window, or the target, held nothing before the source ran, or no such rows */
-	int64 touched;	/* rows of the target, by the server's count, when that was asked */
-	bool watched;	/* the rows' keys are watched as they arrive */
+	bool empty;	  /* the window, or the target, held nothing before the source ran, or no such rows */
+	int64 touched; /* rows of the target, by the server's count, when that was asked */
+	bool watched; /* the rows' keys are watched as they arrive */
 	bool is_summed; /* the rows' hashes are added up, under the key */
 	IdemDigest sum;
-	IdemMap *map;		  /* of rows and window; NULL: none */
-	Snapshot since;		  /* in which it has found the window's; NULL: not yet */
-	bool misled;		  /* by keys of one hash: rows are to be compared after all */
-	int64 taken;		  /* rows so far */
-	bool collapsed;		  /* duplicates have been removed */
-	IdemStream *stream;	  /* what writes the rows as they come; NULL: they are kept */
-	bool streamed;		  /* all of them have been written so */
-	bool repeated;		  /* not all, for one has a key that is there twice, or in the target */
-	bool refused;		  /* or something else was wrong with one: the statement says what */
-	char *reason;		  /* for the method, in words */
+	IdemMap *map;	   /* of rows and window; NULL: none */
+	Snapshot since;	   /* in which it has found the window's; NULL: not yet */
+	bool misled;	   /* by keys of one hash: rows are to be compared after all */
+	int64 taken;  /* rows so far */
+	bool collapsed; /* duplicates have been removed */
+	IdemStream *stream; /* what writes the rows as they come; NULL: they are kept */
+	bool streamed;		/* all of them have been written so */
+	bool repeated;		/* not all, for one has a key that is there twice, or in the target */
+	bool refused;		/* or something else was wrong with one: the statement says what */
+	char *reason;		/* for the method, in words */
 	Tuplestorestate *own; /* of its rows, if those are to be freed when it begins again */
-	IdemRun *run;		  /* takes the counts and the method */
+	IdemRun *run;		/* takes the counts and the method */
 } IdemPiece;
 
 /* Prepares for a call. */

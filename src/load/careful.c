@@ -141,8 +141,7 @@ write_parts(Careful *careful, const IdemRows *rows)
 
 		if (!empty)
 			good = write_or_halve(careful, &part, slot) ? good + part.count : 0;
-		size = good == 0 ? FIRST_ROWS : good >= size * PATIENCE ? Min(size * 4, MOST_ROWS)
-																: size;
+		size = good == 0 ? FIRST_ROWS : good >= size * PATIENCE ? Min(size * 4, MOST_ROWS) : size;
 		idem_free_rows(&part);
 		if (empty || careful->stopped)
 			break;

@@ -256,7 +256,7 @@ typedef struct Running
 {
 	IdemStatement *statement;
 	const Datum *bounds;
-	Snapshot since;			/* NULL: a new one */
+	Snapshot since; /* NULL: a new one */
 	DestReceiver *receiver; /* NULL: the rows are counted */
 	uint64 processed;
 	IdemSetting settings[4]; /* the last names none */

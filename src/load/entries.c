@@ -43,9 +43,9 @@ typedef struct EachIndex
 {
 	Relation rel;
 	IndexInfo *info;
-	ExprState *predicate; /* NULL: every row has an entry */
-	Tuplesortstate *sort; /* of the entries that are kept back; NULL: none are */
-	IndexTuple highest;	  /* of the entries that have been looked at; NULL: none has */
+	ExprState *predicate;  /* NULL: every row has an entry */
+	Tuplesortstate *sort;  /* of the entries that are kept back; NULL: none are */
+	IndexTuple highest;	   /* of the entries that have been looked at; NULL: none has */
 	IndexUniqueCheck check;
 } EachIndex;
 

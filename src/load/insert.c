@@ -30,7 +30,7 @@ insert_applies(IdemApply *apply, IdemPiece *piece)
 {
 	if (!piece->empty || idem_may_move(apply->target) || is_filled_by_source(apply, piece))
 		return false;
-	piece->reason = apply->by_window  ? "The window is empty."
+	piece->reason = apply->by_window   ? "The window is empty."
 					: apply->occupied ? "The rows of the window before were all new."
 									  : "The target is empty.";
 	return true;

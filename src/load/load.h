@@ -50,20 +50,20 @@ typedef struct IdemRequest
 	bool continue_on_error;
 	bool rehearsed; /* into copies that will not stay: nothing is written down of what fails */
 	IdemOnSchemaChange on_schema_change;
-	Oid dead_letters;											  /* where rows go that cannot be loaded; 0: they fail their window */
-	const char *max_dead;										  /* how many of a window may */
-	IdemIdentity identity;										  /* as whom */
-	bool in_session_zone;										  /* its time zone was not named, but is the session's */
-	const IdemRetryPolicy *retry;								  /* NULL: failures are recorded, and that is all */
-	bool scheduled;												  /* nobody waits for it: see below */
-	IdemPostpone postpone;										  /* which windows to leave alone */
-	bool condemn;												  /* block the first window instead of loading it */
-	bool newest_first;											  /* in which order pieces are loaded */
-	int64 max_windows;											  /* 0: as many as there are */
-	bool looks_from;											  /* what lies before look_from is known to be complete, */
-	int64 look_from;											  /* and so is what begins there: see below */
-	bool notify;												  /* NOTIFY idem of every window */
-	bool one_by_one;											  /* small windows are not loaded together */
+	Oid dead_letters;	  /* where rows go that cannot be loaded; 0: they fail their window */
+	const char *max_dead; /* how many of a window may */
+	IdemIdentity identity;								/* as whom */
+	bool in_session_zone;								/* its time zone was not named, but is the session's */
+	const IdemRetryPolicy *retry;						/* NULL: failures are recorded, and that is all */
+	bool scheduled;										/* nobody waits for it: see below */
+	IdemPostpone postpone;								/* which windows to leave alone */
+	bool condemn;										/* block the first window instead of loading it */
+	bool newest_first;									/* in which order pieces are loaded */
+	int64 max_windows;									/* 0: as many as there are */
+	bool looks_from;									/* what lies before look_from is known to be complete, */
+	int64 look_from;									/* and so is what begins there: see below */
+	bool notify;										/* NOTIFY idem of every window */
+	bool one_by_one;									/* small windows are not loaded together */
 	int (*next_windows)(void *arg, IdemWindow *windows, int max); /* gives the windows, if not NULL: some that follow each other */
 	void *next_windows_arg;
 } IdemRequest;

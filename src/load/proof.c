@@ -111,9 +111,9 @@ void
 idem_report_moved(IdemApply *apply, IdemPiece *piece, const IdemRows *rows)
 {
 	IdemDifference difference = idem_compare_rows(apply, piece, rows, NULL);
-	const IdemRows *moved = difference.missing.count > 0   ? &difference.missing
+	const IdemRows *moved = difference.missing.count > 0	 ? &difference.missing
 							: difference.changed.count > 0 ? &difference.changed
-														   : rows;
+															 : rows;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),

@@ -39,16 +39,16 @@ typedef struct IdemLoad
 	bool says_schema;			 /* the next run's completion tells others of it */
 	bool appends;				 /* it is a load, and no check of one */
 	bool appended;				 /* columns have been added to the target */
-	IdemQuery *audit;			 /* NULL if there is none */
+	IdemQuery *audit; /* NULL if there is none */
 	struct IdemLetters *letters; /* NULL: a row that cannot be loaded fails its window */
 	MemoryContext dead_context;	 /* in which those of the piece are: */
 	List *dead;					 /* letters */
 	bool too_many;				 /* of them, for which it fails */
 	const char *pipeline;
 	const char *time_zone; /* under which it runs */
-	bool again;			   /* the piece has failed by a conflict: try it once more */
-	IdemPace pace;		   /* of windows that are loaded together */
-	IdemPlan plan;		   /* of its windows */
+	bool again;	   /* the piece has failed by a conflict: try it once more */
+	IdemPace pace; /* of windows that are loaded together */
+	IdemPlan plan; /* of its windows */
 	IdemReport report;
 	void *report_arg;
 	IdemSummary *summary;

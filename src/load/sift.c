@@ -164,7 +164,8 @@ check_limit(Sift *sift, int64 dead, const ErrorData *error)
 			 errmsg("more than " INT64_FORMAT " rows of window %s of pipeline \"%s\" cannot be loaded", sift->limit,
 					idem_window_text(load->type, sift->piece->run->window), load->pipeline),
 			 errdetail("The last one: %s", error->message),
-			 load->atomic ? 0 : errhint("SELECT * FROM %s WHERE pipeline = %s AND state = 'open'; max_dead says how many may be dead.", idem_letters_name(load->letters), quote_literal_cstr(load->pipeline))));
+			 load->atomic ? 0 : errhint("SELECT * FROM %s WHERE pipeline = %s AND state = 'open'; max_dead says how many may be dead.",
+										idem_letters_name(load->letters), quote_literal_cstr(load->pipeline))));
 }
 
 /* A row becomes a letter. */
@@ -259,9 +260,7 @@ make_batch(Sift *sift)
 		if (!idem_is_of_row(error->sqlerrcode))
 			ReThrowError(error);
 		row->made = NULL;
-		bury(sift, row, !making ? "constraint" : column ? "cast"
-														: "window",
-			 column, error);
+		bury(sift, row, !making ? "constraint" : column ? "cast" : "window", column, error);
 		FreeErrorData(error);
 	}
 }

@@ -45,17 +45,17 @@ struct IdemSource
 	IdemQuery *query;
 	const IdemTarget *target;
 	const IdemRangeType *type;
-	TupleDesc query_desc;	/* what the projection expects */
-	TupleDesc desc;			/* of the rows it makes */
-	List *projection;		/* target list over the query's row */
-	const char *time_zone;	/* that the load names; NULL: none */
-	bool pinned;			/* the projection depends on settings */
+	TupleDesc query_desc; /* what the projection expects */
+	TupleDesc desc;		  /* of the rows it makes */
+	List *projection;	  /* target list over the query's row */
+	const char *time_zone; /* that the load names; NULL: none */
+	bool pinned;		  /* the projection depends on settings */
 	const char *windowless; /* counts the rows of a relation that are in no window; NULL: there are none */
-	bool may_read;			/* text may be read as any type, */
-	bool reads;				/* and is */
-	bool as_is;				/* the query's rows are what the projection would make */
-	int window_index;		/* the window column in desc, or -1 */
-	Expr *generated;		/* makes it of the query's row if it is a generated one */
+	bool may_read;		  /* text may be read as any type, */
+	bool reads;			  /* and is */
+	bool as_is;			  /* the query's rows are what the projection would make */
+	int window_index;	  /* the window column in desc, or -1 */
+	Expr *generated;	  /* makes it of the query's row if it is a generated one */
 	Oid window_type;
 };
 
@@ -817,7 +817,7 @@ typedef struct SourceReceiver
 	const IdemColumn *making; /* the column that is being made; NULL if none is */
 	Datum window_value;		  /* of the row */
 	bool window_isnull;
-	struct Batch *batch; /* of rows that wait; NULL if they are made as they come */
+	struct Batch *batch;	  /* of rows that wait; NULL if they are made as they come */
 } SourceReceiver;
 
 /* As many rows are made at once, or as many bytes. */

@@ -138,8 +138,8 @@ check_view(Relation rel, Relation view)
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("view \"%s\" cannot be the target of a load", RelationGetRelationName(rel)),
 			 RelationGetRelid(rel) == RelationGetRelid(view) ? errdetail("It is not automatically updatable.")
-															 : errdetail("View %s behind it is not automatically updatable.",
-																		 idem_qualified_name(view)),
+						 : errdetail("View %s behind it is not automatically updatable.",
+									 idem_qualified_name(view)),
 			 errhint("Name the table behind it.")));
 }
 
@@ -1098,13 +1098,12 @@ idem_require_arbiter(const IdemTarget *target)
 			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 			 errmsg("target %s has no unique index over its keys (%s)",
 					target->name, columns.data),
-			 missing			? errdetail("The table is partitioned by %s, which a unique index must have.", missing)
+			 missing ? errdetail("The table is partitioned by %s, which a unique index must have.", missing)
 			 : search.conflict	? errdetail("Constraint \"%s\" is deferrable, and no other index over the keys serves beside it.", search.deferrable)
 			 : search.objection ? errdetail("%s", search.objection)
 								: errdetail("Upsert needs one, and where a key can be NULL it must take NULLs as equal."),
 			 missing ? errhint("Name the partition column as one of the keys, or use mode \"reload\".")
-			 : sql	 ? errhint("%s", sql)
-					 : errhint("No index over these keys can be made: use mode \"reload\".")));
+			 : sql ? errhint("%s", sql) : errhint("No index over these keys can be made: use mode \"reload\".")));
 }
 
 bool

@@ -59,23 +59,23 @@ typedef struct IdemTarget
 	IdemColumn *columns;
 	int nkeys;
 	IdemColumn **keys;
-	IdemColumn *window;		 /* NULL if no window column was named */
-	IdemColumn *version;	 /* NULL if no version column was named */
-	bool has_arbiter;		 /* a unique index over just the keys, NULLs equal */
-	const char *conflict;	 /* what to write after ON CONFLICT to mean it */
-	bool window_indexed;	 /* an index, or the partitions, find a window's rows */
-	bool is_plain;			 /* a table where nothing alters, hides or reacts to what is written */
-	bool is_referenced;		 /* by a foreign key, which may object to a DELETE */
-	bool refers_to_itself;	 /* by one of its own */
-	bool acts_on_delete;	 /* a DELETE may change other rows: it has triggers, or actions of foreign keys; */
-	bool acts_on_write;		 /* an INSERT or UPDATE may */
-	bool has_policies;		 /* the table has row security */
-	bool may_hide;			 /* a view's filter may hide a row that was written through it */
+	IdemColumn *window;	 /* NULL if no window column was named */
+	IdemColumn *version; /* NULL if no version column was named */
+	bool has_arbiter;	 /* a unique index over just the keys, NULLs equal */
+	const char *conflict; /* what to write after ON CONFLICT to mean it */
+	bool window_indexed; /* an index, or the partitions, find a window's rows */
+	bool is_plain;		 /* a table where nothing alters, hides or reacts to what is written */
+	bool is_referenced;	 /* by a foreign key, which may object to a DELETE */
+	bool refers_to_itself; /* by one of its own */
+	bool acts_on_delete; /* a DELETE may change other rows: it has triggers, or actions of foreign keys; */
+	bool acts_on_write;	 /* an INSERT or UPDATE may */
+	bool has_policies;	 /* the table has row security */
+	bool may_hide;		 /* a view's filter may hide a row that was written through it */
 	const char *takes_along; /* a table whose rows go along with deleted ones; NULL if none */
-	bool is_foreign;		 /* some of it lies on another server */
-	bool is_hypertable;		 /* of TimescaleDB */
-	bool is_unlogged;		 /* some of it is empty after a crash */
-	const char *rules;		 /* the views on the way to the table, its policies, its generated columns */
+	bool is_foreign;	 /* some of it lies on another server */
+	bool is_hypertable;	 /* of TimescaleDB */
+	bool is_unlogged;	 /* some of it is empty after a crash */
+	const char *rules;	 /* the views on the way to the table, its policies, its generated columns */
 
 	/* how they have been looked up */
 	const IdemTargetRequest *request;

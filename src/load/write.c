@@ -151,9 +151,9 @@ try_plainly(Write *write)
 typedef struct Written
 {
 	IdemRowReceiver base;
-	IdemRows rest; /* not written under their keys, in a reload in the window */
-	IdemRows seen; /* written through a view that may hide them */
-	int64 count;   /* written in all, if some are not */
+	IdemRows rest;	/* not written under their keys, in a reload in the window */
+	IdemRows seen;	/* written through a view that may hide them */
+	int64 count;	/* written in all, if some are not */
 } Written;
 
 /* Takes a row, how many were written, and whether it was. */

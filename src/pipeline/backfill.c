@@ -389,10 +389,10 @@ take_places(Crew *crew, const IdemPipeline *pipeline, int workers)
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 place == 0
-				 ? errmsg("no worker is free for a backfill: all of idem.max_backfill_workers, %d, are busy",
-						  idem_max_backfill_workers)
-				 : errmsg("no worker is free for a backfill: the last of idem.max_backfill_workers, %d, is kept for other roles",
-						  idem_max_backfill_workers),
+			 ? errmsg("no worker is free for a backfill: all of idem.max_backfill_workers, %d, are busy",
+					  idem_max_backfill_workers)
+			 : errmsg("no worker is free for a backfill: the last of idem.max_backfill_workers, %d, is kept for other roles",
+					  idem_max_backfill_workers),
 			 errhint("Try again when other backfills have ended, or increase idem.max_backfill_workers.")));
 }
 

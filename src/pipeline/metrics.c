@@ -38,20 +38,18 @@ idem_book_work(const char *schema, const char *name, const IdemSummary *summary)
 	static const Oid types[] = {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID};
 	const IdemRun *total = &summary->total;
 	Datum args[] = {
-		CStringGetTextDatum(name),
-		Int64GetDatum(summary->loaded),
-		Int64GetDatum(summary->failed),
-		Int64GetDatum(total->source_rows),
-		Int64GetDatum(total->inserted_rows),
-		Int64GetDatum(total->updated_rows),
-		Int64GetDatum(total->deleted_rows),
-		Int64GetDatum(total->unchanged_rows),
+		CStringGetTextDatum(name), Int64GetDatum(summary->loaded), Int64GetDatum(summary->failed),
+		Int64GetDatum(total->source_rows), Int64GetDatum(total->inserted_rows), Int64GetDatum(total->updated_rows),
+		Int64GetDatum(total->deleted_rows), Int64GetDatum(total->unchanged_rows),
 	};
 
 	if (summary->loaded == 0 && summary->failed == 0)
 		return;
 	(void) idem_run_own(schema,
-						"UPDATE @.idem_pipeline_state SET " ADD_UP("windows_loaded", "$2") ", " ADD_UP("windows_failed", "$3") ", " ADD_UP("source_rows", "$4") ", " ADD_UP("inserted_rows", "$5") ", " ADD_UP("updated_rows", "$6") ", " ADD_UP("deleted_rows", "$7") ", " ADD_UP("unchanged_rows", "$8") " WHERE name OPERATOR(pg_catalog.=) " IDEM_STATE_TO_WRITE,
+						"UPDATE @.idem_pipeline_state SET " ADD_UP("windows_loaded", "$2") ", " ADD_UP("windows_failed", "$3")
+						", " ADD_UP("source_rows", "$4") ", " ADD_UP("inserted_rows", "$5") ", " ADD_UP("updated_rows", "$6")
+						", " ADD_UP("deleted_rows", "$7") ", " ADD_UP("unchanged_rows", "$8")
+						" WHERE name OPERATOR(pg_catalog.=) " IDEM_STATE_TO_WRITE,
 						lengthof(types), types, args, NULL);
 }
 
@@ -69,32 +67,27 @@ idem_book_alerts(const char *schema, const char *name, IdemMonitor *monitor)
 	static const Oid types[] = {TEXTOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID};
 	IdemOpenAlerts alerts = idem_read_open_alerts(monitor, name);
 	Datum args[] = {
-		CStringGetTextDatum(name),
-		idem_alert_kinds(),
-		alerts.kinds,
-		alerts.values,
-		alerts.opened_at,
-		alerts.last_seen_at,
-		alerts.acknowledged,
+		CStringGetTextDatum(name), idem_alert_kinds(), alerts.kinds, alerts.values,
+		alerts.opened_at, alerts.last_seen_at, alerts.acknowledged,
 	};
 
 	(void) idem_run_own(schema,
 						"INSERT INTO @.idem_alert_state AS s (pipeline, kind, open, value, opened_at, last_seen_at, acknowledged, checked_at)"
 						" SELECT DISTINCT ON (k.kind) $1, k.kind, a.kind IS NOT NULL, GREATEST(a.value, 0),"
 						" " FINITE("a.opened_at") ", " FINITE("a.last_seen_at") ","
-																				" COALESCE(a.acknowledged, false), pg_catalog.clock_timestamp()"
-																				" FROM pg_catalog.unnest($2) AS k (kind)"
-																				" LEFT JOIN ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
-																				" pg_catalog.unnest($7)) AS a (kind, value, opened_at, last_seen_at, acknowledged)"
-																				" ON a.kind OPERATOR(pg_catalog.=) k.kind"
-																				" WHERE $1 OPERATOR(pg_catalog.=) (SELECT p.name FROM @.idem_pipeline_state p"
-																				" JOIN @.idem_pipeline d ON d.name OPERATOR(pg_catalog.=) p.name"
-																				" WHERE p.name OPERATOR(pg_catalog.=) $1"
-																				" FOR KEY SHARE OF p SKIP LOCKED FOR KEY SHARE OF d SKIP LOCKED)"
-																				" ORDER BY k.kind"
-																				" ON CONFLICT (pipeline, kind) DO UPDATE SET open = excluded.open, value = excluded.value,"
-																				" opened_at = excluded.opened_at, last_seen_at = excluded.last_seen_at,"
-																				" acknowledged = excluded.acknowledged, checked_at = excluded.checked_at",
+						" COALESCE(a.acknowledged, false), pg_catalog.clock_timestamp()"
+						" FROM pg_catalog.unnest($2) AS k (kind)"
+						" LEFT JOIN ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
+						" pg_catalog.unnest($7)) AS a (kind, value, opened_at, last_seen_at, acknowledged)"
+						" ON a.kind OPERATOR(pg_catalog.=) k.kind"
+						" WHERE $1 OPERATOR(pg_catalog.=) (SELECT p.name FROM @.idem_pipeline_state p"
+						" JOIN @.idem_pipeline d ON d.name OPERATOR(pg_catalog.=) p.name"
+						" WHERE p.name OPERATOR(pg_catalog.=) $1"
+						" FOR KEY SHARE OF p SKIP LOCKED FOR KEY SHARE OF d SKIP LOCKED)"
+						" ORDER BY k.kind"
+						" ON CONFLICT (pipeline, kind) DO UPDATE SET open = excluded.open, value = excluded.value,"
+						" opened_at = excluded.opened_at, last_seen_at = excluded.last_seen_at,"
+						" acknowledged = excluded.acknowledged, checked_at = excluded.checked_at",
 						lengthof(types), types, args, NULL);
 }
 
@@ -140,8 +133,8 @@ return_rows(FunctionCallInfo fcinfo, const char *template)
 #define OWNER "d.owner::pg_catalog.text"
 
 /* A pipeline d with state p is at home here. */
-#define AT_HOME                                                            \
-	"p.name IS NOT NULL AND d.system_identifier OPERATOR(pg_catalog.=) $1" \
+#define AT_HOME                                                                        \
+	"p.name IS NOT NULL AND d.system_identifier OPERATOR(pg_catalog.=) $1"             \
 	" AND d.database_oid OPERATOR(pg_catalog.=) $2"
 
 /* SQL: idem_metrics_rows() */
@@ -150,15 +143,16 @@ idem_metrics_rows(PG_FUNCTION_ARGS)
 {
 	return return_rows(fcinfo,
 					   "SELECT d.name, " OWNER ", " FLAG("d.enabled") ", " FLAG("NOT (" AT_HOME ")") ","
-																									 " " FLAG("p.turn_started_at IS NOT NULL") ", " FLAG("p.waiting_for IS NOT NULL") ","
-																																													  " " EPOCH("(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.complete_at)") ","
-																																																																	   " " EPOCH("p.complete_at") ", " EPOCH("p.last_run_at") ", " EPOCH("CASE WHEN " AT_HOME " THEN p.next_run_at END") ","
-																																																																																														 " p.gap_count, p.failed_windows, p.blocked_windows, p.failures, p.crashes,"
-																																																																																														 " p.windows_loaded, p.windows_failed, p.source_rows, p.inserted_rows, p.updated_rows, p.deleted_rows, p.unchanged_rows,"
-																																																																																														 " a.open, " EPOCH("a.checked_at") " FROM @.idem_pipeline d LEFT JOIN @.idem_pipeline_state p ON p.name OPERATOR(pg_catalog.=) d.name"
-																																																																																																						   " LEFT JOIN LATERAL (SELECT pg_catalog.sum(" FLAG("s.open") ") AS open, pg_catalog.max(s.checked_at) AS checked_at"
-																																																																																																																					   " FROM @.idem_alert_state s WHERE s.pipeline OPERATOR(pg_catalog.=) d.name) a ON true"
-																																																																																																																					   " WHERE " VISIBLE " ORDER BY d.name");
+					   " " FLAG("p.turn_started_at IS NOT NULL") ", " FLAG("p.waiting_for IS NOT NULL") ","
+					   " " EPOCH("(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.complete_at)") ","
+					   " " EPOCH("p.complete_at") ", " EPOCH("p.last_run_at") ", " EPOCH("CASE WHEN " AT_HOME " THEN p.next_run_at END") ","
+					   " p.gap_count, p.failed_windows, p.blocked_windows, p.failures, p.crashes,"
+					   " p.windows_loaded, p.windows_failed, p.source_rows, p.inserted_rows, p.updated_rows, p.deleted_rows, p.unchanged_rows,"
+					   " a.open, " EPOCH("a.checked_at")
+					   " FROM @.idem_pipeline d LEFT JOIN @.idem_pipeline_state p ON p.name OPERATOR(pg_catalog.=) d.name"
+					   " LEFT JOIN LATERAL (SELECT pg_catalog.sum(" FLAG("s.open") ") AS open, pg_catalog.max(s.checked_at) AS checked_at"
+					   " FROM @.idem_alert_state s WHERE s.pipeline OPERATOR(pg_catalog.=) d.name) a ON true"
+					   " WHERE " VISIBLE " ORDER BY d.name");
 }
 
 /* SQL: idem_alert_metrics_rows() */
@@ -167,6 +161,7 @@ idem_alert_metrics_rows(PG_FUNCTION_ARGS)
 {
 	return return_rows(fcinfo,
 					   "SELECT d.name, " OWNER ", s.kind, " FLAG("s.open") ", COALESCE(s.value, 0), " FLAG("s.acknowledged") ","
-																															 " " EPOCH("s.opened_at") ", " EPOCH("s.last_seen_at") ", " EPOCH("s.checked_at") " FROM @.idem_alert_state s JOIN @.idem_pipeline d ON d.name OPERATOR(pg_catalog.=) s.pipeline"
-																																																			  " WHERE " VISIBLE " ORDER BY d.name, s.kind");
+					   " " EPOCH("s.opened_at") ", " EPOCH("s.last_seen_at") ", " EPOCH("s.checked_at")
+					   " FROM @.idem_alert_state s JOIN @.idem_pipeline d ON d.name OPERATOR(pg_catalog.=) s.pipeline"
+					   " WHERE " VISIBLE " ORDER BY d.name, s.kind");
 }

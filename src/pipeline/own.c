@@ -84,7 +84,7 @@ run_as_owner(const char *schema, const char *template, int nargs, const Oid *typ
 	IdemIdentity identity = {.role = tables_owner(schema), .search_path = "pg_catalog, pg_temp"};
 
 	task->statement = idem_make_statement(expand_template(schema, template), nargs, types,
-										  IDEM_SNAPSHOT_NEW);
+										 IDEM_SNAPSHOT_NEW);
 	idem_run_as(&identity, idem_run_task, task);
 }
 

@@ -20,7 +20,7 @@ extern bool idem_fetch_own(const char *schema, const char *template, int nargs,
 
 /* The rows that a template returns, all of them, to be read when its owner's rights are gone. */
 extern IdemCollector idem_collect_own(const char *schema, const char *template, int nargs,
-									  const Oid *types, const Datum *args);
+									const Oid *types, const Datum *args);
 
 /* True if the current role may become another, and so do with its pipelines what it may. */
 extern bool idem_may_act_as(Oid role);

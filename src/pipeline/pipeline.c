@@ -241,8 +241,9 @@ idem_update_pipeline_row(const char *schema, const IdemPipelineRow *row)
 		append_assignment(&sql, i);
 	appendStringInfoString(&sql, " WHERE name OPERATOR(pg_catalog.=) $1 RETURNING name, enabled),"
 								 " due AS (UPDATE @.idem_pipeline_state s SET"
-								 " next_run_at = CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END, last_error = NULL, " IDEM_FORGET_FRONTIER("s.") " FROM new n WHERE s.name OPERATOR(pg_catalog.=) n.name)"
-																																							" SELECT FROM new");
+								 " next_run_at = CASE WHEN n.enabled THEN pg_catalog.clock_timestamp() END, last_error = NULL, " IDEM_FORGET_FRONTIER("s.")
+								 " FROM new n WHERE s.name OPERATOR(pg_catalog.=) n.name)"
+								 " SELECT FROM new");
 	if (idem_run_own(schema, sql.data, PIPELINE_COLUMNS, row_types(), row->values, row->nulls) == 0)
 		report_missing(TextDatumGetCString(row->values[PIPELINE_NAME]));
 }
@@ -413,8 +414,8 @@ idem_check_owner(const IdemPipeline *pipeline)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 OidIsValid(pipeline->identity.role)
-					 ? errmsg("the owner of pipeline \"%s\" has been dropped", pipeline->name)
-					 : errmsg("the owner of pipeline \"%s\" is not a role here", pipeline->name),
+				 ? errmsg("the owner of pipeline \"%s\" has been dropped", pipeline->name)
+				 : errmsg("the owner of pipeline \"%s\" is not a role here", pipeline->name),
 				 errhint("A superuser gives it another one: UPDATE %s SET owner = '…' WHERE name = %s.",
 						 quote_qualified_identifier(pipeline->schema, "idem_pipeline"),
 						 quote_literal_cstr(pipeline->name))));

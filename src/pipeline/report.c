@@ -78,7 +78,7 @@ typedef struct Reading
 	int room;		  /* of points, or of alerts */
 	int64 from;		  /* bounds that were given */
 	int64 upto;
-	bool bounded;	  /* they are known */
+	bool bounded; /* they are known */
 	const char *text; /* to be parsed */
 } Reading;
 

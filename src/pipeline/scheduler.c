@@ -778,7 +778,8 @@ set_up_session(void)
 		{"statement_timeout", "0"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
-		IDEM_NO_TRANSACTION_TIMEOUT};
+		IDEM_NO_TRANSACTION_TIMEOUT
+	};
 	size_t i;
 
 	for (i = 0; i < lengthof(settings); i++)

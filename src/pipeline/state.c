@@ -35,8 +35,8 @@
 #define COUNT_UP(column) "LEAST(" column ", 1000000) OPERATOR(pg_catalog.+) 1"
 
 /* The row of the pipeline named $1, if nobody else has locked it. */
-#define THIS_UNLOCKED                                                        \
-	" WHERE name OPERATOR(pg_catalog.=) (SELECT p.name FROM" JOIN_DEFINITION \
+#define THIS_UNLOCKED                                                                                    \
+	" WHERE name OPERATOR(pg_catalog.=) (SELECT p.name FROM" JOIN_DEFINITION                              \
 	" WHERE p.name OPERATOR(pg_catalog.=) $1" IDEM_LOCK_TO_WRITE ")"
 
 /* The table in which turns of a kind are kept stands for each # of a template. */
@@ -199,7 +199,7 @@ fetch_owners(const char *schema, const char *template, int nargs, const Oid *typ
 #define AWAITED " p.turn_started_at IS NULL AND p.next_run_at IS NOT NULL"
 
 /* The least owner of what waits, beyond another one. */
-#define NEXT_OWNER(beyond)                                     \
+#define NEXT_OWNER(beyond)                                                   \
 	"(SELECT pg_catalog.min(p.owner::pg_catalog.oid) FROM # p" \
 	" WHERE" AWAITED beyond ")"
 
@@ -210,11 +210,15 @@ idem_waiting_owners(const char *schema, IdemDuty duty)
 	static const Oid types[] = {INT8OID, OIDOID};
 	Datum args[] = {HERE};
 
-	return fetch_owners(schema, of_duty(duty, "WITH RECURSIVE o (owner) AS ("
-											  "SELECT " NEXT_OWNER("") " UNION ALL "
-																	   "SELECT " NEXT_OWNER(" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.>) o.owner") " FROM o WHERE o.owner IS NOT NULL)"
-																																						   " SELECT pg_catalog.array_agg(o.owner) FROM o CROSS JOIN LATERAL ("
-																																						   "SELECT FROM" JOIN_DEFINITION " WHERE" AWAITED " AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.=) o.owner AND" NOT_PAUSED " ORDER BY p.next_run_at LIMIT 1) l"),
+	return fetch_owners(schema, of_duty(duty,
+						"WITH RECURSIVE o (owner) AS ("
+						"SELECT " NEXT_OWNER("") " UNION ALL "
+						"SELECT " NEXT_OWNER(" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.>) o.owner")
+						" FROM o WHERE o.owner IS NOT NULL)"
+						" SELECT pg_catalog.array_agg(o.owner) FROM o CROSS JOIN LATERAL ("
+						"SELECT FROM" JOIN_DEFINITION " WHERE" AWAITED
+						" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.=) o.owner AND" NOT_PAUSED
+						" ORDER BY p.next_run_at LIMIT 1) l"),
 						lengthof(args), types, args);
 }
 
@@ -230,11 +234,11 @@ idem_pipeline_owners(const char *schema)
  * Of each owner o of $3, the pipelines that a search is for, the first to be due first: the
  * names of $4 are left out.
  */
-#define SEARCHED(columns, condition)                                             \
-	" pg_catalog.unnest($3) AS o (owner) CROSS JOIN LATERAL ("                   \
-	"SELECT " columns " FROM" JOIN_DEFINITION " WHERE" AWAITED                   \
-	" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.=) o.owner AND" NOT_PAUSED \
-	" AND p.name OPERATOR(pg_catalog.<>) ALL ($4)" condition                     \
+#define SEARCHED(columns, condition)                                                 \
+	" pg_catalog.unnest($3) AS o (owner) CROSS JOIN LATERAL ("                       \
+	"SELECT " columns " FROM" JOIN_DEFINITION " WHERE" AWAITED                       \
+	" AND p.owner::pg_catalog.oid OPERATOR(pg_catalog.=) o.owner AND" NOT_PAUSED     \
+	" AND p.name OPERATOR(pg_catalog.<>) ALL ($4)" condition                         \
 	" ORDER BY p.next_run_at"
 
 static const Oid search_types[] = {INT8OID, OIDOID, OIDARRAYOID, TEXTARRAYOID, INT4OID, TIMESTAMPTZOID, OIDARRAYOID};
@@ -256,14 +260,16 @@ idem_find_due_pipelines(const char *schema, const IdemDueSearch *search, int max
 	IdemDuePipeline *due;
 	int i;
 
-	(void) idem_fetch_own(schema, of_duty(search->duty, "SELECT pg_catalog.array_agg(s.name ORDER BY s.place, s.next_run_at),"
-														" pg_catalog.array_agg(s.owner ORDER BY s.place, s.next_run_at) FROM ("
-														"SELECT l.name, o.owner, l.next_run_at,"
-														" pg_catalog.row_number() OVER (PARTITION BY o.owner ORDER BY l.next_run_at)"
-														" OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM pg_catalog.unnest($7) AS b (owner)"
-														" WHERE b.owner OPERATOR(pg_catalog.=) o.owner) AS place"
-														" FROM" SEARCHED("p.name, p.next_run_at", " AND p.next_run_at OPERATOR(pg_catalog.<=) $6") " LIMIT $5 FOR NO KEY UPDATE OF p SKIP LOCKED) l"
-																																				   " ORDER BY place, l.next_run_at LIMIT $5) s"),
+	(void) idem_fetch_own(schema, of_duty(search->duty,
+						  "SELECT pg_catalog.array_agg(s.name ORDER BY s.place, s.next_run_at),"
+						  " pg_catalog.array_agg(s.owner ORDER BY s.place, s.next_run_at) FROM ("
+						  "SELECT l.name, o.owner, l.next_run_at,"
+						  " pg_catalog.row_number() OVER (PARTITION BY o.owner ORDER BY l.next_run_at)"
+						  " OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM pg_catalog.unnest($7) AS b (owner)"
+						  " WHERE b.owner OPERATOR(pg_catalog.=) o.owner) AS place"
+						  " FROM" SEARCHED("p.name, p.next_run_at", " AND p.next_run_at OPERATOR(pg_catalog.<=) $6")
+						  " LIMIT $5 FOR NO KEY UPDATE OF p SKIP LOCKED) l"
+						  " ORDER BY place, l.next_run_at LIMIT $5) s"),
 						  lengthof(search_types), search_types, args, NULL, lengthof(values), values, nulls);
 	names = read_names(values[0], nulls[0], n);
 	owners = read_roles(values[1], nulls[1], n);
@@ -280,7 +286,8 @@ idem_next_due_time(const char *schema, const IdemDueSearch *search)
 	Datum value;
 	bool isnull;
 
-	(void) idem_fetch_own(schema, of_duty(search->duty, "SELECT pg_catalog.min(l.next_run_at) FROM" SEARCHED("p.next_run_at", "") " LIMIT 1) l"),
+	(void) idem_fetch_own(schema, of_duty(search->duty,
+						  "SELECT pg_catalog.min(l.next_run_at) FROM" SEARCHED("p.next_run_at", "") " LIMIT 1) l"),
 						  lengthof(args), search_types, args, NULL, 1, &value, &isnull);
 	return isnull ? 0 : DatumGetTimestampTz(value);
 }
@@ -301,12 +308,13 @@ idem_book_turn_start(const char *schema, IdemDuty duty, const char *name)
 bool
 idem_book_turn_end(const char *schema, IdemDuty duty, const char *name)
 {
-	return run_by_name(schema, of_duty(duty, "UPDATE # SET turn_started_at = NULL, crashes = 0,"
-											 " silent_turns = CASE WHEN turn_booked THEN 0 ELSE " COUNT_UP("silent_turns") " END,"
-																														   " next_run_at = CASE WHEN turn_booked THEN next_run_at ELSE"
-																														   " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs =>"
-																														   " LEAST(600, pg_catalog.power(2::pg_catalog.float8, LEAST(silent_turns, 10)))) END,"
-																														   " turn_booked = false" THIS_UNLOCKED),
+	return run_by_name(schema, of_duty(duty,
+					   "UPDATE # SET turn_started_at = NULL, crashes = 0,"
+					   " silent_turns = CASE WHEN turn_booked THEN 0 ELSE " COUNT_UP("silent_turns") " END,"
+					   " next_run_at = CASE WHEN turn_booked THEN next_run_at ELSE"
+					   " pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs =>"
+					   " LEAST(600, pg_catalog.power(2::pg_catalog.float8, LEAST(silent_turns, 10)))) END,"
+					   " turn_booked = false" THIS_UNLOCKED),
 					   name) > 0;
 }
 
@@ -331,13 +339,14 @@ idem_book_lost_turn(const char *schema, IdemDuty duty, const char *name, int del
 	static const Oid types[] = {TEXTOID, INT4OID};
 	Datum args[] = {CStringGetTextDatum(name), Int32GetDatum(delay)};
 
-	return idem_run_own(schema, of_duty(duty, psprintf("UPDATE # SET turn_started_at = NULL, turn_booked = false, %s"
-													   " crashes = " COUNT_UP("crashes") ","
-																						 " next_run_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
-																						 " pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog.*)"
-																						 " pg_catalog.power(2::pg_catalog.float8, LEAST(crashes, 10))"
-																						 " OPERATOR(pg_catalog./) 1000)" THIS_UNLOCKED,
-													   duty == IDEM_LOADING ? " crashed_at = pg_catalog.clock_timestamp(), " IDEM_FORGET_FRONTIER("") "," : "")),
+	return idem_run_own(schema, of_duty(duty,
+						psprintf("UPDATE # SET turn_started_at = NULL, turn_booked = false, %s"
+						" crashes = " COUNT_UP("crashes") ","
+						" next_run_at = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+)"
+						" pg_catalog.make_interval(secs => $2 OPERATOR(pg_catalog.*)"
+						" pg_catalog.power(2::pg_catalog.float8, LEAST(crashes, 10))"
+						" OPERATOR(pg_catalog./) 1000)" THIS_UNLOCKED,
+						duty == IDEM_LOADING ? " crashed_at = pg_catalog.clock_timestamp(), " IDEM_FORGET_FRONTIER("") "," : "")),
 						lengthof(types), types, args, NULL) > 0;
 }
 
@@ -371,12 +380,13 @@ idem_book_turn(const char *schema, IdemDuty duty, const char *name, TimestampTz 
 					error ? error_datum(error) : (Datum) 0};
 	bool isnull[] = {false, next_run_at == 0, error == NULL};
 
-	(void) idem_run_own(schema, of_duty(duty, psprintf("UPDATE # SET last_error = $3,"
-													   " next_run_at = CASE WHEN next_run_at OPERATOR(pg_catalog.>) turn_started_at"
-													   " THEN LEAST(next_run_at, $2) ELSE $2 END,"
-													   " failures = CASE WHEN $3 IS NULL THEN 0 ELSE " COUNT_UP("failures") " END,%s"
-																															" last_run_at = pg_catalog.clock_timestamp(), turn_booked = true" THIS_UNLOCKED,
-													   duty == IDEM_LOADING ? " frontier = CASE WHEN $3 IS NULL THEN frontier END," : "")),
+	(void) idem_run_own(schema, of_duty(duty,
+						psprintf("UPDATE # SET last_error = $3,"
+						" next_run_at = CASE WHEN next_run_at OPERATOR(pg_catalog.>) turn_started_at"
+						" THEN LEAST(next_run_at, $2) ELSE $2 END,"
+						" failures = CASE WHEN $3 IS NULL THEN 0 ELSE " COUNT_UP("failures") " END,%s"
+						" last_run_at = pg_catalog.clock_timestamp(), turn_booked = true" THIS_UNLOCKED,
+						duty == IDEM_LOADING ? " frontier = CASE WHEN $3 IS NULL THEN frontier END," : "")),
 						lengthof(types), types, args, isnull);
 }
 
@@ -388,8 +398,8 @@ idem_book_waiting(const char *schema, IdemDuty duty, const char *name, const cha
 
 	return idem_run_own(schema,
 						of_duty(duty, "UPDATE # SET waiting_for = $2" THIS_UNLOCKED " AND waiting_for IS DISTINCT FROM $2"),
-						lengthof(types), types,
-						args, NULL) > 0;
+								   lengthof(types), types,
+					args, NULL) > 0;
 }
 
 void
@@ -398,9 +408,11 @@ idem_book_owner_waiting(const char *schema, Oid owner, const char *why)
 	static const Oid types[] = {OIDOID, TEXTOID};
 	Datum args[] = {ObjectIdGetDatum(owner), CStringGetTextDatum(why)};
 
-	(void) idem_run_own(schema, of_duty(IDEM_LOADING, "UPDATE # SET waiting_for = $2 WHERE name OPERATOR(pg_catalog.=) ANY ("
-													  "SELECT p.name FROM" JOIN_DEFINITION " WHERE d.enabled AND d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1"
-													  " AND p.waiting_for IS DISTINCT FROM $2" IDEM_LOCK_TO_WRITE ")"),
+	(void) idem_run_own(schema, of_duty(IDEM_LOADING,
+						"UPDATE # SET waiting_for = $2 WHERE name OPERATOR(pg_catalog.=) ANY ("
+						"SELECT p.name FROM" JOIN_DEFINITION
+						" WHERE d.enabled AND d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1"
+						" AND p.waiting_for IS DISTINCT FROM $2" IDEM_LOCK_TO_WRITE ")"),
 						lengthof(types), types, args, NULL);
 }
 
@@ -462,17 +474,20 @@ take_wakeups(void *arg)
 	Datum args[] = {wakeups->name ? CStringGetTextDatum(wakeups->name) : (Datum) 0, BoolGetDatum(wakeups->duty == IDEM_CHECKING)};
 	bool isnull[] = {wakeups->name == NULL, false};
 
-	wakeups->any = idem_run_own(wakeups->schema, of_duty(wakeups->duty, psprintf("WITH unlocked AS (SELECT p.name FROM" JOIN_DEFINITION " WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name"
-																				 " AND w.checks OPERATOR(pg_catalog.=) $2)"
-																				 " AND p.name OPERATOR(pg_catalog.=) COALESCE($1, p.name)" IDEM_LOCK_TO_WRITE "), taken AS ("
-																				 "DELETE FROM @.idem_wakeup w WHERE w.checks OPERATOR(pg_catalog.=) $2 AND (EXISTS ("
-																				 "SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
-																				 " OR NOT EXISTS (SELECT FROM # p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline)))"
-																				 " UPDATE # p SET next_run_at = CASE WHEN"
-																				 " (SELECT d.enabled FROM @.idem_pipeline d WHERE d.name OPERATOR(pg_catalog.=) p.name)"
-																				 " THEN pg_catalog.clock_timestamp() ELSE p.next_run_at END%s"
-																				 " FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
-																				 wakeups->duty == IDEM_LOADING ? ", " IDEM_FORGET_FRONTIER("p.") : "")),
+	wakeups->any = idem_run_own(wakeups->schema, of_duty(wakeups->duty, psprintf(
+								"WITH unlocked AS (SELECT p.name FROM" JOIN_DEFINITION
+								" WHERE EXISTS (SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) p.name"
+								" AND w.checks OPERATOR(pg_catalog.=) $2)"
+								" AND p.name OPERATOR(pg_catalog.=) COALESCE($1, p.name)" IDEM_LOCK_TO_WRITE
+								"), taken AS ("
+								"DELETE FROM @.idem_wakeup w WHERE w.checks OPERATOR(pg_catalog.=) $2 AND (EXISTS ("
+								"SELECT FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) w.pipeline)"
+								" OR NOT EXISTS (SELECT FROM # p WHERE p.name OPERATOR(pg_catalog.=) w.pipeline)))"
+								" UPDATE # p SET next_run_at = CASE WHEN"
+								" (SELECT d.enabled FROM @.idem_pipeline d WHERE d.name OPERATOR(pg_catalog.=) p.name)"
+								" THEN pg_catalog.clock_timestamp() ELSE p.next_run_at END%s"
+								" FROM unlocked u WHERE u.name OPERATOR(pg_catalog.=) p.name",
+								wakeups->duty == IDEM_LOADING ? ", " IDEM_FORGET_FRONTIER("p.") : "")),
 								lengthof(types), types, args, isnull) > 0;
 }
 
@@ -570,8 +585,7 @@ idem_swept_at(const char *schema, const char *name)
 	bool isnull;
 
 	if (!idem_fetch_own(schema, "SELECT p.swept_at FROM @.idem_check_state p WHERE p.name OPERATOR(pg_catalog.=) $1",
-						lengthof(types), types, args, NULL, 1, &value, &isnull) ||
-		isnull)
+						lengthof(types), types, args, NULL, 1, &value, &isnull) || isnull)
 		return 0;
 	return DatumGetTimestampTz(value);
 }
@@ -587,13 +601,13 @@ idem_book_sweep(const char *schema, const char *name, TimestampTz swept_at)
 }
 
 /* What a definition d names that is not there; NULL if all of it is. */
-#define UNRESOLVED                                                                 \
-	" NULLIF(pg_catalog.concat_ws(', ',"                                           \
-	" CASE WHEN d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid"  \
-	" THEN pg_catalog.concat('role ', d.owner) END,"                               \
-	" CASE WHEN d.ledger::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid" \
-	" THEN pg_catalog.concat('ledger ', d.ledger) END,"                            \
-	" CASE WHEN d.target::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid" \
+#define UNRESOLVED                                                                             \
+	" NULLIF(pg_catalog.concat_ws(', ',"                                                       \
+	" CASE WHEN d.owner::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid"              \
+	" THEN pg_catalog.concat('role ', d.owner) END,"                                           \
+	" CASE WHEN d.ledger::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid"             \
+	" THEN pg_catalog.concat('ledger ', d.ledger) END,"                                        \
+	" CASE WHEN d.target::pg_catalog.oid OPERATOR(pg_catalog.=) 0::pg_catalog.oid"             \
 	" THEN pg_catalog.concat('target ', d.target) END), '')"
 
 /* Warns of the definitions of $1's that stay paused, for they name what is not there. */
@@ -692,16 +706,16 @@ idem_monitored_pipelines(const char *schema, Oid monitor)
 }
 
 /* Of a pipeline d and its state p: the columns of IdemPipelineState. */
-#define STATE_COLUMNS                                                            \
-	" d.owner::pg_catalog.oid, CASE"                                             \
-	" WHEN p.turn_started_at IS NOT NULL THEN 'running'"                         \
-	" WHEN NOT d.enabled THEN 'disabled'"                                        \
-	" WHEN p.name IS NULL OR NOT (" NOT_PAUSED ") THEN 'paused'"                 \
-	" WHEN p.waiting_for IS NOT NULL THEN 'waiting'"                             \
-	" ELSE 'idle' END, p.waiting_for,"                                           \
-	" COALESCE(p.last_error, 'monitor: ' OPERATOR(pg_catalog.||) c.last_error)," \
-	" CASE WHEN" NOT_PAUSED " THEN p.next_run_at END,"                           \
-	" p.complete_to, p.complete_at, p.gaps, p.failed_windows,"                   \
+#define STATE_COLUMNS                                              \
+	" d.owner::pg_catalog.oid, CASE"                               \
+	" WHEN p.turn_started_at IS NOT NULL THEN 'running'"           \
+	" WHEN NOT d.enabled THEN 'disabled'"                          \
+	" WHEN p.name IS NULL OR NOT (" NOT_PAUSED ") THEN 'paused'"   \
+	" WHEN p.waiting_for IS NOT NULL THEN 'waiting'"               \
+	" ELSE 'idle' END, p.waiting_for,"                  \
+	" COALESCE(p.last_error, 'monitor: ' OPERATOR(pg_catalog.||) c.last_error),"               \
+	" CASE WHEN" NOT_PAUSED " THEN p.next_run_at END,"             \
+	" p.complete_to, p.complete_at, p.gaps, p.failed_windows,"     \
 	" p.blocked_windows, p.last_failure, p.last_run_at, p.gap_count"
 
 /* A column that is text, NULL if it is. */
@@ -825,11 +839,12 @@ idem_book_coverage(const char *schema, const char *name, const IdemPipelineCover
 	args[9] = TimestampTzGetDatum(frontier->read_at);
 	args[10] = Int64GetDatum((int64) frontier->fingerprint);
 	args[11] = Int64GetDatum(frontier->resets);
-	(void) idem_run_own(schema, of_duty(IDEM_LOADING, "UPDATE # SET complete_to = $2, complete_at = $3, gaps = $4,"
-													  " failed_windows = $5, blocked_windows = $6, last_failure = $7, gap_count = $9,"
-													  " frontier = CASE WHEN resets OPERATOR(pg_catalog.=) $12 AND NOT EXISTS ("
-													  "SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) $1 AND NOT w.checks) THEN $8 END,"
-													  " frontier_at = $10, frontier_of = $11" THIS_UNLOCKED),
+	(void) idem_run_own(schema, of_duty(IDEM_LOADING,
+						"UPDATE # SET complete_to = $2, complete_at = $3, gaps = $4,"
+						" failed_windows = $5, blocked_windows = $6, last_failure = $7, gap_count = $9,"
+						" frontier = CASE WHEN resets OPERATOR(pg_catalog.=) $12 AND NOT EXISTS ("
+						"SELECT FROM @.idem_wakeup w WHERE w.pipeline OPERATOR(pg_catalog.=) $1 AND NOT w.checks) THEN $8 END,"
+						" frontier_at = $10, frontier_of = $11" THIS_UNLOCKED),
 						lengthof(types), types, args, isnull);
 }
 

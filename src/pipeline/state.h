@@ -23,9 +23,10 @@
 #define IDEM_LOCK_TO_WRITE " FOR NO KEY UPDATE OF p SKIP LOCKED FOR KEY SHARE OF d SKIP LOCKED"
 
 /* The name of the pipeline $1, its state locked so; NULL where somebody else has locked it. */
-#define IDEM_STATE_TO_WRITE                                              \
-	"(SELECT p.name FROM @.idem_pipeline_state p JOIN @.idem_pipeline d" \
-	" ON d.name OPERATOR(pg_catalog.=) p.name WHERE p.name OPERATOR(pg_catalog.=) $1" IDEM_LOCK_TO_WRITE ")"
+#define IDEM_STATE_TO_WRITE                                                              \
+	"(SELECT p.name FROM @.idem_pipeline_state p JOIN @.idem_pipeline d"                 \
+	" ON d.name OPERATOR(pg_catalog.=) p.name WHERE p.name OPERATOR(pg_catalog.=) $1"    \
+	IDEM_LOCK_TO_WRITE ")"
 
 /* What a turn does. */
 typedef enum IdemDuty

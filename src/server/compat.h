@@ -26,13 +26,13 @@
 #if PG_VERSION_NUM >= 160000
 #define idem_read_buffile(file, to, size) BufFileReadExact(file, to, size)
 #else
-#define idem_read_buffile(file, to, size)                              \
-	do                                                                 \
-	{                                                                  \
-		if (BufFileRead(file, to, size) != (size))                     \
-			ereport(ERROR,                                             \
-					(errcode_for_file_access(),                        \
-					 errmsg("could not read from a temporary file"))); \
+#define idem_read_buffile(file, to, size)                                \
+	do                                                                   \
+	{                                                                    \
+		if (BufFileRead(file, to, size) != (size))                       \
+			ereport(ERROR,                                               \
+					(errcode_for_file_access(),                          \
+					 errmsg("could not read from a temporary file")));   \
 	} while (0)
 #endif
 
@@ -237,8 +237,8 @@ idem_call_init(void *memory, void *init)
 #define idem_delete_tuple(rel, place, cid, snapshot, failure) \
 	table_tuple_delete(rel, place, cid, 0, snapshot, InvalidSnapshot, true, failure)
 #define idem_update_indexes(result, slot, estate, indexes)                                                                    \
-	((indexes) == TU_None ? NIL                                                                                               \
-						  : ExecInsertIndexTuples(result, estate,                                                             \
+	((indexes) == TU_None ? NIL                                                                                              \
+						  : ExecInsertIndexTuples(result, estate,                                                          \
 												  EIIT_IS_UPDATE | ((indexes) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0), \
 												  slot, NIL, NULL))
 #else

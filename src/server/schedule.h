@@ -49,9 +49,9 @@ extern void idem_wake_at_end(void);
 typedef struct IdemWorkerArgs
 {
 	Oid database;
-	Oid role;		/* whose session it is */
-	uint32 segment; /* handle of what it shares, with a backfill's other workers or its caller */
-	char name[96];	/* of the pipeline; or the path of the database's files */
+	Oid role;		 /* whose session it is */
+	uint32 segment;	 /* handle of what it shares, with a backfill's other workers or its caller */
+	char name[96];	 /* of the pipeline; or the path of the database's files */
 } IdemWorkerArgs;
 
 struct BackgroundWorker;

@@ -54,7 +54,7 @@ idem_require_writable(const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				 errmsg("cannot %s in a read-only transaction", what),
-				 RecoveryInProgress()  ? errhint("This server is a standby: do it on its primary.")
+				 RecoveryInProgress() ? errhint("This server is a standby: do it on its primary.")
 				 : DefaultXactReadOnly ? errhint("SET default_transaction_read_only = off;")
 									   : errhint("Begin the transaction without READ ONLY.")));
 }

@@ -161,8 +161,7 @@ read_target(Window *window, bool (*receive)(TupleTableSlot *slot, DestReceiver *
 {
 	TargetReceiver receiver = {
 		.base = {{receive, idem_start_rows, idem_keep_receiver, idem_keep_receiver, DestNone},
-				 window->checking->load.target,
-				 window->checking->load.apply->desc},
+				 window->checking->load.target, window->checking->load.apply->desc},
 		.window = window,
 		.only = only,
 		.context = AllocSetContextCreate(CurrentMemoryContext, "idem window row", ALLOCSET_SMALL_SIZES),

@@ -41,7 +41,7 @@ typedef struct IdemCheck
 	IdemDepth depth; /* that it came to */
 	bool remote;	 /* some of it lies on another server, whose snapshot is another */
 	int64 source_rows;
-	int64 source_keys;		/* different ones; without keys IDEM_NOT_COUNTED, as the others */
+	int64 source_keys; /* different ones; without keys IDEM_NOT_COUNTED, as the others */
 	int64 source_null_keys; /* rows of which a key is NULL */
 	int64 target_rows;
 	int64 target_keys;
@@ -56,8 +56,8 @@ typedef struct IdemCheck
 	Datum target_digest;
 	TimestampTz checked_at;
 	double seconds;
-	int64 allowed;				 /* rows that may be wrong */
-	const char *result;			 /* "ok", or what is wrong, separated by commas */
+	int64 allowed;		/* rows that may be wrong */
+	const char *result; /* "ok", or what is wrong, separated by commas */
 	Datum samples[IDEM_SAMPLES]; /* keys, or rows that have none, as a jsonb array; 0 if there are none */
 } IdemCheck;
 

@@ -15,20 +15,20 @@
 
 typedef struct IdemExpect
 {
-	int64 min_per_key;		/* rows of the target for a key of the source, one if nobody says */
-	int64 max_per_key;		/* or IDEM_ANY_NUMBER */
-	double tolerance;		/* so many rows may be wrong, */
-	bool percent;			/* of a hundred of the source */
-	int64 min_rows;			/* that a window has at least */
-	int64 max_rows;			/* and at most, or IDEM_ANY_NUMBER */
-	int64 null_keys;		/* rows of which a key may be NULL, or IDEM_ANY_NUMBER */
-	int max_time;			/* that a window's check may take, in milliseconds; 0: any */
-	int open_after;			/* checks in a row that have to find it before an alert opens */
-	int64 late;				/* how long a window may be due, in microseconds; -1: nobody has said */
-	int64 every;			/* how often a monitor looks at what is complete, in microseconds */
-	int64 budget;			/* how long it may take each time, in microseconds */
+	int64 min_per_key; /* rows of the target for a key of the source, one if nobody says */
+	int64 max_per_key; /* or IDEM_ANY_NUMBER */
+	double tolerance;  /* so many rows may be wrong, */
+	bool percent;	   /* of a hundred of the source */
+	int64 min_rows;	   /* that a window has at least */
+	int64 max_rows;	   /* and at most, or IDEM_ANY_NUMBER */
+	int64 null_keys;   /* rows of which a key may be NULL, or IDEM_ANY_NUMBER */
+	int max_time;	   /* that a window's check may take, in milliseconds; 0: any */
+	int open_after;	   /* checks in a row that have to find it before an alert opens */
+	int64 late;		   /* how long a window may be due, in microseconds; -1: nobody has said */
+	int64 every;	   /* how often a monitor looks at what is complete, in microseconds */
+	int64 budget;	   /* how long it may take each time, in microseconds */
 	bool counts_windowless; /* rows of the source that are in no window are counted, and said */
-	int max_samples;		/* keys that a check is to name of what is wrong, of each kind */
+	int max_samples;   /* keys that a check is to name of what is wrong, of each kind */
 } IdemExpect;
 
 /* What nobody has said anything about. */

@@ -120,10 +120,10 @@ idem_html_span(StringInfo buf, int64 seconds)
 		appendStringInfo(buf, " " INT64_FORMAT "&nbsp;%s", seconds % units[i].length / units[i + 1].length, units[i + 1].name);
 }
 
-#define LIGHT                                                                                           \
-	"--bg:#f5f6f8;--card:#fff;--ink:#1a1f26;--soft:#56616d;--line:#dde2e8;--code:#f2f4f7;--ok:#24804f;" \
+#define LIGHT                                                                                             \
+	"--bg:#f5f6f8;--card:#fff;--ink:#1a1f26;--soft:#56616d;--line:#dde2e8;--code:#f2f4f7;--ok:#24804f;"  \
 	"--none:#93a0ad;--bad:#c8352b;--badbg:#fdf1f0;--warn:#9a6200;--warnbg:#fdf6e7;--dot:#e08a00;--run:#2a6bb5;--link:#1f5ea8;"
-#define DARK                                                                                               \
+#define DARK                                                                                              \
 	"--bg:#0e1116;--card:#161b22;--ink:#e4e8ed;--soft:#98a4b1;--line:#2a323c;--code:#0f141a;--ok:#3fae78;" \
 	"--none:#59646f;--bad:#f2685d;--badbg:#2a1717;--warn:#e9b04b;--warnbg:#272012;--dot:#f5a623;--run:#5ea8f2;--link:#7db7f5;"
 

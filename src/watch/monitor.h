@@ -104,7 +104,7 @@ typedef struct IdemAlert
 	TimestampTz opened_at; /* 0: unknown, as the others */
 	TimestampTz last_seen_at;
 	TimestampTz snoozed_until;
-	TimestampTz closed_at;		 /* 0: it is open */
+	TimestampTz closed_at; /* 0: it is open */
 	const char *acknowledged_by; /* NULL: nobody */
 } IdemAlert;
 

@@ -74,8 +74,7 @@ idem_page_urgency(const IdemPagePipeline *pipeline)
 	int i;
 
 	for (i = 0; i < pipeline->nalerts; i++)
-		urgency = Max(urgency, pipeline->alerts[i].alert.acknowledged_by ? 1 : cure_of(pipeline->alerts[i].alert.kind) == CURE_RELOAD ? 6
-																																	  : 4);
+		urgency = Max(urgency, pipeline->alerts[i].alert.acknowledged_by ? 1 : cure_of(pipeline->alerts[i].alert.kind) == CURE_RELOAD ? 6 : 4);
 	if (pipeline->blocked > 0)
 		urgency = Max(urgency, 5);
 	if (pipeline->trouble || pipeline->failed > 0 || (pipeline->last_error && pipeline->failed == 0))
@@ -315,8 +314,7 @@ put_alert(StringInfo buf, const IdemPage *page, const IdemRangeType *type, const
 {
 	const IdemAlert *a = &alert->alert;
 
-	appendStringInfo(buf, "<li><span class=\"tag %s\">", a->acknowledged_by ? "" : cure_of(a->kind) == CURE_RELOAD ? "bad"
-																												   : "warn");
+	appendStringInfo(buf, "<li><span class=\"tag %s\">", a->acknowledged_by ? "" : cure_of(a->kind) == CURE_RELOAD ? "bad" : "warn");
 	idem_html_text(buf, a->kind ? a->kind : "?", 60);
 	appendStringInfoString(buf, "</span> ");
 	put_meaning(buf, a);

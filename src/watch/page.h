@@ -17,12 +17,12 @@
 /* What there is to say of all. */
 typedef struct IdemPage
 {
-	const char *monitor; /* its name, qualified and quoted */
+	const char *monitor;  /* its name, qualified and quoted */
 	const char *database;
-	const char *role;	/* who looks */
-	const char *prefix; /* of names of idem's functions in SQL: its schema and a dot, or nothing */
+	const char *role;	  /* who looks */
+	const char *prefix;	  /* of names of idem's functions in SQL: its schema and a dot, or nothing */
 	TimestampTz now;
-	pg_tz *zone; /* of moments; windows are in the session's, which is to be their pipeline's */
+	pg_tz *zone;		  /* of moments; windows are in the session's, which is to be their pipeline's */
 } IdemPage;
 
 /* An alert, as text; parsed windows only where its pipeline is known. */

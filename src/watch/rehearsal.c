@@ -26,8 +26,8 @@
 typedef struct State
 {
 	int64 rows;
-	Datum digest;  /* a bytea; 0 if there are no rows */
-	int64 twice;   /* keys that are there more than once */
+	Datum digest; /* a bytea; 0 if there are no rows */
+	int64 twice;  /* keys that are there more than once */
 	int64 written; /* rows that the load wrote */
 } State;
 
@@ -52,7 +52,7 @@ struct Performance
 	IdemRequest request; /* on the stage */
 	IdemLoad looked_up;	 /* what the request comes to there */
 	IdemStatement *look;
-	IdemStatement *look_keys;  /* NULL without keys */
+	IdemStatement *look_keys; /* NULL without keys */
 	const IdemWindow *windows; /* to be loaded, in this order */
 	int nwindows;
 	State states[3]; /* one after each act */

@@ -32,18 +32,9 @@ void
 idem_make_check_row(const IdemCheck *check, Datum *values, bool *nulls)
 {
 	const int64 counts[] = {
-		check->source_rows,
-		check->source_keys,
-		check->source_null_keys,
-		check->target_rows,
-		check->target_keys,
-		check->target_null_keys,
-		check->duplicate_keys,
-		check->surplus_rows,
-		check->max_per_key,
-		check->missing_rows,
-		check->extra_rows,
-		check->different_rows,
+		check->source_rows, check->source_keys, check->source_null_keys, check->target_rows,
+		check->target_keys, check->target_null_keys, check->duplicate_keys, check->surplus_rows,
+		check->max_per_key, check->missing_rows, check->extra_rows, check->different_rows,
 	};
 	int column = 0;
 	int i;

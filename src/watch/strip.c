@@ -460,9 +460,7 @@ worst_mark(const IdemCells *cells, int from, int to, bool *alert)
 static int
 bar_top(char mark)
 {
-	return mark == '!' || mark == 'x' ? 0 : mark == '#' ? 3
-										: mark == '.'	? 13
-														: 8;
+	return mark == '!' || mark == 'x' ? 0 : mark == '#' ? 3 : mark == '.' ? 13 : 8;
 }
 
 void
@@ -481,10 +479,7 @@ idem_html_strip(StringInfo buf, const IdemCells *cells)
 		int top = bar_top(mark);
 
 		appendStringInfo(buf, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"1.7\" height=\"%d\"/>",
-						 mark == '#' || mark == '+' ? "f-ok" : mark == '.' ? "f-none"
-														   : mark == '>'   ? "f-run"
-																		   : "f-bad",
-						 i * 2, top, 16 - top);
+						 mark == '#' || mark == '+' ? "f-ok" : mark == '.' ? "f-none" : mark == '>' ? "f-run" : "f-bad", i * 2, top, 16 - top);
 		if (alert)
 			appendStringInfo(buf, "<rect class=\"f-dot\" x=\"%d\" y=\"17.5\" width=\"1.7\" height=\"2.5\"/>", i * 2);
 	}
