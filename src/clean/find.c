@@ -125,11 +125,11 @@ append_content(StringInfo sql, const IdemTable *table, const char *alias, bool h
 }
 
 /*
- * Appends: record_eq(ROW(a.c, …), ROW(b.c, …)) AND record_image_eq(ROW(a.e, …), ROW(b.e, …))
+ * Appends: record_eq(ROW(d.c, …), ROW(k.c, …)) AND record_image_eq(ROW(d.e, …), ROW(k.e, …))
  * where each second row is written with a prefix and a suffix.
  */
 static void
-append_alike(StringInfo sql, const IdemTable *table, const char *first, const char *second, const char *prefix, const char *suffix)
+append_alike(StringInfo sql, const IdemTable *table, const char *second, const char *prefix, const char *suffix)
 {
 	static const char *const functions[] = {"pg_catalog.record_image_eq", "pg_catalog.record_eq"};
 	int equality;
@@ -141,7 +141,7 @@ append_alike(StringInfo sql, const IdemTable *table, const char *first, const ch
 
 		initStringInfo(&part);
 		appendStringInfo(&part, " AND %s(", functions[equality]);
-		if (append_content(&part, table, first, equality) == 0)
+		if (append_content(&part, table, "d", equality) == 0)
 			continue;
 		appendStringInfo(&part, ", %s", prefix);
 		(void) append_content(&part, table, second, equality);
@@ -151,14 +151,14 @@ append_alike(StringInfo sql, const IdemTable *table, const char *first, const ch
 }
 
 void
-idem_append_same(StringInfo sql, const IdemTable *table, const char *first, const char *second)
+idem_append_same(StringInfo sql, const IdemTable *table)
 {
-	append_alike(sql, table, first, second, "", "");
+	append_alike(sql, table, "k", "", "");
 }
 
 /* Builds: SELECT hash(d) FROM target d GROUP BY 1 HAVING count(*) > 1 */
-char *
-idem_build_repeated(const IdemTable *table)
+static char *
+build_repeated(const IdemTable *table)
 {
 	StringInfoData sql;
 
@@ -206,7 +206,7 @@ append_numbered(StringInfo sql, const IdemTable *table)
 	idem_append_key_hash(sql, table, false);
 	appendStringInfoString(sql, " AS hash, pg_catalog.row_number() OVER w AS number,"
 								" pg_catalog.first_value(d.ctid) OVER w AS keeper, pg_catalog.first_value(d.xmin) OVER w AS keeper_born, ");
-	append_alike(sql, table, "d", "d", "pg_catalog.first_value(", ") OVER w");
+	append_alike(sql, table, "d", "pg_catalog.first_value(", ") OVER w");
 	appendStringInfoString(sql, " AS same, ");
 	idem_append_key_array(sql, table);
 	appendStringInfoString(sql, " AS key, pg_catalog.num_nulls(");
@@ -230,8 +230,8 @@ append_numbered(StringInfo sql, const IdemTable *table)
  *
  * Rows of one key are in one partition, for the keys include what it is partitioned by.
  */
-char *
-idem_build_find(const IdemTable *table, const char *candidates, bool examples)
+static char *
+build_find(const IdemTable *table, const char *candidates, bool examples)
 {
 	StringInfoData sql;
 	int i;
@@ -256,33 +256,9 @@ idem_build_find(const IdemTable *table, const char *candidates, bool examples)
 	return sql.data;
 }
 
-/* A statement, as an argument of idem_run_under. */
-typedef struct SearchQuery
-{
-	const char *sql;
-	int nargs;
-	Datum args[2];
-	int ncols; /* 0: it returns nothing */
-	Datum *values;
-	bool *nulls;
-} SearchQuery;
-
-static void
-run_query(void *arg)
-{
-	static const Oid types[] = {INT8OID, INT8OID};
-	SearchQuery *query = arg;
-	IdemStatement *statement = idem_make_statement(query->sql, query->nargs, types, IDEM_SNAPSHOT_NEW);
-
-	if (query->ncols == 0)
-		(void) idem_run(statement, query->args, NULL);
-	else
-		(void) idem_fetch(statement, query->args, NULL, query->ncols, query->values, query->nulls);
-}
-
 /* Runs a statement that sorts all of a table: as CREATE INDEX would. */
 static void
-run_large(SearchQuery *query)
+run_large(IdemTask *task)
 {
 	const IdemSetting settings[] = {
 		{"enable_hashagg", "off"},
@@ -291,7 +267,7 @@ run_large(SearchQuery *query)
 		{NULL, NULL},
 	};
 
-	idem_run_under(settings, run_query, query);
+	idem_run_under(settings, idem_run_task, task);
 }
 
 /*
@@ -301,14 +277,13 @@ run_large(SearchQuery *query)
 static void
 write_rows(const IdemTable *table, const IdemJob *job, const char *candidates, int round)
 {
-	SearchQuery query = {
-		.sql = psprintf("INSERT INTO %s (round, n, leaf, place, born, keeper, keeper_born, hash, same, referenced, skipped, example)"
+	const char *sql = psprintf("INSERT INTO %s (round, n, leaf, place, born, keeper, keeper_born, hash, same, referenced, skipped, example)"
 						" SELECT %d, pg_catalog.row_number() OVER (ORDER BY f.leaf, f.place), f.leaf, f.place, f.born, f.keeper, f.keeper_born, f.hash,"
 						" f.same, f.referenced, false, f.example FROM (%s) f",
-						job->rows, round, idem_build_find(table, candidates, false)),
-	};
+						job->rows, round, build_find(table, candidates, false));
+	IdemTask task = {.statement = idem_make_statement(sql, 0, NULL, IDEM_SNAPSHOT_NEW)};
 
-	run_large(&query);
+	run_large(&task);
 }
 
 /* Runs one statement on the list of rows that returns numbers; the first is returned. */
@@ -370,7 +345,7 @@ void
 idem_find(const IdemTable *table, IdemJob *job, bool everything)
 {
 	int round = job->round + 1;
-	const char *candidates = everything ? idem_build_repeated(table)
+	const char *candidates = everything ? build_repeated(table)
 										: psprintf("SELECT r.hash FROM %s r WHERE r.round OPERATOR(pg_catalog.=) %d AND r.skipped", job->rows, job->round);
 
 	idem_hold_job(job);
@@ -400,7 +375,7 @@ build_report(const IdemTable *table)
 					" pg_catalog.count(DISTINCT (f.leaf, f.keeper)) FILTER (WHERE f.has_null), pg_catalog.count(DISTINCT (f.leaf, f.keeper)) FILTER (WHERE NOT f.same),"
 					" pg_catalog.count(*) FILTER (WHERE f.referenced), COALESCE(pg_catalog.sum(f.size), 0),"
 					" (SELECT pg_catalog.string_agg(e.example::pg_catalog.text, ', ') FROM (SELECT x.example FROM f x WHERE x.example IS NOT NULL LIMIT %d) e) FROM f",
-					idem_build_find(table, idem_build_repeated(table), true), EXAMPLES);
+					build_find(table, build_repeated(table), true), EXAMPLES);
 }
 
 void
@@ -408,14 +383,14 @@ idem_report(const IdemTable *table)
 {
 	Datum values[7];
 	bool nulls[7];
-	SearchQuery query = {.sql = build_report(table), .ncols = lengthof(values), .values = values, .nulls = nulls};
+	IdemTask task = {idem_make_statement(build_report(table), 0, NULL, IDEM_SNAPSHOT_NEW), .ncols = lengthof(values), .values = values, .nulls = nulls};
 	instr_time begin;
 	instr_time took;
 	int64 rows;
 	int64 bytes;
 
 	INSTR_TIME_SET_CURRENT(begin);
-	run_large(&query);
+	run_large(&task);
 	INSTR_TIME_SET_CURRENT(took);
 	INSTR_TIME_SUBTRACT(took, begin);
 	rows = DatumGetInt64(values[0]);

@@ -13,6 +13,7 @@
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "server/compat.h"
+#include "server/extension.h"
 #include "server/statement.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
@@ -24,13 +25,6 @@
 
 /* "idem" in ASCII: a lock on no object that there is, which nobody can take by SQL. */
 #define LOCK_CLASS 0x6964656d
-
-/* A type of ours. */
-static Oid
-our_type(const IdemTable *table, const char *type)
-{
-	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(type), ObjectIdGetDatum(table->schema));
-}
 
 /* Fails for a table that is another's. */
 static void
@@ -111,7 +105,7 @@ has_table(const IdemTable *table, Oid namespace, const char *name, const char *t
 				 errmsg("table %s is not logged", idem_qualified_name(rel)),
 				 errdetail("Its rows would be gone after a crash."),
 				 errhint("ALTER TABLE %s SET LOGGED;", idem_qualified_name(rel))));
-	if (rel->rd_rel->relkind != RELKIND_RELATION || (type && rel->rd_rel->reloftype != our_type(table, type)))
+	if (rel->rd_rel->relkind != RELKIND_RELATION || (type && rel->rd_rel->reloftype != idem_own_type(type, table->schema)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),
 				 errmsg("%s is not what a job to clean %s keeps", idem_qualified_name(rel), table->name),
@@ -267,7 +261,6 @@ resume_job(const IdemTable *table, IdemJob *job)
 	job->repointed = DatumGetInt64(values[6]);
 	job->files = nulls[7] ? NULL : TextDatumGetCString(values[7]);
 	job->index = nulls[8] ? NULL : TextDatumGetCString(values[8]);
-	job->resumed = true;
 	return true;
 }
 

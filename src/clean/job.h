@@ -19,7 +19,7 @@ typedef struct IdemJob
 	const char *rows;
 	const char *quarantine;
 	const char *arguments;	/* of the call */
-	const char *phase;		/* finding, removing, indexing, done, abandoned */
+	const char *phase;		/* finding, removing, indexing, done, abandoned, undone */
 	int round;
 	int64 position;			/* the last row that has been tried */
 	int64 total;			/* rows found in this round */
@@ -27,7 +27,6 @@ typedef struct IdemJob
 	int64 repointed;
 	const char *index;		/* that was built, qualified and quoted; NULL: none */
 	const char *files;		/* which files the table had when they were found */
-	bool resumed;			/* begun by an earlier call */
 	uint64 changes;			/* of the catalogs, when the table was looked at last */
 } IdemJob;
 
@@ -46,7 +45,7 @@ extern void idem_hold_job(const IdemJob *job);
  */
 extern void idem_begin_job(const IdemTable *table, IdemJob *job);
 
-/* Empties the list of rows for a new round, or throws it away. */
+/* Makes the list of rows, in place of an older one, or throws it away. */
 extern void idem_make_row_list(const IdemTable *table, const IdemJob *job);
 extern void idem_drop_row_list(const IdemTable *table, const IdemJob *job);
 

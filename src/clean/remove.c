@@ -129,7 +129,7 @@ append_condition(StringInfo sql, const Batch *batch)
 	appendStringInfoString(sql, ", k.idem_keys) AND ");
 	idem_append_key_hash(sql, table, false);
 	appendStringInfoString(sql, " OPERATOR(pg_catalog.=) v.hash AND (NOT v.same OR ");
-	idem_append_same(sql, table, "d", "k");
+	idem_append_same(sql, table);
 	appendStringInfoChar(sql, ')');
 }
 
@@ -250,24 +250,6 @@ repoint(Batch *batch, const char *leaf, const Datum *args)
 		batch->job->repointed += idem_run(idem_make_statement(build_repoint(batch, leaf, &batch->table->references[i]), lengthof(types), types, IDEM_SNAPSHOT_NEW), args, NULL);
 }
 
-/* A statement of a batch that returns two numbers, as an argument of idem_run_under. */
-typedef struct Removal
-{
-	const char *sql;
-	const Datum *args;
-	Datum counts[2];
-} Removal;
-
-static void
-run_removal(void *arg)
-{
-	static const Oid types[] = {INT4OID, INT8OID, INT8OID, INT8OID};
-	Removal *removal = arg;
-	bool nulls[2];
-
-	(void) idem_fetch(idem_make_statement(removal->sql, lengthof(types), types, IDEM_SNAPSHOT_NEW), removal->args, NULL, 2, removal->counts, nulls);
-}
-
 /*
  * Removes the rows of a batch.  Of places the planner expects ten, whatever number there is,
  * and would compare each with each.
@@ -276,25 +258,28 @@ static void
 remove_rows(Batch *batch, Relation leaf)
 {
 	static const IdemSetting settings[] = {{"enable_nestloop", "off"}, {NULL, NULL}};
+	static const Oid types[] = {INT4OID, INT8OID, INT8OID, INT8OID};
 	const char *name = idem_qualified_name(leaf);
 	IdemJob *job = batch->job;
 	Datum args[] = {Int32GetDatum(job->round), Int64GetDatum(job->position), Int64GetDatum(batch->end), Int64GetDatum(job->id)};
-	Removal removal = {.args = args};
+	Datum counts[2];
+	bool nulls[2];
+	IdemTask removal = {.args = args, .ncols = lengthof(counts), .values = counts, .nulls = nulls};
 	int64 locked;
 
 	batch->careful |= batch->table->repoint;
 	locked = batch->table->repoint ? lock_rows(batch, name, args) : 0;
 	repoint(batch, name, args);
-	removal.sql = build_remove(batch, name);
-	idem_run_under(settings, run_removal, &removal);
-	if (removal.counts[0] != removal.counts[1])
+	removal.statement = idem_make_statement(build_remove(batch, name), lengthof(types), types, IDEM_SNAPSHOT_NEW);
+	idem_run_under(settings, idem_run_task, &removal);
+	if (counts[0] != counts[1])
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("quarantine %s has not taken all rows", job->quarantine),
 				 errhint("ALTER TABLE %s DISABLE TRIGGER USER;", job->quarantine)));
 	if (batch->table->repoint)
-		check_repointed(batch, locked, DatumGetInt64(removal.counts[0]));
-	job->removed += DatumGetInt64(removal.counts[0]);
+		check_repointed(batch, locked, DatumGetInt64(counts[0]));
+	job->removed += DatumGetInt64(counts[0]);
 }
 
 /* True for the table or a partition of it: the list of rows may be that of a table that had its name. */

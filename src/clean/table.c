@@ -162,18 +162,19 @@ check_key(const IdemCleanKey *key, const char *text)
 static void
 set_key(IdemTable *table, Relation rel, IdemCleanKey *key, const char *text)
 {
+	bool nullable = true;
+
 	key->expr = column_expression(rel, text);
 	if (key->expr)
 	{
 		key->attno = ((Var *) key->expr)->varattno;
-		key->nullable = !idem_is_not_null(RelationGetDescr(rel), key->attno - 1);
+		nullable = !idem_is_not_null(RelationGetDescr(rel), key->attno - 1);
 	}
 	else
 	{
 		Clause clause = {"keys", text, psprintf("SELECT (%s\n) FROM %s d", text, table->name)};
 
 		key->expr = (Node *) linitial_node(TargetEntry, read_clause(&clause, false)->targetList)->expr;
-		key->nullable = true;
 	}
 	if (IsA(key->expr, Var))
 		key->attno = ((Var *) key->expr)->varattno;
@@ -184,7 +185,7 @@ set_key(IdemTable *table, Relation rel, IdemCleanKey *key, const char *text)
 	key->of_keeper = expression_text(table, key->expr, "k");
 	key->in_index = psprintf("(%s)", deparse_expression(key->expr, deparse_context_for("d", table->relid), false, false));
 	key->collation = exprCollation(key->expr);
-	table->nullable |= key->nullable;
+	table->nullable |= nullable;
 }
 
 /* Reads the keys. */
@@ -313,9 +314,8 @@ set_columns(IdemTable *table, Relation rel)
 	}
 }
 
-/* Fails for a table that is not the caller's own: what its owner attaches to it would run as him. */
-static void
-check_owner(Relation rel)
+void
+idem_require_own(Relation rel)
 {
 	if (rel->rd_rel->relowner != GetUserId())
 		ereport(ERROR,
@@ -324,19 +324,14 @@ check_owner(Relation rel)
 				 errhint("Let its owner call it, or SET ROLE %s.", quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, true)))));
 }
 
-Relation
-idem_open_owned(Oid relid)
+/* Opens a table of the caller's own. */
+static Relation
+open_owned(Oid relid)
 {
 	Relation rel = idem_open_permitted(relid);
 
-	check_owner(rel);
+	idem_require_own(rel);
 	return rel;
-}
-
-void
-idem_require_own(Relation rel)
-{
-	check_owner(rel);
 }
 
 /* Fails for what is no table of the user's. */
@@ -468,7 +463,7 @@ check_parts(const IdemTable *table)
 	{
 		Relation part = relation_open(lfirst_oid(lc), NoLock);
 
-		check_owner(part);
+		idem_require_own(part);
 		if (part->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 			check_partition_key(table, part);
 		else
@@ -672,7 +667,7 @@ make_table(Relation rel, Oid schema)
 IdemTable *
 idem_open_plain_table(Oid relid, Oid schema)
 {
-	Relation rel = idem_open_owned(relid);
+	Relation rel = open_owned(relid);
 	IdemTable *table = make_table(rel, schema);
 
 	check_kind(table, rel);
@@ -684,7 +679,7 @@ idem_open_plain_table(Oid relid, Oid schema)
 IdemTable *
 idem_open_table(Oid relid, Oid schema, const IdemTableArgs *args)
 {
-	Relation rel = idem_open_owned(relid);
+	Relation rel = open_owned(relid);
 	IdemTable *table = make_table(rel, schema);
 
 	table->args = args;

@@ -24,7 +24,6 @@ typedef struct IdemCleanKey
 	AttrNumber attno; /* InvalidAttrNumber: an expression */
 	Oid type;
 	bool hashable;
-	bool nullable;
 	const char *of_row;	   /* of alias d */
 	const char *of_keeper; /* of alias k */
 	const char *in_index;  /* of CREATE INDEX */
@@ -111,8 +110,10 @@ extern const char *idem_describe_table(const IdemTable *table, Relation rel);
 /* The same for who only puts rows back: its name and columns. */
 extern IdemTable *idem_open_plain_table(Oid relid, Oid schema);
 
-/* Raises 42501 unless the table is the current role's own; the lock stays until the end of the transaction. */
-extern Relation idem_open_owned(Oid relid);
+/*
+ * Raises 42501 unless a table is the current role's own: what another owner attaches to it would
+ * run as the current role.
+ */
 extern void idem_require_own(Relation rel);
 
 #endif /* IDEM_CLEAN_TABLE_H */

@@ -18,6 +18,7 @@
 #include "load/call.h"
 #include "miscadmin.h"
 #include "server/compat.h"
+#include "server/extension.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "storage/shmem.h"
@@ -195,7 +196,7 @@ idem_dedupe_jobs(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = castNode(ReturnSetInfo, fcinfo->resultinfo);
 	Oid schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-	Oid type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("idem_dedupe_job"), ObjectIdGetDatum(schema));
+	Oid type = idem_own_type("idem_dedupe_job", schema);
 	ListCell *lc;
 
 	InitMaterializedSRF(fcinfo, 0);

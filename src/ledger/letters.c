@@ -17,6 +17,7 @@
 #include "ledger/letters.h"
 #include "ledger/table.h"
 #include "nodes/makefuncs.h"
+#include "server/extension.h"
 #include "server/statement.h"
 #include "server/transaction.h"
 #include "utils/builtins.h"
@@ -50,8 +51,7 @@ letter_type(const IdemRangeType *type)
 static void
 check_type(Relation rel, Oid schema, const IdemRangeType *type)
 {
-	Oid wanted = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(letter_type(type)),
-								 ObjectIdGetDatum(schema));
+	Oid wanted = idem_own_type(letter_type(type), schema);
 
 	if (rel->rd_rel->relkind == RELKIND_RELATION && OidIsValid(wanted) && rel->rd_rel->reloftype == wanted)
 		return;

@@ -73,8 +73,7 @@ typedef struct Sift
 	int made;
 	int checked;
 	Row rows[BATCH_ROWS];
-	List *bad;
-	HTAB *known; /* the same by their hashes; NULL if there are none */
+	HTAB *known; /* rows that are bad, by their hashes; NULL if there are none */
 	int64 nbad;	 /* how many */
 	int64 limit;
 } Sift;

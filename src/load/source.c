@@ -32,6 +32,7 @@
 #include "server/query.h"
 #include "server/scope.h"
 #include "server/statement.h"
+#include "server/transaction.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -956,10 +957,7 @@ startup_receiver(DestReceiver *self, int operation, TupleDesc desc)
 static bool
 is_about_values(int sqlerrcode)
 {
-	int category = ERRCODE_TO_CATEGORY(sqlerrcode);
-
-	return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
-		   category == ERRCODE_PLPGSQL_ERROR;
+	return idem_is_of_row(sqlerrcode) || ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_PLPGSQL_ERROR;
 }
 
 /* Fails for a row that does not belong into the window. */

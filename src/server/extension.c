@@ -4,10 +4,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "server/extension.h"
 #include "server/statement.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 char *
 idem_function_schema(FunctionCallInfo fcinfo)
@@ -28,4 +30,10 @@ idem_find_schema(void)
 	if (!idem_fetch(statement, NULL, NULL, 1, &name, &isnull))
 		return NULL;
 	return pstrdup(NameStr(*DatumGetName(name)));
+}
+
+Oid
+idem_own_type(const char *name, Oid schema)
+{
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name), ObjectIdGetDatum(schema));
 }

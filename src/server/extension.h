@@ -16,4 +16,7 @@ extern char *idem_function_schema(FunctionCallInfo fcinfo);
  */
 extern char *idem_find_schema(void);
 
+/* A type of the extension's, by the OID of its schema; InvalidOid if there is none. */
+extern Oid idem_own_type(const char *name, Oid schema);
+
 #endif /* IDEM_SERVER_EXTENSION_H */

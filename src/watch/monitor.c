@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "server/collect.h"
 #include "server/compat.h"
+#include "server/extension.h"
 #include "server/scope.h"
 #include "server/statement.h"
 #include "server/transaction.h"
@@ -114,7 +115,7 @@ static void
 check_type(Relation rel, Oid schema, const char *type)
 {
 	if (rel->rd_rel->relkind != RELKIND_RELATION || !OidIsValid(rel->rd_rel->reloftype) ||
-		rel->rd_rel->reloftype != GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(type), ObjectIdGetDatum(schema)))
+		rel->rd_rel->reloftype != idem_own_type(type, schema))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a monitor", RelationGetRelationName(rel)),
