@@ -614,7 +614,7 @@ CREATE INDEX idem_pipeline_turn ON idem_pipeline_state (name) WHERE turn_started
 -- what each owner has that is due, without looking at what is not
 CREATE INDEX idem_pipeline_due ON idem_pipeline_state (owner, next_run_at) WHERE turn_started_at IS NULL;
 COMMENT ON TABLE idem_pipeline_state IS
-'what the scheduler knows of pipelines; written by it alone, read by idem_status';
+'what the scheduler knows of pipelines; written by idem alone, read by idem_status';
 COMMENT ON COLUMN idem_pipeline_state.name IS 'name of the pipeline';
 COMMENT ON COLUMN idem_pipeline_state.owner IS 'its owner, as its definition says';
 COMMENT ON COLUMN idem_pipeline_state.next_run_at IS 'when its next turn is due; NULL for never, as where it is disabled';
@@ -665,7 +665,7 @@ CREATE TABLE idem_check_state (
 CREATE INDEX idem_check_turn ON idem_check_state (name) WHERE turn_started_at IS NOT NULL;
 CREATE INDEX idem_check_due ON idem_check_state (owner, next_run_at) WHERE turn_started_at IS NULL;
 COMMENT ON TABLE idem_check_state IS
-'what the scheduler knows of the checks of pipelines that name a monitor; written by it alone';
+'what the scheduler knows of the checks of pipelines that name a monitor; written by idem alone';
 COMMENT ON COLUMN idem_check_state.name IS 'name of the pipeline';
 COMMENT ON COLUMN idem_check_state.owner IS 'its owner, as its definition says';
 COMMENT ON COLUMN idem_check_state.next_run_at IS 'when its next turn is due; NULL for never, as where it is disabled or has no monitor';

@@ -22,6 +22,7 @@ extern void idem_require_argument(FunctionCallInfo fcinfo, int arg, const char *
 /* The place of a text argument's value in a list of choices that ends with NULL; 22023 for another. */
 extern int idem_choice_argument(FunctionCallInfo fcinfo, int arg, const char *name,
 								const char *const *choices);
+extern int idem_read_choice(const char *value, const char *name, const char *const *choices);
 
 /* Reads the window from an argument, in one of its two forms; and on_busy from another. */
 extern void idem_read_window_argument(FunctionCallInfo fcinfo, int arg, bool is_text,

@@ -59,12 +59,16 @@ idem_text_argument(FunctionCallInfo fcinfo, int arg)
 int
 idem_choice_argument(FunctionCallInfo fcinfo, int arg, const char *name, const char *const *choices)
 {
+	idem_require_argument(fcinfo, arg, name);
+	return idem_read_choice(idem_text_argument(fcinfo, arg), name, choices);
+}
+
+int
+idem_read_choice(const char *value, const char *name, const char *const *choices)
+{
 	StringInfoData hint;
-	char *value;
 	int i;
 
-	idem_require_argument(fcinfo, arg, name);
-	value = idem_text_argument(fcinfo, arg);
 	for (i = 0; choices[i]; i++)
 	{
 		if (strcmp(value, choices[i]) == 0)

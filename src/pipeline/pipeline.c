@@ -319,18 +319,7 @@ row_fingerprint(const IdemPipelineRow *row)
 static IdemOnSchemaChange
 read_on_schema_change(const IdemPipelineRow *row)
 {
-	const char *value = row_text(row, PIPELINE_ON_SCHEMA_CHANGE);
-	int i;
-
-	for (i = 0; idem_schema_changes[i]; i++)
-	{
-		if (strcmp(idem_schema_changes[i], value) == 0)
-			return (IdemOnSchemaChange) i;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for argument on_schema_change: \"%s\"", value),
-			 errhint("Use 'fail', 'append', 'notify' or 'ignore'.")));
+	return (IdemOnSchemaChange) idem_read_choice(row_text(row, PIPELINE_ON_SCHEMA_CHANGE), "on_schema_change", idem_schema_changes);
 }
 
 IdemPipeline *

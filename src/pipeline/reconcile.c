@@ -87,7 +87,6 @@ find_windows_as(void *arg)
 		reconciliation->candidates[i].place = i;
 	}
 	reconciliation->findings = idem_begin_findings(ledger->type, request->pipeline, &reconciliation->expect, reconciliation->n);
-	reconciliation->findings.expect = &reconciliation->expect;
 }
 
 /* Opens the monitor, in each transaction anew, as whoever calls. */
@@ -166,52 +165,38 @@ check_window(Reconciliation *reconciliation, IdemWindow window)
 		idem_run_pinned("UTC", keep_check, reconciliation);
 }
 
-/* What is complete of all there is, as the pipeline's owner. */
-typedef struct Coverage
-{
-	const IdemRequest *request;
-	Datum multirange;
-} Coverage;
-
-static void
-read_coverage_as(void *arg)
-{
-	Coverage *coverage = arg;
-	IdemLedger *ledger = idem_open_ledger(coverage->request->ledger, coverage->request->schema, false);
-
-	coverage->multirange = idem_ledger_coverage(ledger, coverage->request->pipeline, idem_parse_range(ledger->type, "(,)"));
-}
-
-/* What is late and what is blocked, of a pipeline that is not all complete, as its owner. */
-typedef struct Overdue
+/* What is complete of a pipeline, what is late and what is blocked, as its owner. */
+typedef struct Standing
 {
 	const Reconciliation *reconciliation;
+	Datum complete; /* a multirange */
 	IdemWindow *late;
 	int nlate;
 	IdemWindow *blocked;
 	int nblocked;
-} Overdue;
+} Standing;
 
 static void
-find_overdue_as(void *arg)
+find_standing_as(void *arg)
 {
-	Overdue *overdue = arg;
-	const IdemPipeline *pipeline = overdue->reconciliation->pipeline;
-	const IdemExpect *expect = &overdue->reconciliation->expect;
-	IdemLedger *ledger = idem_open_ledger(pipeline->ledger, overdue->reconciliation->request.schema, false);
+	Standing *standing = arg;
+	const IdemPipeline *pipeline = standing->reconciliation->pipeline;
+	const IdemExpect *expect = &standing->reconciliation->expect;
+	IdemLedger *ledger = idem_open_ledger(pipeline->ledger, standing->reconciliation->request.schema, false);
 	Datum all = idem_parse_range(ledger->type, "(,)");
 	IdemWindow late = {0};
 
-	overdue->blocked = idem_read_windows(ledger->type, idem_postponed_windows(ledger, pipeline->name, all, IDEM_POSTPONE_BLOCKED),
-										 &overdue->nblocked);
+	standing->complete = idem_ledger_coverage(ledger, pipeline->name, all);
+	standing->blocked = idem_read_windows(ledger->type, idem_postponed_windows(ledger, pipeline->name, all, IDEM_POSTPONE_BLOCKED),
+										 &standing->nblocked);
 	if (expect->late >= 0 || pipeline->enabled)
 		late = idem_find_late_here(pipeline, ledger->type, expect->late >= 0 ? expect->late : USECS_PER_HOUR);
 	if (late.lower < late.upper)
-		overdue->late = idem_read_windows(ledger->type,
+		standing->late = idem_read_windows(ledger->type,
 										  idem_ledger_gaps(ledger, pipeline->name, idem_window_datum(ledger->type, late),
 														   idem_parse_range(ledger->type, "empty"),
 														   idem_parse_multirange(ledger->type, "{}")),
-										  &overdue->nlate);
+										  &standing->nlate);
 }
 
 /* Brings the alerts up to date. */
@@ -219,14 +204,12 @@ static void
 update_alerts(void *arg)
 {
 	Reconciliation *reconciliation = arg;
-	Coverage coverage = {&reconciliation->request};
-	Overdue overdue = {reconciliation};
+	Standing standing = {reconciliation};
 
-	idem_run_as(&reconciliation->request.identity, read_coverage_as, &coverage);
-	idem_run_as(&reconciliation->request.identity, find_overdue_as, &overdue);
-	idem_add_findings(&reconciliation->findings, IDEM_LATE, overdue.late, overdue.nlate);
-	idem_add_findings(&reconciliation->findings, IDEM_BLOCKED, overdue.blocked, overdue.nblocked);
-	reconciliation->open = idem_update_alerts(reconciliation->monitor, &reconciliation->findings, coverage.multirange);
+	idem_run_as(&reconciliation->request.identity, find_standing_as, &standing);
+	idem_add_findings(&reconciliation->findings, IDEM_LATE, standing.late, standing.nlate);
+	idem_add_findings(&reconciliation->findings, IDEM_BLOCKED, standing.blocked, standing.nblocked);
+	reconciliation->open = idem_update_alerts(reconciliation->monitor, &reconciliation->findings, standing.complete);
 	idem_book_alerts(reconciliation->pipeline->schema, reconciliation->request.pipeline, reconciliation->monitor);
 }
 

@@ -69,7 +69,6 @@ typedef struct Reading
 {
 	Report *report;
 	const IdemPipelineRow *row;
-	const IdemPipelineState *state;
 	IdemPipeline *pipeline;
 	bool own; /* it is the caller's */
 	IdemPagePipeline *to;
@@ -164,7 +163,6 @@ take_coverage(IdemPagePipeline *to, const IdemPipelineCoverage *coverage)
 	to->ngaps = coverage->gaps ? coverage->ngaps : 0;
 	to->failed = coverage->failed;
 	to->blocked = coverage->blocked;
-	to->last_run = coverage->last_run;
 	if (to->last_error == NULL)
 		to->last_error = keep(coverage->last_failure);
 }
@@ -181,7 +179,7 @@ last_complete(IdemLedger *ledger, const char *name, int64 start)
 
 /* The grid, and the range of it that there is to show. */
 static void
-find_range(Reading *reading, bool own)
+find_range(Reading *reading)
 {
 	const IdemPipeline *pipeline = reading->pipeline;
 	const IdemRangeType *type = reading->ledger->type;
@@ -192,10 +190,10 @@ find_range(Reading *reading, bool own)
 	cells->type = type;
 	cells->step = idem_parse_step(type, "step", pipeline->step);
 	cells->origin = idem_parse_bound(type, "start", pipeline->start);
-	if (own)
+	if (reading->own)
 		idem_find_due_here(pipeline, type, NULL, &due);
 	reading->range = (IdemWindow){cells->origin, cells->origin};
-	if (!own)
+	if (!reading->own)
 		reading->range.upper = last_complete(reading->ledger, pipeline->name, cells->origin);
 	else if (due.window.lower < due.window.upper)
 		reading->range.upper = due.window.upper;
@@ -263,7 +261,7 @@ read_ledger_as(void *arg)
 	IdemPagePipeline *to = reading->to;
 
 	reading->ledger = idem_open_ledger(reading->pipeline->ledger, get_namespace_oid(reading->report->schema, false), false);
-	find_range(reading, reading->own);
+	find_range(reading);
 	to->errors = idem_read_error_history(reading->ledger, to->name, MAX_HISTORY, &to->nerrors);
 	to->schemas = idem_read_schema_history(reading->ledger, to->name, MAX_HISTORY, &to->nschemas);
 	if (reading->range.lower >= reading->range.upper)
@@ -421,7 +419,7 @@ take_pipeline(void *arg, const IdemPipelineRow *row, const IdemPipelineState *st
 	Report *report = arg;
 	MemoryContext old = MemoryContextSwitchTo(report->context);
 	IdemPagePipeline *to = add_pipeline(report);
-	Reading reading = {.report = report, .row = row, .state = state, .to = to, .own = state->owner == GetUserId()};
+	Reading reading = {.report = report, .row = row, .to = to, .own = state->owner == GetUserId()};
 	ErrorData *error;
 
 	to->name = TextDatumGetCString(row->values[PIPELINE_NAME]);
@@ -431,7 +429,6 @@ take_pipeline(void *arg, const IdemPipelineRow *row, const IdemPipelineState *st
 	to->state = keep(state->state);
 	to->last_error = keep(state->last_error);
 	to->waiting_for = keep(state->waiting_for);
-	to->next_run = state->next_run_at;
 	if (!reading.own)
 		take_coverage(to, &state->coverage);
 	error = idem_try(read_pipeline, &reading, report->context);

@@ -5,7 +5,7 @@
  * A pipeline that names a monitor has turns of a second kind, that check what is complete;
  * they begin where no load waits for a worker.
  *
- * It reads and writes nothing but idem_pipeline, sleeps until the next pipeline is due
+ * It reads and writes nothing but the tables of pipelines, sleeps until the next pipeline is due
  * and is woken by whoever creates, alters or resumes one and by every worker that
  * ends.  What is due it asks the table each time; what a pipeline's turn has to do, the
  * ledger.  So nothing is lost when it ends, and nothing is done twice: that the ledger
@@ -432,21 +432,23 @@ begin_due_turns(Scheduler *scheduler, const char *schema, const IdemDueSearch *s
 	}
 }
 
-/*
- * Begins checks that are due, where no load waits and as far as idem.max_check_workers and
- * idem.max_workers allow.  False if one more has to wait, until a worker ends.
- */
+/* How many checks may begin: none where a load waits. */
+static int
+room_for_checks(Scheduler *scheduler)
+{
+	if (scheduler->waiting)
+		return 0;
+	return Min(idem_max_check_workers - count_checks(scheduler), idem_max_workers - count_turns(scheduler, InvalidOid));
+}
+
+/* Begins checks that are due, so many at most.  False if one more has to wait, until a worker ends. */
 static bool
-begin_due_checks(Scheduler *scheduler, const char *schema, const IdemDueSearch *search)
+begin_due_checks(Scheduler *scheduler, const char *schema, const IdemDueSearch *search, int room)
 {
 	int n;
 	int i;
-	int room = Min(idem_max_check_workers - count_checks(scheduler), idem_max_workers - count_turns(scheduler, InvalidOid));
-	IdemDuePipeline *due;
+	IdemDuePipeline *due = idem_find_due_pipelines(schema, search, room + 1, &n);
 
-	if (room <= 0 || scheduler->waiting)
-		return false;
-	due = idem_find_due_pipelines(schema, search, room + 1, &n);
 	for (i = 0; i < n; i++)
 	{
 		if (i == room || must_wait(scheduler, due[i].owner, search->owners))
@@ -520,12 +522,16 @@ begin_what_is_due(Scheduler *scheduler, const char *schema)
 	IdemDueSearch loads = search_for(scheduler, schema, IDEM_LOADING);
 	IdemDueSearch checks;
 	TimestampTz next;
+	int room;
 
 	begin_due_turns(scheduler, schema, &loads);
 	loads.without = names_in_hand(scheduler, IDEM_LOADING);
 	next = idem_next_due_time(schema, &loads);
+	room = room_for_checks(scheduler);
+	if (room <= 0)
+		return next;
 	checks = search_for(scheduler, schema, IDEM_CHECKING);
-	if (checks.owners == NIL || !begin_due_checks(scheduler, schema, &checks))
+	if (checks.owners == NIL || !begin_due_checks(scheduler, schema, &checks, room))
 		return next;
 	checks.without = names_in_hand(scheduler, IDEM_CHECKING);
 	return earlier(next, idem_next_due_time(schema, &checks));

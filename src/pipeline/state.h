@@ -164,7 +164,7 @@ extern void idem_book_owner_waiting(const char *schema, Oid owner, const char *w
 
 /*
  * Makes a pipeline due at once, if it is there and the current role owns it, when the
- * scheduler next takes wake-ups; its frontier is forgotten then, also if it is disabled.
+ * scheduler next takes wake-ups; if it is to load, its frontier is forgotten then, also if it is disabled.
  * Taking them returns false if it has to come back for some, whose pipelines somebody has
  * locked, and sets *taken if it took some.
  */

@@ -134,7 +134,7 @@ run_turn(const char *name)
 		idem_book_work(schema, name, &summary);
 		idem_book_turn(schema, IDEM_LOADING, name, next, NULL);
 		if (summary.loaded > 0)
-			idem_make_due(schema, IDEM_CHECKING, name);
+			idem_wake_checks(pipeline);
 		log_summary(&summary);
 	}
 	idem_end_work();

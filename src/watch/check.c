@@ -490,7 +490,7 @@ judge(Window *window)
 	check->result = result.len > 0 ? result.data : "ok";
 }
 
-/* Hands the rows over by which the two sides differ. */
+/* Hands the rows over by which the two sides differ; and keeps some of their keys. */
 static void report_differences(Window *window);
 static void take_samples(Window *window);
 
@@ -535,6 +535,16 @@ find_complete(Checking *checking, const IdemComplete *run, Snapshot since)
 	return n == 1 && runs[0].run_id == run->run_id ? &runs[0] : NULL;
 }
 
+/* Nothing has been counted yet. */
+static void
+count_nothing(IdemCheck *check)
+{
+	check->source_rows = check->source_keys = check->source_null_keys = IDEM_NOT_COUNTED;
+	check->target_rows = check->target_keys = check->target_null_keys = IDEM_NOT_COUNTED;
+	check->duplicate_keys = check->surplus_rows = check->max_per_key = IDEM_NOT_COUNTED;
+	check->missing_rows = check->extra_rows = check->different_rows = IDEM_NOT_COUNTED;
+}
+
 /* What there is to say of a window before it has been looked at. */
 static IdemCheck
 begin_check(const Checking *checking, const IdemComplete *run)
@@ -549,9 +559,8 @@ begin_check(const Checking *checking, const IdemComplete *run)
 		.checked_at = GetCurrentTimestamp(),
 	};
 
-	check.source_keys = check.target_rows = check.target_keys = check.target_null_keys = IDEM_NOT_COUNTED;
-	check.duplicate_keys = check.surplus_rows = check.max_per_key = IDEM_NOT_COUNTED;
-	check.missing_rows = check.extra_rows = check.different_rows = IDEM_NOT_COUNTED;
+	count_nothing(&check);
+	check.source_rows = check.source_null_keys = 0;
 	return check;
 }
 
@@ -594,10 +603,7 @@ idem_failed_check(const IdemRangeType *type, const char *pipeline, IdemWindow wi
 		.result = "check_failed",
 	};
 
-	check.source_rows = check.source_keys = check.source_null_keys = IDEM_NOT_COUNTED;
-	check.target_rows = check.target_keys = check.target_null_keys = IDEM_NOT_COUNTED;
-	check.duplicate_keys = check.surplus_rows = check.max_per_key = IDEM_NOT_COUNTED;
-	check.missing_rows = check.extra_rows = check.different_rows = IDEM_NOT_COUNTED;
+	count_nothing(&check);
 	ereport(WARNING,
 			(errcode(error->sqlerrcode),
 			 errmsg("check of window %s of pipeline \"%s\" failed: %s", idem_window_text(type, window), pipeline, error->message)));

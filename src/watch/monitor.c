@@ -586,6 +586,9 @@ update_alert(IdemMonitor *monitor, const IdemFindings *findings, Datum complete,
 
 	if (!run(monitor, &update))
 	{
+		/* nothing is open, and nothing has been found */
+		if (findings->value[kind] == 0)
+			return;
 		update.statement = make_statement(build_open(monitor, type, is_warning(kind)), lengthof(types), types);
 		if (!run(monitor, &update))
 			return;

@@ -54,8 +54,6 @@ typedef struct IdemPagePipeline
 	int64 blocked;
 	const char *last_error;
 	const char *waiting_for;
-	TimestampTz last_run;
-	TimestampTz next_run;
 	TimestampTz last_check; /* 0: never */
 	const char *trouble;	/* what kept it from being read */
 	IdemCells cells;		/* type NULL: unknown */

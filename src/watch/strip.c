@@ -55,8 +55,9 @@ typedef struct Drawing
 	int id;
 } Drawing;
 
-const char *
-idem_mark_name(char mark)
+/* What a mark means, in a word. */
+static const char *
+mark_name(char mark)
 {
 	switch (mark)
 	{
@@ -75,8 +76,9 @@ idem_mark_name(char mark)
 	}
 }
 
-int
-idem_count_marks(const IdemCells *cells, char mark)
+/* How many cells have a mark. */
+static int
+count_marks(const IdemCells *cells, char mark)
 {
 	int n = 0;
 	int i;
@@ -272,7 +274,7 @@ put_patterns(StringInfo buf, const Drawing *drawing)
 
 	appendStringInfoString(buf, "<defs>");
 	for (mark = marks; *mark; mark++)
-		if (idem_count_marks(drawing->cells, *mark) > 0)
+		if (count_marks(drawing->cells, *mark) > 0)
 			put_pattern(buf, drawing, *mark, width);
 	appendStringInfo(buf, "<pattern id=\"c%ddot\" patternUnits=\"userSpaceOnUse\" x=\"%d\" y=\"%d\" width=\"%.2f\" height=\"%d\"><circle class=\"f-dot s-dot\" cx=\"%.2f\" cy=\"6.5\" r=\"%.2f\"/></pattern></defs>",
 					 drawing->id, LABEL_WIDTH, TICKS_HEIGHT, drawing->pitch, LINE_HEIGHT, drawing->pitch / 2, Min(3.0, Max(drawing->pitch / 2, 1.0)));
@@ -342,7 +344,7 @@ put_titles(StringInfo buf, const Drawing *drawing, const Line *lines, int n)
 				appendStringInfo(buf, "<path fill=\"none\" pointer-events=\"all\" d=\"M%.2f %dh%.2fv%dh-%.2fz\"><title>", LABEL_WIDTH + drawing->columns[j] * drawing->pitch,
 								 TICKS_HEIGHT + i * LINE_HEIGHT, (end - j) * drawing->pitch, LINE_HEIGHT, (end - j) * drawing->pitch);
 				idem_html_text(buf, idem_window_label(cells->type, window), 0);
-				appendStringInfo(buf, ": %s</title></path>", idem_mark_name(cells->cells[j].mark));
+				appendStringInfo(buf, ": %s</title></path>", mark_name(cells->cells[j].mark));
 				titles++;
 			}
 			j = end;
@@ -375,10 +377,10 @@ put_summary(StringInfo buf, const IdemCells *cells)
 
 	for (mark = marks; *mark; mark++)
 	{
-		int n = idem_count_marks(cells, *mark);
+		int n = count_marks(cells, *mark);
 
 		if (n > 0)
-			appendStringInfo(buf, "%s%d %s", any ? ", " : "windows: ", n, idem_mark_name(*mark));
+			appendStringInfo(buf, "%s%d %s", any ? ", " : "windows: ", n, mark_name(*mark));
 		any |= n > 0;
 	}
 }

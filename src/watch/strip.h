@@ -30,12 +30,6 @@ typedef struct IdemCells
 /* A window as a person would say it: its day, its hours, its dates or its offsets. */
 extern char *idem_window_label(const IdemRangeType *type, IdemWindow window);
 
-/* What a mark means, in a word. */
-extern const char *idem_mark_name(char mark);
-
-/* How many cells have a mark. */
-extern int idem_count_marks(const IdemCells *cells, char mark);
-
 /*
  * Appends the calendar: a line for each year, month or day, as the step is, or for some
  * offsets, the older ones folded; id is a number that no other of the page has.
