@@ -51,7 +51,8 @@ struct IdemSource
 	List *projection;	  /* target list over the query's row */
 	const char *time_zone; /* that the load names; NULL: none */
 	bool pinned;		  /* the projection depends on settings */
-	const char *windowless; /* counts the rows of a relation that are in no window; NULL: there are none */
+	List *relation; /* the name of the relation that it is; NIL: it is a query */
+	const IdemSchema *schema;
 	bool may_read;		  /* text may be read as any type, */
 	bool reads;			  /* and is */
 	bool as_is;			  /* the query's rows are what the projection would make */
@@ -128,7 +129,7 @@ relation_query(List *names, const IdemTarget *target)
 	return sql.data;
 }
 
-/* Builds: SELECT count(*) FROM relation s WHERE s.w IS NULL; NULL where that cannot be */
+/* Builds: SELECT count(*) FROM relation s WHERE s.w IS NULL; NULL where none can be in no window */
 static char *
 windowless_query(List *names, const IdemTarget *target)
 {
@@ -596,10 +597,8 @@ idem_open_source(const char *text, IdemTarget *target, const IdemRangeType *type
 	int i;
 
 	if (name != NIL)
-	{
 		text = relation_query(name, target);
-		source->windowless = windowless_query(name, target);
-	}
+	source->relation = name;
 	source->query = idem_make_query("source", text, type->bound);
 	source->target = target;
 	source->type = type;
@@ -630,12 +629,13 @@ idem_check_source_rights(const IdemSource *source)
 int64
 idem_count_windowless(const IdemSource *source)
 {
+	const char *sql = source->relation ? windowless_query(source->relation, source->target) : NULL;
 	Datum count;
 	bool isnull;
 
-	if (source->windowless == NULL)
+	if (sql == NULL)
 		return 0;
-	(void) idem_fetch(idem_make_statement(source->windowless, 0, NULL, IDEM_SNAPSHOT_CALLER), NULL, NULL, 1, &count, &isnull);
+	(void) idem_fetch(idem_make_statement(sql, 0, NULL, IDEM_SNAPSHOT_CALLER), NULL, NULL, 1, &count, &isnull);
 	return DatumGetInt64(count);
 }
 
@@ -714,9 +714,11 @@ make_schema(TupleDesc desc)
 }
 
 const IdemSchema *
-idem_source_schema(const IdemSource *source)
+idem_source_schema(IdemSource *source)
 {
-	return make_schema(source->query_desc);
+	if (source->schema == NULL)
+		source->schema = make_schema(source->query_desc);
+	return source->schema;
 }
 
 /*
@@ -1169,25 +1171,31 @@ add_to_batch(SourceReceiver *receiver, TupleTableSlot *slot)
 		empty_batch(receiver);
 }
 
-/* Takes one row. */
-static bool
-receive_row(TupleTableSlot *slot, DestReceiver *self)
+/* Makes a row of the target of one of the query's. */
+static TupleTableSlot *
+make_row(SourceReceiver *receiver, TupleTableSlot *slot)
 {
-	SourceReceiver *receiver = (SourceReceiver *) self;
 	int column = 0;
 
-	if (receiver->batch)
-	{
-		add_to_batch(receiver, slot);
-		return true;
-	}
 	begin_row(receiver, slot);
 	if (receiver->slot || receiver->generated)
 	{
 		while (make_next(receiver, column))
 			column++;
 	}
-	store_row(receiver, receiver->slot ? receiver->slot : slot);
+	return receiver->slot ? receiver->slot : slot;
+}
+
+/* Takes one row. */
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	SourceReceiver *receiver = (SourceReceiver *) self;
+
+	if (receiver->batch)
+		add_to_batch(receiver, slot);
+	else
+		store_row(receiver, make_row(receiver, slot));
 	return true;
 }
 
@@ -1202,6 +1210,15 @@ end_batch(SourceReceiver *receiver)
 	pfree(receiver->batch);
 }
 
+/* Forgets what rows were made with. */
+static void
+end_making(SourceReceiver *receiver)
+{
+	if (receiver->slot)
+		ExecDropSingleTupleTableSlot(receiver->slot);
+	FreeExecutorState(receiver->estate);
+}
+
 /* Ends the reception. */
 static void
 shutdown_receiver(DestReceiver *self)
@@ -1210,9 +1227,7 @@ shutdown_receiver(DestReceiver *self)
 
 	if (receiver->batch)
 		end_batch(receiver);
-	if (receiver->slot)
-		ExecDropSingleTupleTableSlot(receiver->slot);
-	FreeExecutorState(receiver->estate);
+	end_making(receiver);
 }
 
 void
@@ -1308,15 +1323,8 @@ TupleTableSlot *
 idem_make_row(IdemMaker *maker, TupleTableSlot *raw)
 {
 	SourceReceiver *receiver = &maker->receiver;
-	TupleTableSlot *row = receiver->slot ? receiver->slot : raw;
-	int column = 0;
+	TupleTableSlot *row = make_row(receiver, raw);
 
-	begin_row(receiver, raw);
-	if (receiver->slot || receiver->generated)
-	{
-		while (make_next(receiver, column))
-			column++;
-	}
 	if (receiver->source->window_index >= 0 || receiver->generated)
 		check_in_window(receiver, row);
 	return row;
@@ -1334,8 +1342,6 @@ idem_take_making(IdemMaker *maker)
 void
 idem_close_maker(IdemMaker *maker)
 {
-	if (maker->receiver.slot)
-		ExecDropSingleTupleTableSlot(maker->receiver.slot);
-	FreeExecutorState(maker->receiver.estate);
+	end_making(&maker->receiver);
 	pfree(maker);
 }

@@ -54,7 +54,7 @@ typedef struct IdemSchema
 	const char *digest;	 /* of that, 32 hex digits */
 } IdemSchema;
 
-extern const IdemSchema *idem_source_schema(const IdemSource *source);
+extern const IdemSchema *idem_source_schema(IdemSource *source);
 
 /*
  * The columns that a source's text has and the target lacks, each as the SQL of a column
