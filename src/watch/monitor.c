@@ -410,30 +410,8 @@ void
 idem_keep_check(IdemMonitor *monitor, Oid ledger, const IdemCheck *check, IdemFindings *findings)
 {
 	static const Oid types[] = {
-		REGCLASSOID,
-		TEXTOID,
-		TEXTOID,
-		INT8OID,
-		TEXTOID,
-		TEXTOID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		INT8OID,
-		BYTEAOID,
-		BYTEAOID,
-		BOOLOID,
-		TIMESTAMPTZOID,
-		FLOAT8OID,
-		BOOLOID,
+		REGCLASSOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID,
+		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, BYTEAOID, BYTEAOID, BOOLOID, TIMESTAMPTZOID, FLOAT8OID, BOOLOID,
 	};
 	Datum args[lengthof(types)] = {ObjectIdGetDatum(ledger)};
 	bool isnull[lengthof(types)] = {false};
